@@ -1,0 +1,73 @@
+# Compiler settings and the three shapes a target of this project can have.
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+    set(CMAKE_BUILD_TYPE RelWithDebInfo)
+endif()
+
+add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wvla -Wstrict-prototypes
+    -Wmissing-prototypes -Wformat=2 -Wundef -fno-common -fstack-protector-strong)
+add_compile_definitions(_GNU_SOURCE MIRED_VERSION="${PROJECT_VERSION}"
+    MIRED_NFT_DIR="${CMAKE_INSTALL_FULL_DATADIR}/mired/nft")
+include_directories(${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+if(MIRED_SANITIZE)
+    add_compile_options(-fsanitize=${MIRED_SANITIZE} -fno-sanitize-recover=all
+        -fno-omit-frame-pointer)
+    add_link_options(-fsanitize=${MIRED_SANITIZE})
+endif()
+if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    add_compile_options(-D_FORTIFY_SOURCE=2 -fPIE)
+    add_link_options(-pie -Wl,-z,relro,-z,now)
+    set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
+endif()
+
+# mired_library(name dep...): src/<name>/*.c as a static library.
+function(mired_library name)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c)
+    list(TRANSFORM ARGN REPLACE "^([a-z]+)$" "mired_\\1" OUTPUT_VARIABLE deps)
+    if(sources)
+        add_library(mired_${name} STATIC ${sources})
+        target_link_libraries(mired_${name} PUBLIC ${deps})
+    else()
+        add_library(mired_${name} INTERFACE)
+        target_link_libraries(mired_${name} INTERFACE ${deps})
+    endif()
+endfunction()
+
+# mired_program(name dep...): src/<name>/*.c as an installed program.
+function(mired_program name)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c)
+    if(NOT sources)
+        return()
+    endif()
+    list(TRANSFORM ARGN REPLACE "^([a-z]+)$" "mired_\\1" OUTPUT_VARIABLE deps)
+    add_executable(${name} ${sources})
+    target_link_libraries(${name} PRIVATE ${deps})
+    if(MIRED_JEMALLOC)
+        target_link_libraries(${name} PRIVATE PkgConfig::JEMALLOC)
+        target_compile_definitions(${name} PRIVATE MIRED_JEMALLOC)
+    endif()
+    if(name STREQUAL "mired")
+        install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
+    else()
+        install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    endif()
+endfunction()
+
+# mired_tests(folder dep...): each tests/<folder>/test_*.c as a cmocka program, label unit.
+function(mired_tests folder)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/test_*.c)
+    list(TRANSFORM ARGN REPLACE "^([a-z]+)$" "mired_\\1" OUTPUT_VARIABLE deps)
+    foreach(source ${sources})
+        get_filename_component(stem ${source} NAME_WE)
+        string(REPLACE "test_" "${folder}_" target ${stem})
+        add_executable(test_${target} ${source})
+        target_link_libraries(test_${target} PRIVATE ${deps} PkgConfig::CMOCKA)
+        target_compile_definitions(test_${target} PRIVATE
+            TEST_SOURCE_DIR="${CMAKE_SOURCE_DIR}/tests" NFT_SOURCE_DIR="${CMAKE_SOURCE_DIR}/nft")
+        add_test(NAME ${folder}/${stem} COMMAND test_${target})
+        set_tests_properties(${folder}/${stem} PROPERTIES LABELS unit TIMEOUT 120)
+    endforeach()
+endfunction()

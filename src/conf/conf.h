@@ -1,0 +1,134 @@
+/* The whole configuration as one typed, read-only struct. schema.c holds one row per key (name,
+ * option letter, type, bounds, default, unit, field, help); parse.c is the only user of libconfuse.
+ * Strings belong to the struct. Immutable after conf_load; any thread may read it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "base/compiler.h"
+
+enum {
+	CONF_LISTEN_MAX = 16,
+	CONF_INTERFACES_MAX = 16,
+	CONF_MX_MAX = 32,
+	CONF_WORKERS_MAX = 256,
+	CONF_ERROR_MAX = 512,
+};
+
+enum conf_rules {
+	CONF_RULES_NONE, /* the administrator writes rules; mired fills the sets of its table only
+	                  */
+	CONF_RULES_LOCAL_MTA, /* nft/local-mta.nft: the MTA runs on this host */
+	CONF_RULES_GATEWAY,   /* nft/gateway.nft: the MXes are behind this host */
+};
+
+/* auto probes the kernel; the other value forces the fallback so that it can be tested. */
+enum conf_feature { CONF_FEATURE_AUTO, CONF_FEATURE_FALLBACK };
+
+struct conf {
+	/* processes and files */
+	char *user;           /* key `user`: engine and store */
+	char *firewall_user;  /* key `firewall-user` */
+	char *state_dir;      /* `state-dir`, /var/lib/mired; the store is state_dir/db */
+	char *control_socket; /* `control-socket`, /run/mired/mired.sock */
+	char *pid_file;       /* `pid-file`, /run/mired/mired.pid */
+	char *stats_group;    /* `stats-group`, mired-stats */
+	char *admin_group;    /* `admin-group`, mired-admin */
+	char *log_ident;      /* `log-ident`, mired */
+	bool verbose;         /* `verbose`, -v */
+	bool foreground;      /* -d: log to stderr */
+	/* SMTP */
+	struct addr listen[CONF_LISTEN_MAX]; /* `listen`, -l; default 0.0.0.0 and :: */
+	size_t n_listen;
+	uint16_t port;     /* `port`, -p; 8025 */
+	char *hostname;    /* `hostname`, -h; default gethostname() */
+	char *banner_name; /* `banner-name`, -n */
+	char *banner; /* `banner`: text after "220 ", %h host name, %n banner name, %% percent */
+	uint32_t stutter_ms;          /* `stutter`, -s (0..10 s) */
+	uint32_t grey_stutter_ms;     /* `grey-stutter`, -S (0..90 s); 0 = never stutter grey */
+	uint32_t read_timeout_ms;     /* `read-timeout`, 400 s */
+	uint32_t write_timeout_ms;    /* `write-timeout`, 400 s */
+	uint32_t close_wait_ms;       /* `close-wait`, 5 s after a final reply */
+	uint32_t close_discard_bytes; /* `close-discard`, 64 KiB after a final reply */
+	uint32_t bad_commands_max;    /* `bad-commands`, 20: the next one ends the session */
+	/* engine */
+	uint32_t workers;         /* `workers`; 0 = one a core */
+	uint32_t max_connections; /* `max-connections`, -c; 0 = what the limits carry, 800..100,000
+	                           */
+	uint32_t tick_ms;         /* `tick`, 50 ms (10..1000) */
+	uint32_t look_max_ms; /* `look-interval`: a silent client is looked at this rarely at most;
+	                         4 s */
+	uint32_t receive_buffer_bytes; /* `receive-buffer`, -w; SO_RCVBUF of the listener; 2304 */
+	uint32_t send_buffer_bytes;    /* `send-buffer`, SO_SNDBUF of the listener; 4608 */
+	uint32_t user_timeout_ms;      /* `tcp-user-timeout`, 120 s */
+	uint32_t backlog;              /* `backlog`, listen backlog, 4096 */
+	enum conf_feature accept_feature; /* `kernel-multishot-accept` = auto|fallback */
+	/* greylist */
+	int64_t passtime_secs; /* `passtime`, 25m, -G */
+	int64_t greyexp_secs;  /* `greyexp`, 4h */
+	int64_t whiteexp_secs; /* `whiteexp`, 36d */
+	unsigned ipv6_prefix;  /* `ipv6-prefix`, 64 (32..128): grey and white go by it */
+	/* store */
+	uint32_t store_wait_ms;  /* `store-wait`, 10 s */
+	uint32_t store_retry_ms; /* `store-retry`, 2 s after a failed commit */
+	uint64_t map_bytes;      /* `store-map`, 64 GiB */
+	uint32_t commit_max;     /* `commit-max`, changes in a group commit, 256 */
+	uint32_t commit_wait_ms; /* `commit-wait`, how long a commit gathers changes, 0..250 ms; 20
+	                          */
+	uint64_t journal_max;    /* `journal-max`, entries; 1,000,000 */
+	uint32_t host_cache_slots;  /* `host-cache`, 1 Mi slots of 64 bytes */
+	uint32_t tuple_cache_slots; /* `tuple-cache`, 1 Mi slots of 64 bytes */
+	uint32_t sweep_ms;          /* `sweep-interval`, 1 s */
+	/* firewall */
+	bool firewall;                         /* `firewall`; no = nf_tables is never touched */
+	char *nft_table;                       /* `nft-table`, "mired" (family inet) */
+	enum conf_rules rules;                 /* `rules` = none|local-mta|gateway */
+	char *rules_dir;                       /* `rules-dir`: where the templates are */
+	char *interfaces[CONF_INTERFACES_MAX]; /* `interface`: towards the internet */
+	size_t n_interfaces;
+	struct addr mx[CONF_MX_MAX]; /* `mx-addresses`: the MXes behind a gateway, as clients
+	                                address them */
+	size_t n_mx;
+	uint16_t smtp_port; /* `smtp-port`, 25 */
+	char *nospamd_file; /* `nospamd-file`, /etc/mired/nospamd; a missing default file is empty
+	                     */
+	uint32_t watch_ms;  /* `firewall-watch`, 500 ms */
+	enum conf_feature refresh_feature; /* `kernel-set-refresh` = auto|fallback (delete + add) */
+	enum conf_feature
+	        destroy_feature; /* `kernel-set-destroy` = auto|fallback (delete one by one) */
+	/* where it came from */
+	char *path; /* the file read, for messages */
+};
+
+/* What the command line of mired said. */
+struct conf_cli {
+	bool check_only; /* --check-config */
+	bool print;      /* --print-config */
+	bool help;
+	bool version;
+};
+
+/* Fills *conf with defaults, then the file, then the options: later wins. Every program that needs
+ * the configuration calls this; `argv` may be NULL (file only). path NULL = /etc/mired/mired.conf,
+ * which may be missing; a path that was given (-f FILE, --config FILE) must exist. On failure *conf
+ * is empty and why holds "file:line: reason" or the option's complaint. 0, ERR_SYNTAX, ERR_RANGE,
+ * ERR_UNSUPPORTED, -errno. */
+MUST_USE int conf_load(struct conf *conf, struct conf_cli *cli, const char *path, int argc,
+                       char **argv, char why[static CONF_ERROR_MAX]);
+/* Reads a configuration that conf_print wrote (a role's memfd). */
+MUST_USE int conf_load_fd(struct conf *conf, int fd, char why[static CONF_ERROR_MAX]);
+/* Writes the effective configuration as a file that conf_load reads back to the same values. */
+MUST_USE int conf_print(const struct conf *conf, FILE *out);
+void conf_fini(struct conf *conf);
+
+/* The --help text of mired's options, from the schema. */
+void conf_print_help(FILE *out);
+
+/* "25m" "36d" "5s" "250ms" "4h" "2w"; bare digits are seconds. ERR_SYNTAX, ERR_RANGE. Pure. */
+MUST_USE int conf_parse_duration_ms(const char *text, int64_t *ms);
+/* "64g" "512m" "4k" or bytes. Pure. */
+MUST_USE int conf_parse_size(const char *text, uint64_t *bytes);

@@ -1,0 +1,71 @@
+/* The engine role: workers, keeper and feeder, started and stopped as one. The caller (mired's
+ * engine role) owns the control socket and the supervisor's channel; it talks to the engine through
+ * this header only. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/counters.h"
+#include "conf/conf.h"
+#include "priv/msg.h"
+#include "store/store.h"
+
+enum { ENGINE_WHY_MAX = 512 };
+
+struct engine;
+
+/* One listening socket for one worker; the engine owns the descriptor afterwards. */
+struct engine_listener {
+	int fd;
+	uint32_t worker;
+	bool is_v6;
+};
+
+/* What the limits of this machine carry with this configuration, for the start message. */
+struct engine_capacity {
+	uint32_t workers;
+	uint32_t max_connections; /* in all */
+	uint32_t per_ring;        /* size of one worker's descriptor table */
+	char limit[128];          /* which limit stands in the way, in words; "" = none */
+};
+
+/* Pure arithmetic over the configuration and the file limit (RLIMIT_NOFILE hard), cores and memory.
+ */
+void engine_capacity_of(const struct conf *conf, uint64_t nofile, uint32_t cores,
+                        uint64_t memory_bytes, struct engine_capacity *out);
+
+/* Opens the store (waiting up to 10 s for an old engine to let go of it), makes caches, rings,
+ * threads. ERR_* with why. */
+MUST_USE int engine_start(struct engine **out, const struct conf *conf,
+                          const struct engine_listener *listeners, size_t n_listeners,
+                          char why[static ENGINE_WHY_MAX]);
+/* Stops accepting, commits what is under way, closes everything; under 2 s. */
+void engine_stop(struct engine *engine);
+
+/* A new channel to the firewall role; the engine owns fd. Replaces the old one. */
+void engine_set_firewall(struct engine *engine, int fd);
+/* True when the store failed in a way that only a new process can mend. */
+bool engine_is_failed(const struct engine *engine);
+/* The administrator says the clock is right. */
+void engine_clock_ok(struct engine *engine);
+
+/* A moment's figures, for status. Any thread but the engine's own. */
+struct engine_figures {
+	struct counters totals;
+	uint64_t conns_now, conns_grey, conns_white, conns_listed, conns_unknown;
+	struct store_stats store;
+	bool is_store_degraded; /* commits fail at present */
+	bool is_clock_paused;
+	double commit_p50_ms, commit_p99_ms;
+	uint64_t cached_hosts, cached_tuples;
+	struct msg_figures firewall;
+	bool has_firewall;     /* the role is connected */
+	uint64_t firewall_seq; /* last change known to be in the kernel */
+	struct engine_capacity capacity;
+	char accept_mode[32]; /* what the probe chose */
+	uint64_t worker_conns[CONF_WORKERS_MAX];
+};
+void engine_figures_get(struct engine *engine, struct engine_figures *out);

@@ -1,0 +1,37 @@
+/* The feeder: one thread that carries committed changes from the store's journal to the firewall
+ * role, with its own cursor. A new role, a lost table or a journal that no longer reaches back
+ * means a full copy, followed by everything that was committed since its first read (idempotent).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/counters.h"
+#include "base/mailbox.h"
+#include "conf/conf.h"
+#include "priv/msg.h"
+#include "store/store.h"
+
+struct feeder;
+
+struct feeder_env {
+	const struct conf *conf;
+	struct store *store;
+	int wake; /* eventfd: something was committed or is in reasserts; borrowed */
+	struct mailbox *reasserts;
+};
+
+MUST_USE int feeder_start(struct feeder **out, const struct feeder_env *env);
+void feeder_stop(struct feeder *feeder);
+/* A new channel to the firewall role; owned by the feeder from now on. Any thread. */
+void feeder_set_channel(struct feeder *feeder, int fd);
+
+struct feeder_figures {
+	bool is_connected;
+	uint64_t done_seq;
+	struct msg_figures firewall;
+};
+void feeder_figures_get(struct feeder *feeder, struct feeder_figures *out);
+const struct counters *feeder_counters(const struct feeder *feeder);

@@ -1,0 +1,91 @@
+/* The keeper: the one thread that owns the write side. It drains the workers' requests, applies the
+ * greylist rules, commits groups of changes and only then answers. Nothing it acknowledged is ever
+ * lost. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/counters.h"
+#include "base/mailbox.h"
+#include "conf/conf.h"
+#include "store/cache.h"
+#include "store/store.h"
+
+/* Names a connection of a worker; the generation tells a late answer from a fitting one. */
+struct conn_ref {
+	uint32_t slot;
+	uint32_t generation;
+};
+
+enum keeper_request_kind {
+	KEEPER_HOST,  /* what is this host? answered with KEEPER_ANSWER_HOST */
+	KEEPER_TUPLE, /* one RCPT; answered with KEEPER_ANSWER_STORED when it is on disk */
+	KEEPER_SEEN,  /* a white host reached mired: re-assert it; not answered */
+};
+
+/* Request in a worker's outgoing mailbox; the strings follow the struct in this order, no NULs. */
+struct keeper_request {
+	uint32_t kind;
+	struct conn_ref conn;
+	struct addr addr; /* grouped */
+	uint16_t helo_len;
+	uint16_t sender_len;
+	uint16_t recipient_len;
+	uint8_t strings[];
+};
+
+enum keeper_answer_kind { KEEPER_ANSWER_HOST, KEEPER_ANSWER_STORED };
+
+struct keeper_answer {
+	uint32_t kind;
+	struct conn_ref conn;
+	uint32_t host; /* enum cache_kind: NONE, WHITE, TRAPPED */
+};
+
+enum {
+	KEEPER_MAILBOX_BYTES = 1 << 20,
+	/* A worker has at most this many requests unanswered, so the way back can never be full. */
+	KEEPER_IN_FLIGHT_MAX = 16384,
+	KEEPER_ANSWER_BYTES = 1 << 20,
+};
+
+/* The two mailboxes between one worker and the keeper. */
+struct keeper_port {
+	struct mailbox *requests; /* worker writes */
+	struct mailbox *answers;  /* keeper writes; the worker looks at each tick */
+};
+
+struct keeper;
+
+/* Borrows all pointers until keeper_stop. wake_feeder is an eventfd written after each commit. */
+struct keeper_env {
+	const struct conf *conf;
+	struct store *store;
+	struct cache *hosts;
+	struct cache *tuples;
+	struct keeper_port *ports;
+	uint32_t n_ports;
+	int wake_feeder;
+	/* addresses to assert again without a change of the store; keeper writes, feeder reads */
+	struct mailbox *reasserts;
+};
+
+MUST_USE int keeper_start(struct keeper **out, const struct keeper_env *env);
+/* Drains what is there, commits, ends the thread. */
+void keeper_stop(struct keeper *keeper);
+/* Any worker: call once after a batch of mailbox_post. Cheap when the keeper is awake. */
+void keeper_wake(struct keeper *keeper);
+void keeper_clock_ok(struct keeper *keeper);
+
+struct keeper_figures {
+	bool is_degraded;
+	bool is_clock_paused;
+	bool is_failed;
+	double commit_p50_ms, commit_p99_ms;
+};
+void keeper_figures_get(struct keeper *keeper, struct keeper_figures *out);
+const struct counters *keeper_counters(const struct keeper *keeper);

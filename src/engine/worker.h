@@ -1,0 +1,44 @@
+/* A worker: one thread, one ring, its listeners, its connections and its timer wheel. Shares
+ * nothing mutable with other workers but the count of connections. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/counters.h"
+#include "conf/conf.h"
+#include "engine/keeper.h"
+#include "smtp/session.h"
+#include "store/cache.h"
+
+struct worker;
+
+/* Borrowed until worker_stop. */
+struct worker_env {
+	const struct conf *conf;
+	const struct session_conf *session;
+	const struct cache *hosts;
+	const struct cache *tuples;
+	const uint8_t *hash_key; /* store_hash_key */
+	struct keeper *keeper;
+	struct keeper_port *port;
+	_Atomic uint32_t *n_connections; /* of all workers; touched at accept and close only */
+	uint32_t max_connections;
+	uint32_t table_size; /* direct descriptors of this ring */
+	uint32_t idx;
+	const int *listeners; /* descriptors; the worker closes them */
+	uint32_t n_listeners;
+};
+
+MUST_USE int worker_start(struct worker **out, const struct worker_env *env);
+/* Ends the thread and closes all connections. */
+void worker_stop(struct worker *worker);
+
+struct worker_figures {
+	uint32_t n_now, n_grey, n_white, n_listed, n_unknown;
+	const char *accept_mode;
+};
+void worker_figures_get(const struct worker *worker, struct worker_figures *out);
+const struct counters *worker_counters(const struct worker *worker);

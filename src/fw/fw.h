@@ -1,0 +1,76 @@
+/* The kernel's packet filter: table, sets, elements and chains of one mired instance. Only the
+ * firewall role calls this; it must hold CAP_NET_ADMIN at every call (nfnetlink checks the sender
+ * of each message). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/compiler.h"
+#include "conf/conf.h"
+#include "policy/cidr.h"
+
+enum { FW_WHY_MAX = 512, FW_BATCH_MAX = 1000, FW_NOSPAMD_MAX = 100000 };
+
+/* Sets of learned hosts; each has an IPv6 twin, chosen by the address's family. */
+enum fw_set { FW_SET_WHITE, FW_SET_GREYTRAP, FW_SET_COUNT };
+
+struct fw_element {
+	struct addr addr;      /* grouped */
+	uint32_t timeout_secs; /* > 0; ignored for deletions */
+	uint8_t set;           /* enum fw_set */
+	bool is_deleted;
+};
+
+struct fw;
+
+struct fw_stats {
+	uint64_t transactions;
+	uint64_t failures;
+	uint64_t elements_added;
+	uint64_t elements_deleted;
+	uint64_t restores; /* times the table was found missing or changed and was made again */
+	bool has_refresh;  /* what the start-up probe found or the setting forced */
+	bool has_destroy;
+};
+
+/* Opens the netlink socket and probes the kernel in a scratch table of its own (removed again). */
+MUST_USE int fw_open(struct fw **out, const struct conf *conf, char why[static FW_WHY_MAX]);
+void fw_close(struct fw *fw);
+
+/* Step 1: table and sets; existing ones with the right type are kept. Also puts `nospamd` in, by
+ * flush and add in one transaction. */
+MUST_USE int fw_put_table(struct fw *fw, const struct addr_range *nospamd, size_t n_nospamd,
+                          char why[static FW_WHY_MAX]);
+/* Step 2: replaces the content of all learned sets: flush and add in one transaction. */
+MUST_USE int fw_replace(struct fw *fw, const struct fw_element *elements, size_t n,
+                        char why[static FW_WHY_MAX]);
+/* Step 3: all chains of the rule template in one transaction (nothing for rules = none). */
+MUST_USE int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX]);
+
+/* Applies additions, refreshes and deletions in order, FW_BATCH_MAX a transaction. Idempotent:
+ * missing deletions are no error. -ENOENT = table gone (see fw_watch). */
+MUST_USE int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n);
+
+enum fw_state {
+	FW_STATE_OK,   /* nothing changed, or only by us, or our parts are untouched */
+	FW_STATE_GONE, /* our table, one of its sets or chains is missing or was replaced */
+};
+
+/* Cheap: asks the ruleset's generation and only if somebody else changed it compares handles. */
+MUST_USE int fw_watch(struct fw *fw, enum fw_state *state);
+
+/* One get-element request. 1 = in the set, 0 = not, negative = error. */
+MUST_USE int fw_has(struct fw *fw, enum fw_set set, const struct addr *addr);
+
+/* Removes the whole table (bootstrap, --remove-table). A missing table is no error. */
+MUST_USE int fw_remove(struct fw *fw);
+
+void fw_stats_get(const struct fw *fw, struct fw_stats *out);
+
+/* The rule template filled from the configuration, as printed by `miredctl rules` and installed by
+ * fw_put_chains. Newly allocated text in *out. ERR_* with why = file:line: reason. Needs no rights.
+ */
+MUST_USE int fw_rules_render(const struct conf *conf, char **out, char why[static FW_WHY_MAX]);

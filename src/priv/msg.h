@@ -1,0 +1,70 @@
+/* Messages between the roles: one SOCK_SEQPACKET datagram each, a type, a fixed body, and for some
+ * a descriptor (SCM_RIGHTS). Encoder and decoder are mirror images; the decoder checks every field
+ * again and refuses short messages and left-over bytes. Pure except msg_send and msg_recv. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/compiler.h"
+
+enum { MSG_BYTES_MAX = 8192, MSG_ELEMENTS_MAX = 200 };
+
+enum msg_type {
+	/* supervisor -> role */
+	MSG_CONF = 1, /* descriptor: memfd with the configuration (conf_print's text) */
+	MSG_LISTENER, /* descriptor: listening socket; worker, is_v6 */
+	MSG_CONTROL,  /* descriptor: listening control socket */
+	MSG_PEER,     /* descriptor: channel to the other role; a later one replaces it */
+	MSG_START,    /* everything has been passed */
+	/* role -> supervisor */
+	MSG_READY, /* serving */
+	MSG_FATAL, /* text: why this role cannot run; the supervisor logs it */
+	/* engine -> firewall */
+	MSG_FILL_BEGIN, /* a complete copy follows */
+	MSG_FILL,       /* elements of it */
+	MSG_FILL_END,   /* seq: apply it; changes after seq follow */
+	MSG_CHANGES,    /* seq and elements, in order */
+	/* firewall -> engine */
+	MSG_NEED_FILL, /* send a complete copy (start, or table lost) */
+	MSG_DONE,      /* seq is in the kernel; figures */
+	MSG_TYPE_END
+};
+
+struct msg_element {
+	struct addr addr;
+	uint32_t timeout_secs;
+	uint8_t set; /* enum fw_set's numbers: 0 white, 1 greytrap */
+	bool is_deleted;
+};
+
+struct msg_figures {
+	uint64_t transactions, failures, elements_added, elements_deleted, restores;
+	bool has_refresh, has_destroy,
+	        is_complete; /* complete: table, sets, elements and chains stand */
+};
+
+struct msg {
+	enum msg_type type;
+	uint64_t seq;               /* FILL_END, CHANGES, DONE */
+	uint32_t worker;            /* LISTENER */
+	bool is_v6;                 /* LISTENER */
+	struct msg_figures figures; /* DONE */
+	uint16_t n_elements;        /* FILL, CHANGES: at most MSG_ELEMENTS_MAX */
+	struct msg_element elements[MSG_ELEMENTS_MAX];
+	char text[256]; /* FATAL, NUL-terminated */
+	int fd;         /* -1, or the descriptor (receiver owns it) */
+};
+
+/* Bytes of the encoded message. */
+MUST_USE int msg_encode(const struct msg *msg, uint8_t out[static MSG_BYTES_MAX], size_t *len);
+/* *out is written whole or not at all. ERR_SYNTAX, ERR_TRUNCATED, ERR_RANGE, ERR_VERSION. */
+MUST_USE int msg_decode(const uint8_t *bytes, size_t len, struct msg *out);
+
+/* Sends msg and msg->fd (if >= 0; it stays the caller's). -EAGAIN when a non-blocking socket is
+ * full. */
+MUST_USE int msg_send(int socket, const struct msg *msg);
+/* ERR_CLOSED at EOF; -EAGAIN. A descriptor arrives close-on-exec. */
+MUST_USE int msg_recv(int socket, struct msg *out);

@@ -1,0 +1,49 @@
+/* All texts mired says, in one table beside their codes, and the two renderers: the banner and the
+ * multi-line reply made of list messages. Pure. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/compiler.h"
+#include "base/span.h"
+
+enum reply_id {
+	REPLY_NONE,      /* nothing is said (body lines) */
+	REPLY_BANNER,    /* 220 */
+	REPLY_HELO,      /* 250 */
+	REPLY_HELO_ARG,  /* 501 */
+	REPLY_SENDER,    /* 250 */
+	REPLY_RECIPIENT, /* 250 */
+	REPLY_RESET,     /* 250 */
+	REPLY_NOOP,      /* 250 2.0.0 */
+	REPLY_DATA,      /* 354 */
+	REPLY_UNKNOWN,   /* 500 5.5.1 */
+	REPLY_BYE,       /* 221 host */
+	REPLY_DEFER,     /* 451 Temporary failure, please try again later. */
+	REPLY_LISTED,    /* 450 or 550, rendered per connection into its text */
+	REPLY_COUNT
+};
+
+enum { REPLY_TEXT_MAX = 512, REPLY_LISTED_MAX = 4096 };
+
+/* Rendered replies, each with its CRLF. */
+struct reply_set {
+	uint8_t bytes[REPLY_COUNT][REPLY_TEXT_MAX];
+	uint16_t len[REPLY_COUNT];
+};
+
+/* Renders every static reply. banner is the text after "220 ": %h host, %n name, %% percent.
+ * ERR_SYNTAX for another escape or a control character, ERR_TOO_LONG. */
+MUST_USE int reply_set_init(struct reply_set *set, const char *banner, const char *host,
+                            const char *name);
+struct span reply_text(const struct reply_set *set, enum reply_id id);
+
+/* Joins list messages (stored form, escapes of spamd.md §8: %A \n \" \\ %% …) into one multi-line
+ * reply "code-text CRLF … code text CRLF" for the client at addr. Control characters in a message
+ * become spaces. Returns the length; a reply longer than size is cut at a line end, and the last
+ * line stays well-formed. size >= 128. */
+size_t reply_render_lists(const struct span *messages, size_t n_messages, unsigned code,
+                          const struct addr *addr, uint8_t *out, size_t size);

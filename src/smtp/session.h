@@ -1,0 +1,173 @@
+/* One SMTP conversation except its socket: what may be said when, at which pace, and when patience
+ * ends. Pure: bytes and the clock go in; bytes, events and "wake me at" come out. The
+ * conversation's rules are in dialogue.h (tables), the texts in reply.h; this is the part with time
+ * in it.
+ *
+ * Life of a session, as its owner (engine/conn.c, or the virtual-time runner in tests) drives it:
+ *
+ *   session_start                     due set
+ *   at due:   session_wake  ->  a step: SEND n bytes / LOOK (read only) / HOLD / SHUTDOWN / CLOSE
+ *   after a SEND:  session_sent (or session_unsent when the socket took none), then session_run
+ *   bytes read:    session_input, then session_run until it says no more
+ *   tuple stored:  session_stored
+ *   then sleep until session->due
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/span.h"
+#include "smtp/reply.h"
+
+enum session_class {
+	SESSION_UNKNOWN, /* host not looked up yet: says nothing until session_classify or
+	                    store-wait */
+	SESSION_GREY,    /* stutters for grey-stutter, every RCPT is a tuple, DATA is deferred */
+	SESSION_WHITE,   /* a whitelisted host whose kernel entry was lost: no stutter, no tuple,
+	                    deferred */
+	SESSION_LISTED,  /* on a list or trapped: whole dialogue stuttered, DATA read, list messages
+	                  */
+	SESSION_PASSIVE, /* blacklist-only mode, not listed: as listed, but the deferral text */
+};
+
+enum {
+	SESSION_READ_MAX = 512,   /* bytes the owner offers per input call */
+	SESSION_LINE_MAX = 8191,  /* bytes after which a line counts as complete (spamd.md §3) */
+	SESSION_LINE_KEEP = 2048, /* of which this many are kept; the rest is counted and dropped */
+	SESSION_VALUE_MAX = 1023, /* HELO, sender, recipient; longer ones are cut */
+	SESSION_TEXT_SMALL = 512, /* the two sizes of struct session_text, header included */
+	SESSION_TEXT_LARGE = 8192,
+	SESSION_PENDING_MAX = 200, /* tuples on their way to the store; further commands wait */
+};
+
+/* Immutable settings, shared by all sessions. */
+struct session_conf {
+	struct reply_set replies; /* rendered texts */
+	uint32_t stutter_ms;
+	uint32_t grey_stutter_ms;
+	uint32_t read_timeout_ms;
+	uint32_t write_timeout_ms;
+	uint32_t store_wait_ms;
+	uint32_t close_wait_ms;
+	uint32_t close_discard_bytes;
+	uint32_t look_min_ms; /* first look after a reply; doubles up to look_max_ms while nothing
+	                         comes */
+	uint32_t look_max_ms;
+	uint8_t bad_commands_max;
+};
+
+/* In the connection's cache line. Fields belong to session.c and dialogue.c. */
+struct session {
+	const uint8_t *out; /* reply being sent; NULL while waiting for a command */
+	uint32_t out_len;
+	uint32_t out_pos;
+	struct mono_ms opened; /* accept */
+	struct mono_ms due;    /* when the owner must call session_wake; the only field it reads */
+	struct mono_ms since; /* start of the present wait (command, blocked write, store, close) */
+	uint16_t look_ms;     /* present distance between looks */
+	uint8_t state;        /* enum dialogue_state */
+	uint8_t cls;          /* enum session_class */
+	uint8_t bad_commands;
+	uint8_t body_lines;
+	uint8_t n_pending; /* tuples handed over and not yet stored */
+	uint8_t flags;
+};
+
+/* Bulky part: partial and waiting input, HELO, sender, recipient, a rendered list reply. Needed
+ * from the first input byte (or at start for SESSION_LISTED) until close. */
+struct session_text;
+
+/* Prepares size bytes (SESSION_TEXT_SMALL or _LARGE) as an empty text. */
+void session_text_init(struct session_text *text, size_t size);
+/* Moves everything into a larger text; a running reply stays valid. */
+void session_text_move(struct session *session, struct session_text *to,
+                       const struct session_text *from);
+
+enum session_step_kind {
+	SESSION_STEP_SEND,     /* send `bytes`; look for input in the same breath if `read` */
+	SESSION_STEP_LOOK,     /* only look for input */
+	SESSION_STEP_HOLD,     /* nothing now */
+	SESSION_STEP_SHUTDOWN, /* shut the write side down, then keep looking */
+	SESSION_STEP_CLOSE,    /* the end; `why` says how */
+};
+
+enum session_end {
+	SESSION_END_NONE,
+	SESSION_END_DONE, /* final reply sent and drained */
+	SESSION_END_READ_TIMEOUT,
+	SESSION_END_WRITE_TIMEOUT,
+	SESSION_END_PEER,    /* EOF or reset */
+	SESSION_END_NO_TEXT, /* the owner had no memory for a text */
+};
+
+struct session_step {
+	enum session_step_kind kind;
+	enum session_end why;
+	struct span bytes;
+	bool read;
+	bool is_unstored; /* a final reply goes out although its tuples are not stored (count it) */
+};
+
+enum session_event_kind {
+	SESSION_EVENT_NONE,
+	SESSION_EVENT_TUPLE,    /* helo, sender, recipient: hand over, then session_pending */
+	SESSION_EVENT_NO_HELO,  /* a RCPT that makes no tuple (count it) */
+	SESSION_EVENT_RCPT,     /* listed or passive: only for the log */
+	SESSION_EVENT_HEADER,   /* body header worth logging: `line` */
+	SESSION_EVENT_BODY,     /* body line: `line` */
+	SESSION_EVENT_DEFERRED, /* the final deferral was chosen */
+};
+
+struct session_event {
+	enum session_event_kind kind;
+	bool is_command; /* a command was answered */
+	bool is_bad;     /* it was not recognised */
+	struct span helo;
+	struct span sender;
+	struct span recipient;
+	struct span line;
+};
+
+void session_start(struct session *session, const struct session_conf *conf, enum session_class cls,
+                   struct mono_ms now);
+/* The host is known now. Only while the class is SESSION_UNKNOWN; later calls change nothing. */
+void session_classify(struct session *session, const struct session_conf *conf,
+                      enum session_class cls, struct mono_ms now);
+/* A text for listed sessions: rendered once, kept (see reply_render_lists). */
+
+/* At or after session->due. Sets the next due. */
+struct session_step session_wake(struct session *session, const struct session_conf *conf,
+                                 struct mono_ms now);
+/* n bytes of the last SEND went out. */
+void session_sent(struct session *session, const struct session_conf *conf, size_t n,
+                  struct mono_ms now);
+/* The last n bytes reported sent did not go out after all (EAGAIN): they will be tried again, and
+ * the write timeout runs. */
+void session_unsent(struct session *session, const struct session_conf *conf, size_t n,
+                    struct mono_ms now);
+/* How many bytes session_input will take now: 0 while answered input is waiting and the text is
+ * full, after the final reply only for discarding. text may be NULL. At most SESSION_READ_MAX. */
+size_t session_room(const struct session *session, const struct session_text *text);
+/* Bytes from the client. Takes what fits and returns how many; fewer than given only when a SMALL
+ * text is full: move to a LARGE one and give the rest. *is_long_line (may be NULL) says a line
+ * passed the bound. While discarding, text may be NULL. */
+size_t session_input(struct session *session, const struct session_conf *conf,
+                     struct session_text *text, struct span bytes, bool *is_long_line,
+                     struct mono_ms now);
+/* The client will send no more (EOF). What it sent before is still answered. */
+void session_eof(struct session *session);
+/* The connection is dead (reset, EPIPE): the next session_wake says CLOSE. */
+void session_dead(struct session *session);
+/* Answers the next complete line if one may be answered now. True: something happened, *event says
+ * what (spans point into text, valid until the next call) and session->due may have become earlier.
+ */
+bool session_run(struct session *session, const struct session_conf *conf,
+                 struct session_text *text, struct mono_ms now, struct session_event *event);
+/* One tuple was handed over (after SESSION_EVENT_TUPLE); one tuple was stored. */
+void session_pending(struct session *session);
+void session_stored(struct session *session, struct mono_ms now);

@@ -1,0 +1,136 @@
+/* The durable store: one LMDB environment behind one door. One writer (the keeper) and any number
+ * of readers in short transactions. Only committed changes leave: see store_commit and
+ * store_journal. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "policy/greylist.h"
+#include "store/record.h"
+
+enum { STORE_WHY_MAX = 512, STORE_SLICE_ROWS = 1000, STORE_SLICE_MS = 5 };
+
+struct store;
+
+struct store_conf {
+	const char *
+	        dir; /* directory of data.mdb and lock.mdb, mode 0700, owned by the engine's user */
+	uint64_t map_bytes;
+	uint64_t journal_max;
+	unsigned readers_max;
+	bool create;    /* a missing data file is created (first start); otherwise it is an error */
+	bool read_only; /* tools */
+};
+
+/* Opens, checks size and meta record, refuses what is damaged: a corrupt store is never
+ * overwritten. `why` gets the full message. ERR_CORRUPT, ERR_VERSION, ERR_NOT_FOUND, ERR_BUSY,
+ * -errno. */
+MUST_USE int store_open(struct store **out, const struct store_conf *conf,
+                        char why[static STORE_WHY_MAX]);
+/* Sets the clean-shutdown mark if it was open for writing and healthy. NULL is fine. */
+void store_close(struct store *store);
+/* Whether the last writer closed it cleanly. */
+bool store_was_clean(const struct store *store);
+const uint8_t *store_hash_key(const struct store *store);
+/* Time of the newest journal entry, 0 if there is none. */
+struct wall store_newest(const struct store *store);
+
+/* --- writing: the keeper's thread only -------------------------------------------------------- */
+
+/* Sticky transaction: after the first error later calls do nothing; store_commit tells. */
+struct store_txn {
+	struct store *store;
+	void *lmdb;   /* MDB_txn */
+	int ret;      /* first error */
+	uint64_t seq; /* journal number of the last change made here */
+	struct wall now;
+	unsigned n_changes;
+};
+
+void store_begin(struct store *store, struct store_txn *txn, struct wall now);
+/* True and *out when there is a live-or-expired record with a good checksum. */
+bool store_get_tuple(struct store_txn *txn, const struct tuple_key *key, struct grey_record *out);
+bool store_get_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
+                    struct grey_record *out);
+/* Put keeps the expiry index in step. is_journaled = false for a mere counter update. */
+void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
+                     const struct grey_record *record, const struct tuple_text *text);
+/* Rewrites the record of a stored tuple, keeping its text. is_journaled as the change deserves. */
+void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
+                        const struct grey_record *record, bool is_journaled);
+void store_put_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
+                    const struct grey_record *record);
+void store_delete_tuple(struct store_txn *txn, const struct tuple_key *key);
+void store_delete_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind);
+
+/* Called for each record the sweep deletes. */
+typedef void store_expired(void *ctx, enum record_kind kind, const struct tuple_key *key);
+/* Deletes at most max records whose life ended at or before expiry_now, oldest first; returns how
+ * many. Costs one look-up when nothing is due. */
+unsigned store_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max,
+                     store_expired *expired, void *ctx);
+
+/* Durable when it returns 0. On failure nothing of the transaction happened: ERR_FULL (disk or
+ * map), ERR_PANIC (close and open again), -errno. */
+MUST_USE int store_commit(struct store_txn *txn);
+void store_abort(struct store_txn *txn);
+
+/* --- reading: any thread, one reader each ------------------------------------------------------
+ */
+
+struct store_reader;
+
+MUST_USE int store_reader_open(struct store *store, struct store_reader **out);
+void store_reader_close(struct store_reader *reader);
+
+struct store_row {
+	enum record_kind kind;
+	struct tuple_key key; /* hash zero for hosts */
+	struct grey_record record;
+	struct tuple_text text; /* tuples; points into the walk's own buffer */
+};
+
+/* A walk in slices: each call is one short transaction of at most STORE_SLICE_ROWS rows or
+ * STORE_SLICE_MS, resumed after the last key; not one snapshot. Never hold anything while writing
+ * to a pipe. */
+struct store_walk;
+
+struct store_walk *store_walk_new(struct store_reader *reader, bool hosts, bool tuples);
+void store_walk_free(struct store_walk *walk);
+/* Next slice: rows stay valid until the next call. Returns the count, 0 at the end, or a negative
+ * code. *n_bad (may be NULL) grows by records with a bad checksum. */
+MUST_USE int store_walk_next(struct store_walk *walk, const struct store_row **rows,
+                             uint64_t *n_bad);
+
+/* Single look-ups outside the keeper. */
+bool store_reader_host(struct store_reader *reader, const struct addr *addr, enum record_kind kind,
+                       struct grey_record *out);
+
+/* Changes after `after`, oldest first, at most max. Returns the count or a negative code;
+ * ERR_NOT_FOUND when the journal no longer reaches back to `after` + 1: the caller needs a full
+ * copy. */
+MUST_USE int store_journal_read(struct store_reader *reader, uint64_t after,
+                                struct journal_change *out, int max);
+/* Number of the newest committed change. */
+uint64_t store_journal_last(struct store_reader *reader);
+
+/* --- figures and checking --------------------------------------------------------------------- */
+
+struct store_stats {
+	uint64_t n_hosts, n_tuples, n_expiry, n_journal;
+	uint64_t used_bytes, free_bytes, map_bytes;
+	uint64_t last_seq;
+	uint64_t n_bad_records;
+};
+
+/* Any thread with a reader. */
+MUST_USE int store_stats_get(struct store_reader *reader, struct store_stats *out);
+
+/* Walks everything in a child process (damage may crash LMDB): keys ascending, counts, checksums,
+ * each tuple and host against its expiry row. 0 = sound; ERR_CORRUPT with `why` = what was found.
+ * Blocking. */
+MUST_USE int store_check(const char *dir, uint64_t map_bytes, char why[static STORE_WHY_MAX]);
