@@ -1,0 +1,42 @@
+/* The control socket's server and client (protocol: include/mired/ctl.h). The server has no thread
+ * of its own: its descriptor (an epoll set) becomes readable when a turn has something to do. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/counters.h"
+#include "conf/conf.h"
+#include "mired/ctl.h"
+
+enum ctl_right { CTL_RIGHT_READ, CTL_RIGHT_EVENT, CTL_RIGHT_ADMIN };
+
+/* Answers one request: returns a new JSON object (the server takes it), never NULL. */
+typedef json_t *ctl_handler(void *ctx, const char *args);
+
+struct ctl_verb {
+	const char *name;
+	enum ctl_right right;
+	ctl_handler *handler;
+};
+
+struct ctl_server;
+
+/* listener: listening Unix socket, owned by the server afterwards. verbs ends with a NULL name; it,
+ * ctx and counters are borrowed. Group names are resolved here (missing groups grant nothing). */
+MUST_USE int ctl_server_open(struct ctl_server **out, int listener, const struct conf *conf,
+                             const struct ctl_verb *verbs, void *ctx, struct counters *counters);
+void ctl_server_close(struct ctl_server *server);
+/* Poll this for POLLIN, at most a second at a time (idle clients are timed out in turns). */
+int ctl_server_fd(const struct ctl_server *server);
+void ctl_server_turn(struct ctl_server *server, struct mono now);
+
+/* An {"error": text} object. */
+json_t *ctl_error(const char *text);
+
+/* Client: one request over a new connection, waiting at most timeout_ms. *out is a new reference.
+ * ERR_CLOSED, -ECONNREFUSED, -ENOENT (no socket), ERR_SYNTAX (not JSON), -ETIMEDOUT. */
+MUST_USE int ctl_wait_request(const char *path, const char *request, int timeout_ms, json_t **out);
