@@ -11,14 +11,6 @@
 
 #define WHEEL_NONE UINT32_MAX
 
-/* Embedded once per item, in an array or inside the item's struct. next == prev == WHEEL_NONE and
- * slot == WHEEL_NONE when not in the wheel. */
-struct wheel_link {
-	uint32_t next;
-	uint32_t prev;
-	uint32_t slot;
-};
-
 struct wheel;
 
 /* A wheel of n_slots (power of two) over n_items items. The links are its own allocation (12 bytes
@@ -30,7 +22,9 @@ void wheel_add(struct wheel *wheel, uint32_t item, uint64_t tick);
 /* Takes the item out, if it is in. */
 void wheel_remove(struct wheel *wheel, uint32_t item);
 bool wheel_has(const struct wheel *wheel, uint32_t item);
-/* Takes one item out of the slot of `tick`; WHEEL_NONE when the slot is empty. Items added to the
- * same slot while it is being drained come out again in this drain only if added after the call
- * which returned WHEEL_NONE; drain with wheel_detach for a stable batch. */
+/* Takes one item out of the slot of `tick`, in the order of adding; WHEEL_NONE when the slot's
+ * drain is over. The first call fixes what belongs to the drain: items added to the same slot
+ * meanwhile come out in its next drain, so an item that is added again a whole revolution ahead
+ * cannot make the loop endless. A drain that was left unfinished is continued by the next call for
+ * this slot. */
 uint32_t wheel_take(struct wheel *wheel, uint64_t tick);
