@@ -27,7 +27,7 @@ enum reply_id {
 	REPLY_COUNT
 };
 
-enum { REPLY_TEXT_MAX = 512, REPLY_LISTED_MAX = 4096 };
+enum { REPLY_TEXT_MAX = 512, REPLY_LISTED_MAX = 3072 };
 
 /* Rendered replies, each with its CRLF. */
 struct reply_set {
@@ -42,8 +42,9 @@ MUST_USE int reply_set_init(struct reply_set *set, const char *banner, const cha
 struct span reply_text(const struct reply_set *set, enum reply_id id);
 
 /* Joins list messages (stored form, escapes of spamd.md §8: %A \n \" \\ %% …) into one multi-line
- * reply "code-text CRLF … code text CRLF" for the client at addr. Control characters in a message
- * become spaces. Returns the length; a reply longer than size is cut at a line end, and the last
- * line stays well-formed. size >= 128. */
+ * reply "code-text CRLF … code text CRLF" for the client at addr. Each message starts a line; its
+ * enclosing quotes and trailing line breaks are not sent; control characters but LF become spaces.
+ * Without any text it is one line of our own. Returns the length; a reply longer than size is cut
+ * at a line end, and the last line stays well-formed. size >= 128. */
 size_t reply_render_lists(const struct span *messages, size_t n_messages, unsigned code,
                           const struct addr *addr, uint8_t *out, size_t size);

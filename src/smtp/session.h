@@ -9,7 +9,7 @@
  *   at due:   session_wake  ->  a step: SEND n bytes / LOOK (read only) / HOLD / SHUTDOWN / CLOSE
  *   after a SEND:  session_sent (or session_unsent when the socket took none), then session_run
  *   bytes read:    session_input, then session_run until it says no more
- *   tuple stored:  session_stored
+ *   tuple stored:  session_stored, then session_run
  *   then sleep until session->due
  */
 #pragma once
@@ -63,28 +63,33 @@ struct session_conf {
 
 /* In the connection's cache line. Fields belong to session.c and dialogue.c. */
 struct session {
-	const uint8_t *out; /* reply being sent; NULL while waiting for a command */
-	uint32_t out_len;
-	uint32_t out_pos;
+	const uint8_t *out; /* reply being sent; sent completely when out_pos == out_len */
+	uint16_t out_len;
+	uint16_t out_pos;
+	uint16_t owed_bytes;   /* end of the reply before, taken back by session_unsent */
+	uint16_t look_ms;      /* present distance between looks, or tries of a blocked write */
 	struct mono_ms opened; /* accept */
 	struct mono_ms due;    /* when the owner must call session_wake; the only field it reads */
 	struct mono_ms since; /* start of the present wait (command, blocked write, store, close) */
-	uint16_t look_ms;     /* present distance between looks */
-	uint8_t state;        /* enum dialogue_state */
-	uint8_t cls;          /* enum session_class */
+	uint32_t discarded_bytes; /* after the final reply */
+	uint8_t state;            /* enum dialogue_state */
+	uint8_t cls;              /* enum session_class */
 	uint8_t bad_commands;
 	uint8_t body_lines;
 	uint8_t n_pending; /* tuples handed over and not yet stored */
 	uint8_t flags;
+	uint8_t reply;      /* enum reply_id of out */
+	uint8_t last_reply; /* the one before */
 };
 
 /* Bulky part: partial and waiting input, HELO, sender, recipient, a rendered list reply. Needed
  * from the first input byte (or at start for SESSION_LISTED) until close. */
 struct session_text;
 
-/* Prepares size bytes (SESSION_TEXT_SMALL or _LARGE) as an empty text. */
+/* Prepares size bytes (SESSION_TEXT_SMALL or _LARGE, aligned to 8) as an empty text. */
 void session_text_init(struct session_text *text, size_t size);
-/* Moves everything into a larger text; a running reply stays valid. */
+/* Moves everything into a larger text (already session_text_init'ed); a running reply stays valid.
+ */
 void session_text_move(struct session *session, struct session_text *to,
                        const struct session_text *from);
 
@@ -116,11 +121,12 @@ struct session_step {
 enum session_event_kind {
 	SESSION_EVENT_NONE,
 	SESSION_EVENT_TUPLE,    /* helo, sender, recipient: hand over, then session_pending */
-	SESSION_EVENT_NO_HELO,  /* a RCPT that makes no tuple (count it) */
+	SESSION_EVENT_NO_HELO,  /* a RCPT that makes no tuple: HELO, sender or recipient is missing
+	                           (count it) */
 	SESSION_EVENT_RCPT,     /* listed or passive: only for the log */
 	SESSION_EVENT_HEADER,   /* body header worth logging: `line` */
 	SESSION_EVENT_BODY,     /* body line: `line` */
-	SESSION_EVENT_DEFERRED, /* the final deferral was chosen */
+	SESSION_EVENT_DEFERRED, /* the final deferral was chosen (listed: the list reply) */
 };
 
 struct session_event {
@@ -138,7 +144,10 @@ void session_start(struct session *session, const struct session_conf *conf, enu
 /* The host is known now. Only while the class is SESSION_UNKNOWN; later calls change nothing. */
 void session_classify(struct session *session, const struct session_conf *conf,
                       enum session_class cls, struct mono_ms now);
-/* A text for listed sessions: rendered once, kept (see reply_render_lists). */
+/* Keeps the final reply of a SESSION_LISTED session (made by reply_render_lists, at most
+ * REPLY_LISTED_MAX bytes). Call once, right after session_text_init. False: it does not fit into a
+ * SMALL text, take a LARGE one. A listed session without it gives the deferral instead. */
+MUST_USE bool session_text_set_listed(struct session_text *text, struct span reply);
 
 /* At or after session->due. Sets the next due. */
 struct session_step session_wake(struct session *session, const struct session_conf *conf,
@@ -147,7 +156,7 @@ struct session_step session_wake(struct session *session, const struct session_c
 void session_sent(struct session *session, const struct session_conf *conf, size_t n,
                   struct mono_ms now);
 /* The last n bytes reported sent did not go out after all (EAGAIN): they will be tried again, and
- * the write timeout runs. */
+ * the write timeout runs. Also right when session_run was called in between. n = 0 is fine. */
 void session_unsent(struct session *session, const struct session_conf *conf, size_t n,
                     struct mono_ms now);
 /* How many bytes session_input will take now: 0 while answered input is waiting and the text is
@@ -168,6 +177,7 @@ void session_dead(struct session *session);
  */
 bool session_run(struct session *session, const struct session_conf *conf,
                  struct session_text *text, struct mono_ms now, struct session_event *event);
-/* One tuple was handed over (after SESSION_EVENT_TUPLE); one tuple was stored. */
+/* One tuple was handed over (after SESSION_EVENT_TUPLE); one tuple was stored (session->due may
+ * have become earlier; then session_run, since a command may have waited for it). */
 void session_pending(struct session *session);
 void session_stored(struct session *session, struct mono_ms now);
