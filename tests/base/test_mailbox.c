@@ -1,0 +1,152 @@
+/* The message ring, alone and between two threads. */
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mailbox.h"
+
+static void messages_come_out_in_order_with_their_length(void **state)
+{
+	struct mailbox *mailbox = mailbox_new(1024);
+	size_t len;
+	(void)state;
+	assert_true(mailbox_is_empty(mailbox));
+	assert_null(mailbox_peek(mailbox, &len));
+	memcpy(mailbox_reserve(mailbox, 3), "abc", 3);
+	mailbox_post(mailbox);
+	(void)mailbox_reserve(mailbox, 0);
+	mailbox_post(mailbox);
+	assert_false(mailbox_is_empty(mailbox));
+	assert_memory_equal(mailbox_peek(mailbox, &len), "abc", 3);
+	assert_int_equal(len, 3);
+	mailbox_release(mailbox);
+	assert_non_null(mailbox_peek(mailbox, &len));
+	assert_int_equal(len, 0);
+	mailbox_release(mailbox);
+	assert_true(mailbox_is_empty(mailbox));
+	mailbox_free(mailbox);
+}
+
+static void an_unposted_reservation_is_forgotten(void **state)
+{
+	struct mailbox *mailbox = mailbox_new(1024);
+	size_t len;
+	(void)state;
+	memcpy(mailbox_reserve(mailbox, 3), "abc", 3);
+	assert_null(mailbox_peek(mailbox, &len));
+	memcpy(mailbox_reserve(mailbox, 2), "de", 2);
+	mailbox_post(mailbox);
+	assert_memory_equal(mailbox_peek(mailbox, &len), "de", 2);
+	mailbox_release(mailbox);
+	assert_null(mailbox_peek(mailbox, &len));
+	mailbox_free(mailbox);
+}
+
+static void a_full_mailbox_says_so_until_something_is_released(void **state)
+{
+	struct mailbox *mailbox = mailbox_new(1024);
+	size_t len;
+	int n_posted = 0;
+	(void)state;
+	while (mailbox_reserve(mailbox, 56)) {
+		mailbox_post(mailbox);
+		n_posted++;
+	}
+	assert_int_equal(n_posted, 16); /* 1024 / (56 + 8) */
+	assert_null(mailbox_reserve(mailbox, 56));
+	assert_non_null(mailbox_peek(mailbox, &len));
+	mailbox_release(mailbox);
+	assert_non_null(mailbox_reserve(mailbox, 56));
+	mailbox_free(mailbox);
+}
+
+static void the_largest_message_always_fits_an_empty_mailbox(void **state)
+{
+	struct mailbox *mailbox = mailbox_new(1024);
+	size_t len;
+	(void)state;
+	for (size_t i = 0; i < 200; i++) {
+		size_t small = i % 60;
+		(void)mailbox_reserve(mailbox, small);
+		mailbox_post(mailbox);
+		assert_non_null(mailbox_peek(mailbox, &len));
+		mailbox_release(mailbox);
+		uint8_t *large = mailbox_reserve(mailbox, 256);
+		assert_non_null(large);
+		assert_int_equal((uintptr_t)large % 8, 0);
+		memset(large, (int)i, 256);
+		mailbox_post(mailbox);
+		const uint8_t *got = mailbox_peek(mailbox, &len);
+		assert_int_equal(len, 256);
+		assert_int_equal(got[255], (uint8_t)i);
+		mailbox_release(mailbox);
+	}
+	mailbox_free(mailbox);
+}
+
+enum { N_MESSAGES = 200000 };
+
+static size_t length_of(uint32_t n)
+{
+	return 4 + n * 7 % 200;
+}
+
+static void *write_all(void *arg)
+{
+	struct mailbox *mailbox = arg;
+	for (uint32_t n = 0; n < N_MESSAGES;) {
+		uint8_t *message = mailbox_reserve(mailbox, length_of(n));
+		if (!message) {
+			(void)sched_yield();
+			continue;
+		}
+		memcpy(message, &n, sizeof n);
+		memset(message + 4, (int)n, length_of(n) - 4);
+		mailbox_post(mailbox);
+		n++;
+	}
+	return NULL;
+}
+
+static void two_threads_pass_every_message_once_and_whole(void **state)
+{
+	struct mailbox *mailbox = mailbox_new(4096);
+	pthread_t writer;
+	(void)state;
+	assert_int_equal(pthread_create(&writer, NULL, write_all, mailbox), 0);
+	for (uint32_t n = 0; n < N_MESSAGES;) {
+		size_t len;
+		const uint8_t *message = mailbox_peek(mailbox, &len);
+		if (!message) {
+			(void)sched_yield();
+			continue;
+		}
+		assert_int_equal(len, length_of(n));
+		assert_memory_equal(message, &n, sizeof n);
+		assert_true(len == 4 || message[len - 1] == (uint8_t)n);
+		mailbox_release(mailbox);
+		n++;
+	}
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	assert_true(mailbox_is_empty(mailbox));
+	mailbox_free(mailbox);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(messages_come_out_in_order_with_their_length),
+	        cmocka_unit_test(an_unposted_reservation_is_forgotten),
+	        cmocka_unit_test(a_full_mailbox_says_so_until_something_is_released),
+	        cmocka_unit_test(the_largest_message_always_fits_an_empty_mailbox),
+	        cmocka_unit_test(two_threads_pass_every_message_once_and_whole),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
