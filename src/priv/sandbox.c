@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
@@ -17,16 +16,9 @@
 
 enum { GROUPS_MAX = 1024 }; /* more is no sensible set-up for a daemon's user */
 
-PRINTF(3, 4)
-static int failed(char why[static SANDBOX_WHY_MAX], int code, const char *format, ...)
+static int failed(char why[static SANDBOX_WHY_MAX], int code, const char *what)
 {
-	va_list args;
-	va_start(args, format);
-	int n = vsnprintf(why, SANDBOX_WHY_MAX, format, args);
-	va_end(args);
-	if (n >= 0 && n < SANDBOX_WHY_MAX) {
-		(void)snprintf(why + n, (size_t)(SANDBOX_WHY_MAX - n), ": %s", err_text(code));
-	}
+	(void)snprintf(why, SANDBOX_WHY_MAX, "%s: %s", what, err_text(code));
 	return code;
 }
 
@@ -53,13 +45,13 @@ static int change_ids(const struct passwd *pw, const char *user, char why[static
 		return 0; /* started as that user: there is nothing to change and no right to */
 	}
 	if (initgroups(user, pw->pw_gid) != 0) {
-		return failed(why, -errno, "groups of user %s", user);
+		return failed(why, -errno, "taking the user's groups");
 	}
 	if (setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) != 0) {
-		return failed(why, -errno, "group id of user %s", user);
+		return failed(why, -errno, "taking the user's group id");
 	}
 	if (setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) != 0) {
-		return failed(why, -errno, "user id of user %s", user);
+		return failed(why, -errno, "taking the user's user id");
 	}
 	return 0;
 }
@@ -130,7 +122,7 @@ static int verify_groups(const struct passwd *pw, const char *user,
 			is_own |= held[i] == own[j];
 		}
 		if (!is_own) {
-			return failed(why, ERR_DENIED, "group %u is still there", held[i]);
+			return failed(why, ERR_DENIED, "a group of the starter is still there");
 		}
 	}
 	return 0;
@@ -148,8 +140,9 @@ static int verify_capabilities(bool keep_net_admin, char why[static SANDBOX_WHY_
 			bool wanted = keep_net_admin && cap == CAP_NET_ADMIN &&
 			              types[i] != CAPNG_INHERITABLE;
 			if ((capng_have_capability(types[i], cap) != 0) != wanted) {
-				return failed(why, ERR_DENIED, "capability %u is %s", cap,
-				              wanted ? "missing" : "still there");
+				return failed(why, ERR_DENIED,
+				              wanted ? "CAP_NET_ADMIN is missing"
+				                     : "a capability is still there");
 			}
 		}
 	}

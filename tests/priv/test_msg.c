@@ -184,11 +184,9 @@ static int open_fds(void)
 static int setup_pair(void **state)
 {
 	int *pair = malloc(2 * sizeof *pair);
-	if (!pair || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)) {
-		return -1;
-	}
 	*state = pair;
-	return 0;
+	return pair ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)
+	            : -1;
 }
 
 static int teardown_pair(void **state)
