@@ -1,7 +1,7 @@
 /* Bounded lock-free tables of 64-byte slots, read by every worker and written by the keeper alone.
  * Each slot carries a sequence lock: readers copy it between two loads of the sequence and try
- *again when it changed. A full group of slots evicts the earliest expiry that is already committed
- *; no allocation, no grace period. */
+ * again when it changed. A full group of slots evicts the earliest expiry that is already
+ * committed; no allocation, no grace period. */
 #pragma once
 
 #include <stdbool.h>
@@ -43,11 +43,13 @@ void cache_free(struct cache *cache);
 /* Any thread. False: not in the table (which says nothing about the store). */
 bool cache_get(const struct cache *cache, const struct cache_key *key, struct cache_entry *out);
 /* Keeper only. Inserts or overwrites. Returns false when every slot of the group holds an
- * uncommitted entry (nothing was changed). *evicted (may be NULL) tells of a dirty entry that had
- * to go. */
+ * uncommitted entry (nothing was changed). *evicted (may be NULL, as may evicted_key) tells of a
+ * dirty entry that had to go: evicted->is_dirty is set then, and all of it is zero otherwise. */
 bool cache_put(struct cache *cache, const struct cache_key *key, const struct cache_entry *entry,
                struct cache_key *evicted_key, struct cache_entry *evicted);
 /* Keeper only. */
 void cache_delete(struct cache *cache, const struct cache_key *key);
 /* Slots in use, a moment's view. */
 uint64_t cache_used(const struct cache *cache);
+/* Entries evicted since the start, dirty or not. Any thread. */
+uint64_t cache_evicted(const struct cache *cache);

@@ -61,3 +61,71 @@ struct journal_change {
 	uint8_t hash[RECORD_HASH_BYTES]; /* tuples; zero for hosts */
 	struct wall expire;
 };
+
+/* --- codecs: encode and decode are mirror images ---------------------------------------------
+ *
+ * All numbers big-endian. `sum` is 4 bytes of SipHash-2-4 (fixed public key) over the row's key and
+ * the value behind the sum, so a value that strayed to another key is noticed as well.
+ *
+ *   record  sum(4) version(1) kind(1) first(6) pass(6) expire(6) changed_at(6) bcount(4) pcount(4)
+ *           tuples: three lengths(2 each), helo, sender, recipient
+ *   change  sum(4) version(1) kind(1) is_deleted(1) address(16) hash(16) at(6) expire(6)
+ *   meta    sum(4) magic(8) schema(2) hash key(16) created(6) is_clean(1)
+ *
+ * Times are seconds in 48 bits; what does not fit is cut to 0 or the largest. */
+
+enum {
+	RECORD_SCHEMA = 1,
+	RECORD_EXPIRY_KEY_MAX = 6 + 1 + RECORD_TUPLE_KEY_BYTES,
+	RECORD_SEQ_KEY_BYTES = 8,
+};
+
+/* Bytes on their way to or from the database. */
+struct record_key {
+	uint8_t bytes[RECORD_EXPIRY_KEY_MAX];
+	size_t len;
+};
+
+struct record_value {
+	uint8_t bytes[RECORD_VALUE_MAX];
+	size_t len;
+};
+
+/* What the one meta row holds. */
+struct store_meta {
+	uint8_t hash_key[RECORD_HASH_KEY_BYTES];
+	struct wall created;
+	bool is_clean; /* the last writer closed the store in order */
+};
+
+struct record_key record_host_key(const struct addr *addr, enum record_kind kind);
+struct record_key record_grey_key(const struct tuple_key *key);
+struct record_key record_seq_key(uint64_t seq);
+/* `key` is the key of the host or tuple that expires. */
+struct record_key record_expiry_key(struct wall expire, enum record_kind kind,
+                                    const struct record_key *key);
+
+/* ERR_SYNTAX for a key of the wrong length or kind; outputs untouched then. */
+MUST_USE int record_host_key_decode(struct span in, struct addr *addr, enum record_kind *kind);
+MUST_USE int record_grey_key_decode(struct span in, struct tuple_key *key);
+MUST_USE int record_seq_key_decode(struct span in, uint64_t *seq);
+MUST_USE int record_expiry_key_decode(struct span in, struct wall *expire, enum record_kind *kind,
+                                      struct record_key *key);
+
+/* `text` only for RECORD_GREY (else NULL); strings beyond RECORD_STRING_MAX are cut. */
+void record_encode(struct span key, enum record_kind kind, const struct grey_record *record,
+                   const struct tuple_text *text, struct record_value *out);
+/* *text (may be NULL) points into `value`, empty for hosts. ERR_CORRUPT: wrong checksum;
+ * ERR_VERSION: sound, but of a version this build does not know; ERR_SYNTAX: sound, but not of this
+ * shape or kind. Outputs untouched then. */
+MUST_USE int record_decode(struct span key, struct span value, enum record_kind kind,
+                           struct grey_record *record, struct tuple_text *text);
+
+/* The sequence number is the row's key. Errors as record_decode. */
+void record_change_encode(const struct journal_change *change, struct record_value *out);
+MUST_USE int record_change_decode(struct span key, struct span value, struct journal_change *out);
+
+/* The key of the meta row, and its codec. ERR_VERSION for another schema. */
+extern const struct span record_meta_key;
+void record_meta_encode(const struct store_meta *meta, struct record_value *out);
+MUST_USE int record_meta_decode(struct span value, struct store_meta *out);

@@ -1,0 +1,266 @@
+/* The table of cache.h: groups of eight 64-byte slots; a key lives in the one group its hash names,
+ * so a look-up touches at most eight cache lines and a delete leaves no hole to repair. The hash is
+ * keyed per table: who chooses addresses cannot choose a group. Owner of all writes: the keeper.
+ *
+ * Every word of a slot is an atomic. The writer stores an odd sequence (relaxed), then the words
+ * (release), then the even sequence (release). A reader that acquires any new word therefore sees
+ * at least the odd sequence in its second look and tries again. No fence is needed, which
+ * ThreadSanitizer could not follow. */
+#include "store/cache.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+	KEY_WORDS = CACHE_KEY_BYTES / 8,
+	WORD_STATE = KEY_WORDS, /* kind, flags, first_secs */
+	WORD_COUNT,             /* expire_secs, bcount */
+	WORD_STAMP,
+	N_WORDS,
+	/* A writer between its two sequence stores is a few ns away from the end, unless it lost
+	 * its processor; then "not here" is the better answer than waiting for it. */
+	READ_TRIES_MAX = 1000,
+};
+
+enum { STATE_USED = 1, STATE_COMMITTED = 2, STATE_DIRTY = 4 };
+
+struct slot {
+	_Atomic uint64_t seq; /* odd while being written */
+	_Atomic uint64_t words[N_WORDS];
+};
+
+static_assert(sizeof(struct slot) == CACHE_LINE, "one slot, one cache line");
+
+struct cache {
+	struct slot *slots;
+	size_t n_bytes;
+	uint32_t group_mask;
+	_Atomic uint64_t n_used;
+	_Atomic uint64_t n_evicted;
+	uint8_t hash_key[crypto_shorthash_KEYBYTES];
+};
+
+/* A slot's content outside the table. */
+struct content {
+	uint64_t words[N_WORDS];
+};
+
+static uint32_t round_up_pow2(uint32_t n)
+{
+	uint32_t size = CACHE_PROBE_MAX;
+	while (size < n && size < UINT32_C(1) << 31) {
+		size *= 2;
+	}
+	return size;
+}
+
+struct cache *cache_new(uint32_t n_slots)
+{
+	struct cache *cache = calloc(1, sizeof *cache);
+	if (!cache) {
+		return NULL;
+	}
+	uint32_t n = round_up_pow2(n_slots);
+	cache->n_bytes = (size_t)n * sizeof(struct slot);
+	cache->group_mask = n / CACHE_PROBE_MAX - 1;
+	void *slots = mmap(NULL, cache->n_bytes, PROT_READ | PROT_WRITE,
+	                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (slots == MAP_FAILED) {
+		free(cache);
+		return NULL;
+	}
+	cache->slots = slots;
+	randombytes_buf(cache->hash_key, sizeof cache->hash_key);
+	return cache;
+}
+
+void cache_free(struct cache *cache)
+{
+	if (cache) {
+		(void)munmap(cache->slots, cache->n_bytes);
+		free(cache);
+	}
+}
+
+static struct slot *group_of(const struct cache *cache, const struct cache_key *key)
+{
+	uint64_t hash;
+	uint8_t bytes[crypto_shorthash_BYTES];
+	(void)crypto_shorthash(bytes, key->bytes, sizeof key->bytes, cache->hash_key);
+	memcpy(&hash, bytes, sizeof hash);
+	return cache->slots + (hash & cache->group_mask) * CACHE_PROBE_MAX;
+}
+
+static struct content pack(const struct cache_key *key, const struct cache_entry *entry)
+{
+	struct content c;
+	memcpy(c.words, key->bytes, sizeof key->bytes);
+	uint64_t flags = STATE_USED | (entry->is_committed ? STATE_COMMITTED : 0U) |
+	                 (entry->is_dirty ? STATE_DIRTY : 0U);
+	c.words[WORD_STATE] =
+	        (uint64_t)entry->first_secs << 32 | flags << 8 | (uint64_t)entry->kind;
+	c.words[WORD_COUNT] = (uint64_t)entry->expire_secs << 32 | entry->bcount;
+	c.words[WORD_STAMP] = entry->stamp;
+	return c;
+}
+
+static void unpack(const struct content *c, struct cache_entry *entry)
+{
+	uint64_t state = c->words[WORD_STATE];
+	*entry = (struct cache_entry){
+	        .kind = (uint8_t)state,
+	        .is_committed = state >> 8 & STATE_COMMITTED,
+	        .is_dirty = state >> 8 & STATE_DIRTY,
+	        .first_secs = (uint32_t)(state >> 32),
+	        .expire_secs = (uint32_t)(c->words[WORD_COUNT] >> 32),
+	        .bcount = (uint32_t)c->words[WORD_COUNT],
+	        .stamp = (uint32_t)c->words[WORD_STAMP],
+	};
+}
+
+static bool is_used(const struct content *c)
+{
+	return c->words[WORD_STATE] >> 8 & STATE_USED;
+}
+
+static bool has_key(const struct content *c, const struct cache_key *key)
+{
+	return is_used(c) && memcmp(c->words, key->bytes, sizeof key->bytes) == 0;
+}
+
+/* Partner of slot_write. False when the slot could not be read in one piece. */
+static bool slot_read(const struct slot *slot, struct content *out)
+{
+	for (int i = 0; i < READ_TRIES_MAX; i++) {
+		uint64_t seq = atomic_load_explicit(&slot->seq, memory_order_acquire);
+		if (seq & 1) {
+			continue;
+		}
+		for (int w = 0; w < N_WORDS; w++) {
+			out->words[w] = atomic_load_explicit(&slot->words[w], memory_order_acquire);
+		}
+		if (atomic_load_explicit(&slot->seq, memory_order_relaxed) == seq) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The owner reads its own stores: no sequence needed. */
+static struct content slot_own(const struct slot *slot)
+{
+	struct content c;
+	for (int w = 0; w < N_WORDS; w++) {
+		c.words[w] = atomic_load_explicit(&slot->words[w], memory_order_relaxed);
+	}
+	return c;
+}
+
+static void slot_write(struct slot *slot, const struct content *c)
+{
+	uint64_t seq = atomic_load_explicit(&slot->seq, memory_order_relaxed);
+	atomic_store_explicit(&slot->seq, seq + 1, memory_order_relaxed);
+	for (int w = 0; w < N_WORDS; w++) {
+		atomic_store_explicit(&slot->words[w], c->words[w], memory_order_release);
+	}
+	atomic_store_explicit(&slot->seq, seq + 2, memory_order_release);
+}
+
+bool cache_get(const struct cache *cache, const struct cache_key *key, struct cache_entry *out)
+{
+	const struct slot *group = group_of(cache, key);
+	struct content c;
+	for (int i = 0; i < CACHE_PROBE_MAX; i++) {
+		if (slot_read(&group[i], &c) && has_key(&c, key)) {
+			unpack(&c, out);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void count(_Atomic uint64_t *counter, int64_t n)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+	atomic_store_explicit(counter, value + (uint64_t)n, memory_order_relaxed);
+}
+
+/* Where a put goes: the key's own slot, else a free one, else the committed entry that expires
+ * first. NULL when all are uncommitted. */
+static struct slot *choose(struct slot *group, const struct cache_key *key, struct content *old)
+{
+	struct slot *unused = NULL;
+	struct slot *victim = NULL;
+	uint32_t earliest = UINT32_MAX;
+	struct content victim_content = {{0}};
+	for (int i = 0; i < CACHE_PROBE_MAX; i++) {
+		struct content c = slot_own(&group[i]);
+		if (has_key(&c, key)) {
+			*old = c;
+			return &group[i];
+		}
+		struct cache_entry entry;
+		unpack(&c, &entry);
+		if (!is_used(&c)) {
+			unused = unused ? unused : &group[i];
+		} else if (entry.is_committed && (!victim || entry.expire_secs < earliest)) {
+			victim = &group[i];
+			earliest = entry.expire_secs;
+			victim_content = c;
+		}
+	}
+	*old = unused ? (struct content){{0}} : victim_content;
+	return unused ? unused : victim;
+}
+
+bool cache_put(struct cache *cache, const struct cache_key *key, const struct cache_entry *entry,
+               struct cache_key *evicted_key, struct cache_entry *evicted)
+{
+	if (evicted) {
+		*evicted = (struct cache_entry){.kind = CACHE_NONE};
+	}
+	struct content old;
+	struct slot *slot = choose(group_of(cache, key), key, &old);
+	if (!slot) {
+		return false;
+	}
+	struct cache_entry gone;
+	unpack(&old, &gone);
+	bool is_eviction = is_used(&old) && !has_key(&old, key);
+	if (is_eviction && gone.is_dirty && evicted && evicted_key) {
+		memcpy(evicted_key->bytes, old.words, sizeof evicted_key->bytes);
+		*evicted = gone;
+	}
+	count(&cache->n_evicted, is_eviction);
+	count(&cache->n_used, !is_used(&old));
+	struct content new = pack(key, entry);
+	slot_write(slot, &new);
+	return true;
+}
+
+void cache_delete(struct cache *cache, const struct cache_key *key)
+{
+	struct slot *group = group_of(cache, key);
+	for (int i = 0; i < CACHE_PROBE_MAX; i++) {
+		struct content c = slot_own(&group[i]);
+		if (has_key(&c, key)) {
+			slot_write(&group[i], &(struct content){{0}});
+			count(&cache->n_used, -1);
+			return;
+		}
+	}
+}
+
+uint64_t cache_used(const struct cache *cache)
+{
+	return atomic_load_explicit(&cache->n_used, memory_order_relaxed);
+}
+
+uint64_t cache_evicted(const struct cache *cache)
+{
+	return atomic_load_explicit(&cache->n_evicted, memory_order_relaxed);
+}

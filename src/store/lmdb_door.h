@@ -1,0 +1,85 @@
+/* Private to src/store: what its LMDB files share. Nobody else includes this. */
+#pragma once
+
+#include <lmdb.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "store/record.h"
+#include "store/store.h"
+
+enum store_db { DB_META, DB_HOST, DB_TUPLE, DB_EXPIRY, DB_JOURNAL, DB_COUNT };
+
+enum {
+	DOOR_MODE = 0600,
+	DOOR_DBS_MAX = 16,
+	/* Expiry rows of a transaction wait here to be put in key order; a full list is put early.
+	 */
+	PENDING_MAX = 1024,
+	/* A check whose child gives no sign of life for so long has hung on damage. */
+	CHECK_STALL_MS = 60000,
+};
+
+/* Immutable after store_open but for the fields of the writer and n_bad. */
+struct store {
+	MDB_env *env;
+	MDB_dbi dbi[DB_COUNT];
+	char *dir;
+	uint64_t journal_max;
+	struct store_meta meta;
+	bool was_clean;
+	bool read_only;
+	int lock_fd; /* flock of the one writer, -1 for tools */
+	_Atomic uint64_t n_bad;
+	/* writer only */
+	bool is_marked_open; /* the clean mark on disk is off */
+	bool is_panicked;
+	struct wall newest;
+	struct wall readers_checked_at;
+	struct record_key *pending;
+	unsigned n_pending;
+};
+
+/* Writes the message, cut to its room. */
+void door_explain(char why[static STORE_WHY_MAX], const char *format, ...) PRINTF(2, 3);
+/* LMDB's or the system's code as one of ours. EIO and ENOSPC of a full disk are ERR_FULL: a short
+ * write of LMDB says EIO. */
+int door_error(const struct store *store, int rc);
+/* Opens an environment of DIR with the flags every opener must share. On failure nothing is open
+ * and the code is LMDB's. */
+MUST_USE int door_env_open(MDB_env **out, const char *dir, uint64_t map_bytes, unsigned readers_max,
+                           unsigned extra_flags);
+/* ERR_CORRUPT when the file ends before the last page its meta page names: reading there would be
+ * SIGBUS, and LMDB does not look. */
+MUST_USE int door_check_size(MDB_env *env, char why[static STORE_WHY_MAX]);
+/* Opens the databases into dbi[]; flags 0 or MDB_CREATE. LMDB's code. */
+MUST_USE int door_open_dbs(MDB_txn *txn, MDB_dbi dbi[static DB_COUNT], unsigned flags);
+/* Writes the meta record with this clean mark into the transaction. LMDB's code. */
+MUST_USE int door_mark(struct store *store, MDB_txn *txn, bool is_clean);
+/* Counts a bad record, and logs the 1st, 2nd, 4th, 8th …: no clock is needed for that limit. */
+void door_bad_record(struct store *store, const char *db, struct span key);
+/* Keeps the file longer than LMDB needs; see store_lmdb.c. */
+void door_keep_margin(MDB_env *env);
+
+const char *door_db_name(enum store_db db);
+
+static inline MDB_val door_val(const void *bytes, size_t len)
+{
+	return (MDB_val){len, (void *)(uintptr_t)bytes};
+}
+
+static inline MDB_val door_key(const struct record_key *key)
+{
+	return door_val(key->bytes, key->len);
+}
+
+static inline struct span door_span(const MDB_val *val)
+{
+	return (struct span){val->mv_data, val->mv_size};
+}
+
+/* store_check with its patience as an argument, for the tests. */
+MUST_USE int store_check_within(const char *dir, uint64_t map_bytes, int stall_ms,
+                                char why[static STORE_WHY_MAX]);

@@ -1,0 +1,574 @@
+/* Opening and closing the environment, its meta record, and LMDB's errors in our words. A damaged,
+ * missing or foreign store is refused with a message; nothing here overwrites one.
+ *
+ * Files in the directory: data.mdb and lock.mdb are LMDB's; `writer.lock` is held by the one
+ * process that may write; `installed` was written when the store was made, so that a data file
+ * which vanished later is an error and not a first start. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "store/lmdb_door.h"
+
+#define DATA_FILE   "data.mdb"
+#define WRITER_FILE "writer.lock"
+#define MARKER_FILE "installed"
+/* EIO with less than this free is a full disk (measured: LMDB reports a short write as EIO). */
+#define LOW_DISK_BYTES (UINT64_C(1) << 20)
+/* LMDB does not write pages that a transaction took from the end of the file and gave back, so its
+ * file may be shorter than the last page number says. The writer keeps a hole of this size behind
+ * the last page, larger than any transaction of ours: then "too short" always means "cut". */
+#define MARGIN_BYTES (UINT64_C(64) << 20)
+
+static const char *const db_names[DB_COUNT] = {"meta", "host", "tuple", "expiry", "journal"};
+
+const char *door_db_name(enum store_db db)
+{
+	return db_names[db];
+}
+
+void door_explain(char why[static STORE_WHY_MAX], const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(why, STORE_WHY_MAX, format, args);
+	va_end(args);
+}
+
+static bool is_disk_low(const char *dir)
+{
+	struct statvfs fs;
+	return statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < LOW_DISK_BYTES;
+}
+
+int door_error(const struct store *store, int rc)
+{
+	switch (rc) {
+	case 0:
+		return 0;
+	case MDB_NOTFOUND:
+		return ERR_NOT_FOUND;
+	case MDB_MAP_FULL:
+	case MDB_TXN_FULL:
+	case MDB_DBS_FULL:
+	case ENOSPC:
+	case EDQUOT:
+		return ERR_FULL;
+	case EIO:
+		return is_disk_low(store->dir) ? ERR_FULL : -EIO;
+	case MDB_PANIC:
+		return ERR_PANIC;
+	case MDB_INVALID:
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_INCOMPATIBLE:
+	case MDB_BAD_VALSIZE:
+	case MDB_KEYEXIST: /* an append that would not be the last */
+		return ERR_CORRUPT;
+	case MDB_VERSION_MISMATCH:
+		return ERR_VERSION;
+	case MDB_READERS_FULL:
+		return ERR_BUSY;
+	default:
+		return rc > 0 ? -rc : -EIO;
+	}
+}
+
+void door_bad_record(struct store *store, const char *db, struct span key)
+{
+	uint64_t n = atomic_fetch_add_explicit(&store->n_bad, 1, memory_order_relaxed) + 1;
+	if ((n & (n - 1)) == 0) {
+		char text[4 * RECORD_EXPIRY_KEY_MAX + 1];
+		log_error("store %s: damaged record in %s, key %s: treated as absent (%llu so far)",
+		          store->dir, db, span_escape(key, text, sizeof text),
+		          (unsigned long long)n);
+	}
+}
+
+/* --- environment ------------------------------------------------------------------------------ */
+
+int door_env_open(MDB_env **out, const char *dir, uint64_t map_bytes, unsigned readers_max,
+                  unsigned extra_flags)
+{
+	MDB_env *env = NULL;
+	int rc = mdb_env_create(&env);
+	if (rc) {
+		return rc;
+	}
+	/* No NOSYNC, NOMETASYNC, WRITEMAP, ever: measured to lose the store, the last commit, or
+	 * the process on a full disk. NOTLS: readers belong to objects, not to threads. */
+	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | extra_flags;
+	if ((rc = mdb_env_set_mapsize(env, map_bytes)) == 0 &&
+	    (rc = mdb_env_set_maxdbs(env, DOOR_DBS_MAX)) == 0 &&
+	    (rc = mdb_env_set_maxreaders(env, readers_max ? readers_max : 126)) == 0 &&
+	    (rc = mdb_env_open(env, dir, flags, DOOR_MODE)) == 0) {
+		*out = env;
+		return 0;
+	}
+	mdb_env_close(env);
+	return rc;
+}
+
+/* The data file's length and the length its meta page asks for. */
+static int file_lengths(MDB_env *env, uint64_t *has, uint64_t *needs)
+{
+	MDB_envinfo info;
+	MDB_stat stats;
+	mdb_filehandle_t fd;
+	struct stat st;
+	int rc = 0;
+	if ((rc = mdb_env_info(env, &info)) || (rc = mdb_env_stat(env, &stats)) ||
+	    (rc = mdb_env_get_fd(env, &fd))) {
+		return rc;
+	}
+	if (fstat(fd, &st)) {
+		return errno;
+	}
+	*has = (uint64_t)st.st_size;
+	*needs = ((uint64_t)info.me_last_pgno + 1) * stats.ms_psize;
+	return 0;
+}
+
+int door_check_size(MDB_env *env, char why[static STORE_WHY_MAX])
+{
+	uint64_t has = 0;
+	uint64_t needs = 0;
+	int rc = file_lengths(env, &has, &needs);
+	if (rc) {
+		door_explain(why, "its length cannot be read: %s", mdb_strerror(rc));
+		return rc > 0 ? -rc : -EIO;
+	}
+	if (has < needs) {
+		door_explain(why, "the data file was cut short: %llu bytes, its pages need %llu",
+		             (unsigned long long)has, (unsigned long long)needs);
+		return ERR_CORRUPT;
+	}
+	return 0;
+}
+
+void door_keep_margin(MDB_env *env)
+{
+	uint64_t has = 0;
+	uint64_t needs = 0;
+	mdb_filehandle_t fd;
+	if (file_lengths(env, &has, &needs) || has >= needs + MARGIN_BYTES / 2 ||
+	    mdb_env_get_fd(env, &fd)) {
+		return;
+	}
+	/* A hole costs no disk. If it cannot be made, the next commit tries again. */
+	(void)!ftruncate(fd, (off_t)(needs + MARGIN_BYTES));
+}
+
+int door_open_dbs(MDB_txn *txn, MDB_dbi dbi[static DB_COUNT], unsigned flags)
+{
+	int rc = 0;
+	for (int db = 0; db < DB_COUNT && rc == 0; db++) {
+		rc = mdb_dbi_open(txn, db_names[db], flags, &dbi[db]);
+	}
+	return rc;
+}
+
+/* --- directory and files ---------------------------------------------------------------------- */
+
+static int path_in(const char *dir, const char *name, char out[static PATH_MAX])
+{
+	int n = snprintf(out, PATH_MAX, "%s/%s", dir, name);
+	return n > 0 && n < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+static int check_dir(const struct store_conf *conf, char why[static STORE_WHY_MAX])
+{
+	if (conf->create && !conf->read_only) {
+		(void)mkdir(conf->dir, 0700); /* stat tells whether it is there now */
+	}
+	struct stat st;
+	if (stat(conf->dir, &st)) {
+		int err = errno;
+		door_explain(why, "%s: %s", conf->dir, strerror(err));
+		return err == ENOENT ? ERR_NOT_FOUND : -err;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		door_explain(why, "%s is not a directory", conf->dir);
+		return -ENOTDIR;
+	}
+	/* Files a stranger made here would lock the owner out. */
+	if (st.st_uid != geteuid()) {
+		door_explain(why,
+		             "%s belongs to uid %u, this process runs as uid %u: run it as the "
+		             "store's owner or change the owner of the directory and its files",
+		             conf->dir, (unsigned)st.st_uid, (unsigned)geteuid());
+		return -EACCES;
+	}
+	return 0;
+}
+
+static int lock_writer(struct store *store, char why[static STORE_WHY_MAX])
+{
+	char path[PATH_MAX];
+	int ret = path_in(store->dir, WRITER_FILE, path);
+	if (ret) {
+		return ret;
+	}
+	store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, DOOR_MODE);
+	if (store->lock_fd < 0) {
+		ret = -errno;
+		door_explain(why, "%s: %s", path, err_text(ret));
+		return ret;
+	}
+	if (flock(store->lock_fd, LOCK_EX | LOCK_NB)) {
+		ret = errno == EWOULDBLOCK ? ERR_BUSY : -errno;
+		door_explain(why, "%s: another process writes to this store", path);
+	}
+	return ret;
+}
+
+static bool has_marker(const char *dir)
+{
+	char path[PATH_MAX];
+	return path_in(dir, MARKER_FILE, path) == 0 && access(path, F_OK) == 0;
+}
+
+static int fsync_dir(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret = fd < 0 || fsync(fd) ? -errno : 0;
+	if (fd >= 0) {
+		(void)close(fd);
+	}
+	return ret;
+}
+
+static int write_marker(const char *dir)
+{
+	static const char text[] =
+	        "A store was made here. While this file exists, a missing data.mdb "
+	        "is an error.\n";
+	char path[PATH_MAX];
+	int ret = path_in(dir, MARKER_FILE, path);
+	if (ret) {
+		return ret;
+	}
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, DOOR_MODE);
+	if (fd < 0) {
+		return -errno;
+	}
+	/* its existence is what counts, so a full disk is no reason to fail */
+	(void)!write(fd, text, sizeof text - 1);
+	(void)fsync(fd);
+	(void)close(fd);
+	return fsync_dir(dir);
+}
+
+/* *is_new: there is no data file and one may be made. */
+static int check_data_file(const struct store_conf *conf, bool *is_new,
+                           char why[static STORE_WHY_MAX])
+{
+	char path[PATH_MAX];
+	int ret = path_in(conf->dir, DATA_FILE, path);
+	if (ret) {
+		return ret;
+	}
+	struct stat st = {.st_size = 0};
+	if (stat(path, &st) && errno != ENOENT) {
+		ret = -errno;
+		door_explain(why, "%s: %s", path, err_text(ret));
+		return ret;
+	}
+	*is_new = st.st_size == 0;
+	if (*is_new && has_marker(conf->dir)) {
+		door_explain(why,
+		             "%s is missing or empty, but a store was installed here. Put back a "
+		             "backup of it; or remove %s/" MARKER_FILE
+		             " to begin with an empty store",
+		             path, conf->dir);
+		return ERR_NOT_FOUND;
+	}
+	if (*is_new && (conf->read_only || !conf->create)) {
+		door_explain(why, "%s: there is no store here", path);
+		return ERR_NOT_FOUND;
+	}
+	if (!*is_new && (!S_ISREG(st.st_mode) || st.st_size < 2 * (off_t)sysconf(_SC_PAGESIZE))) {
+		door_explain(why,
+		             "%s is damaged: it is shorter than its two meta pages or no regular "
+		             "file. It was left as it is: put back a backup",
+		             path);
+		return ERR_CORRUPT;
+	}
+	return 0;
+}
+
+/* --- meta record ------------------------------------------------------------------------------ */
+
+static int meta_put(struct store *store, MDB_txn *txn)
+{
+	struct record_value value;
+	record_meta_encode(&store->meta, &value);
+	MDB_val key = door_val(record_meta_key.ptr, record_meta_key.len);
+	MDB_val data = door_val(value.bytes, value.len);
+	return mdb_put(txn, store->dbi[DB_META], &key, &data, 0);
+}
+
+int door_mark(struct store *store, MDB_txn *txn, bool is_clean)
+{
+	store->meta.is_clean = is_clean;
+	return meta_put(store, txn);
+}
+
+static int meta_read(struct store *store, MDB_txn *txn, char why[static STORE_WHY_MAX])
+{
+	MDB_val key = door_val(record_meta_key.ptr, record_meta_key.len);
+	MDB_val data;
+	int rc = mdb_get(txn, store->dbi[DB_META], &key, &data);
+	int ret = rc ? ERR_CORRUPT : record_meta_decode(door_span(&data), &store->meta);
+	if (ret == ERR_VERSION) {
+		door_explain(why, "%s/" DATA_FILE " has a schema this version does not know",
+		             store->dir);
+		return ERR_VERSION;
+	}
+	if (ret) {
+		(void)snprintf(
+		        why, STORE_WHY_MAX,
+		        "%s/" DATA_FILE
+		        " has no sound meta record: damaged, or not a store of mired. It was "
+		        "left as it is: put back a backup",
+		        store->dir);
+		return ERR_CORRUPT;
+	}
+	store->was_clean = store->meta.is_clean;
+	store->is_marked_open = !store->was_clean;
+	return 0;
+}
+
+static void newest_read(struct store *store, MDB_txn *txn)
+{
+	MDB_cursor *cursor = NULL;
+	MDB_val key;
+	MDB_val data;
+	struct journal_change change;
+	if (mdb_cursor_open(txn, store->dbi[DB_JOURNAL], &cursor)) {
+		return;
+	}
+	if (mdb_cursor_get(cursor, &key, &data, MDB_LAST) == 0 &&
+	    record_change_decode(door_span(&key), door_span(&data), &change) == 0) {
+		store->newest = change.at;
+	}
+	mdb_cursor_close(cursor);
+}
+
+/* --- open and close --------------------------------------------------------------------------- */
+
+/* A new environment, or one whose making was interrupted before its first commit. */
+static int create_content(struct store *store)
+{
+	MDB_txn *txn = NULL;
+	int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
+	if (rc) {
+		return rc;
+	}
+	store->meta = (struct store_meta){.created = clock_wall()};
+	randombytes_buf(store->meta.hash_key, sizeof store->meta.hash_key);
+	store->was_clean = true;
+	rc = door_open_dbs(txn, store->dbi, MDB_CREATE);
+	rc = rc ? rc : door_mark(store, txn, true);
+	if (rc) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	return mdb_txn_commit(txn);
+}
+
+static int read_content(struct store *store, char why[static STORE_WHY_MAX])
+{
+	MDB_txn *txn = NULL;
+	int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+	if (rc) {
+		door_explain(why, "%s: %s", store->dir, mdb_strerror(rc));
+		return door_error(store, rc);
+	}
+	rc = door_open_dbs(txn, store->dbi, 0);
+	int ret = rc == MDB_NOTFOUND ? ERR_CORRUPT : door_error(store, rc);
+	if (rc) {
+		(void)snprintf(
+		        why, STORE_WHY_MAX,
+		        "%s/" DATA_FILE
+		        " lacks a database (%s): damaged, or not a store of mired. It was left "
+		        "as it is: put back a backup",
+		        store->dir, mdb_strerror(rc));
+	} else if ((ret = meta_read(store, txn, why)) == 0) {
+		newest_read(store, txn);
+	}
+	if (ret) {
+		mdb_txn_abort(txn);
+		return ret;
+	}
+	return door_error(store, mdb_txn_commit(txn)); /* keeps the handles */
+}
+
+/* True for an environment that never had a first commit. */
+static bool is_blank(MDB_env *env)
+{
+	MDB_stat stats;
+	return mdb_env_stat(env, &stats) == 0 && stats.ms_entries == 0;
+}
+
+static int open_env(struct store *store, const struct store_conf *conf,
+                    char why[static STORE_WHY_MAX])
+{
+	int rc = door_env_open(&store->env, conf->dir, conf->map_bytes, conf->readers_max,
+	                       conf->read_only ? MDB_RDONLY : 0U);
+	if (rc) {
+		door_explain(why, "%s: the store cannot be opened: %s. It was left as it is%s",
+		             conf->dir, mdb_strerror(rc),
+		             door_error(store, rc) == ERR_CORRUPT ? ": put back a backup" : "");
+		return door_error(store, rc);
+	}
+	char reason[STORE_WHY_MAX];
+	int ret = door_check_size(store->env, reason);
+	if (ret) {
+		door_explain(why,
+		             "%s/" DATA_FILE ": %.200s. It was left as it is: put back a backup",
+		             conf->dir, reason);
+	}
+	return ret;
+}
+
+static int open_content(struct store *store, const struct store_conf *conf, bool is_new,
+                        char why[static STORE_WHY_MAX])
+{
+	bool is_unfinished = !has_marker(conf->dir) && is_blank(store->env);
+	if (!conf->read_only && conf->create && (is_new || is_unfinished)) {
+		int rc = create_content(store);
+		if (rc) {
+			door_explain(why, "%s: the store cannot be made: %s", conf->dir,
+			             mdb_strerror(rc));
+			return door_error(store, rc);
+		}
+	} else {
+		int ret = read_content(store, why);
+		if (ret) {
+			return ret;
+		}
+	}
+	if (conf->read_only) {
+		return 0;
+	}
+	door_keep_margin(store->env);
+	int ret = has_marker(conf->dir) ? 0 : write_marker(conf->dir);
+	if (ret) {
+		door_explain(why, "%s/" MARKER_FILE ": %s", conf->dir, err_text(ret));
+	}
+	return ret;
+}
+
+static void release(struct store *store)
+{
+	if (store->env) {
+		mdb_env_close(store->env);
+	}
+	if (store->lock_fd >= 0) {
+		(void)close(store->lock_fd);
+	}
+	free(store->pending);
+	free(store->dir);
+	free(store);
+}
+
+static struct store *store_alloc(const struct store_conf *conf)
+{
+	struct store *store = calloc(1, sizeof *store);
+	if (!store) {
+		return NULL;
+	}
+	store->lock_fd = -1;
+	store->read_only = conf->read_only;
+	store->journal_max = conf->journal_max ? conf->journal_max : 1;
+	store->dir = strdup(conf->dir);
+	store->pending = conf->read_only ? NULL : calloc(PENDING_MAX, sizeof *store->pending);
+	if (!store->dir || (!store->pending && !conf->read_only)) {
+		release(store);
+		return NULL;
+	}
+	return store;
+}
+
+int store_open(struct store **out, const struct store_conf *conf, char why[static STORE_WHY_MAX])
+{
+	bool is_new = false;
+	why[0] = '\0';
+	if (sodium_init() < 0) {
+		door_explain(why, "no source of random numbers");
+		return -EIO;
+	}
+	struct store *store = store_alloc(conf);
+	if (!store) {
+		door_explain(why, "out of memory");
+		return -ENOMEM;
+	}
+	int ret = check_dir(conf, why);
+	if (ret == 0 && !conf->read_only) {
+		ret = lock_writer(store, why);
+	}
+	if (ret == 0) {
+		ret = check_data_file(conf, &is_new, why);
+	}
+	if (ret == 0) {
+		ret = open_env(store, conf, why);
+	}
+	if (ret == 0) {
+		ret = open_content(store, conf, is_new, why);
+	}
+	if (ret) {
+		release(store);
+		return ret;
+	}
+	*out = store;
+	return 0;
+}
+
+void store_close(struct store *store)
+{
+	if (!store) {
+		return;
+	}
+	MDB_txn *txn = NULL;
+	if (!store->read_only && !store->is_panicked && store->is_marked_open &&
+	    mdb_txn_begin(store->env, NULL, 0, &txn) == 0) {
+		int rc = door_mark(store, txn, true);
+		if (rc) {
+			mdb_txn_abort(txn);
+		} else {
+			rc = mdb_txn_commit(txn);
+		}
+		if (rc) {
+			log_warning("store %s: not marked as closed in order: %s", store->dir,
+			            mdb_strerror(rc));
+		}
+	}
+	release(store);
+}
+
+bool store_was_clean(const struct store *store)
+{
+	return store->was_clean;
+}
+
+const uint8_t *store_hash_key(const struct store *store)
+{
+	return store->meta.hash_key;
+}
+
+struct wall store_newest(const struct store *store)
+{
+	return store->newest;
+}
