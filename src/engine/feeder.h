@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +22,8 @@ struct feeder_env {
 	struct store *store;
 	int wake; /* eventfd: something was committed or is in reasserts; borrowed */
 	struct mailbox *reasserts;
+	/* the keeper's time of life (struct keeper_env); NULL: the wall clock */
+	const _Atomic int64_t *life_now_secs;
 };
 
 MUST_USE int feeder_start(struct feeder **out, const struct feeder_env *env);

@@ -3,6 +3,7 @@
  * lost. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -59,6 +60,11 @@ struct keeper_port {
 	struct mailbox *answers;  /* keeper writes; the worker looks at each tick */
 };
 
+/* What the keeper tells the feeder in `reasserts`: this host is white and was seen here. */
+struct keeper_reassert {
+	struct addr addr; /* grouped */
+};
+
 struct keeper;
 
 /* Borrows all pointers until keeper_stop. wake_feeder is an eventfd written after each commit. */
@@ -72,6 +78,9 @@ struct keeper_env {
 	int wake_feeder;
 	/* addresses to assert again without a change of the store; keeper writes, feeder reads */
 	struct mailbox *reasserts;
+	/* where the keeper publishes the time by which records live (clockguard's, wall seconds);
+	 * may be NULL */
+	_Atomic int64_t *life_now_secs;
 };
 
 MUST_USE int keeper_start(struct keeper **out, const struct keeper_env *env);
@@ -84,7 +93,7 @@ void keeper_clock_ok(struct keeper *keeper);
 struct keeper_figures {
 	bool is_degraded;
 	bool is_clock_paused;
-	bool is_failed;
+	bool is_failed; /* only a new process can mend the store */
 	double commit_p50_ms, commit_p99_ms;
 };
 void keeper_figures_get(struct keeper *keeper, struct keeper_figures *out);

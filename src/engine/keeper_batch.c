@@ -1,0 +1,451 @@
+/* The group commit. Keeper's thread.
+ *
+ * One commit: (1) expired records are swept, (2) waiting requests are decided, each seeing what the
+ * ones before it put into the transaction, (3) late counters are written, (4) the transaction
+ * becomes durable, (5) only then caches learn of it and workers are answered.
+ *
+ * Ways to fail: any step of the store (sticky in the transaction), full disk or map, I/O error:
+ * nothing of (5) happens, the requests stay queued and the same commit is built again later. What
+ * needed no write is answered in step 2 even if the commit fails: it rests on committed records. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "engine/keeper_impl.h"
+
+/* --- keys the open transaction has changed ---------------------------------------------------- */
+
+int keeper_batch_init(struct batch *batch, uint32_t n_max)
+{
+	uint32_t n_slots = 4;
+	while (n_slots < 4 * n_max) {
+		n_slots *= 2;
+	}
+	batch->results = calloc(n_max, sizeof *batch->results);
+	batch->touched.keys = calloc((size_t)n_max * 2, sizeof *batch->touched.keys);
+	batch->touched.slots = calloc(n_slots, sizeof *batch->touched.slots);
+	batch->touched.mask = n_slots - 1;
+	return batch->results && batch->touched.keys && batch->touched.slots ? 0 : -ENOMEM;
+}
+
+void keeper_batch_fini(struct batch *batch)
+{
+	free(batch->results);
+	free(batch->touched.keys);
+	free(batch->touched.slots);
+}
+
+/* FNV-1a. Not keyed: a batch is small, and the worst an attacker gains is a walk over it. */
+static uint32_t hash_of(const struct cache_key *key)
+{
+	uint32_t hash = UINT32_C(2166136261);
+	for (size_t i = 0; i < sizeof key->bytes; i++) {
+		hash = (hash ^ key->bytes[i]) * UINT32_C(16777619);
+	}
+	return hash;
+}
+
+/* Slot of the key, or the free slot where it belongs: at most half are taken. */
+static uint32_t *touched_slot(const struct touched *touched, const struct cache_key *key)
+{
+	uint32_t i = hash_of(key) & touched->mask;
+	while (touched->slots[i] != 0 &&
+	       memcmp(&touched->keys[touched->slots[i] - 1], key, sizeof *key) != 0) {
+		i = (i + 1) & touched->mask;
+	}
+	return &touched->slots[i];
+}
+
+bool keeper_is_touched(const struct batch *batch, const struct cache_key *key)
+{
+	return *touched_slot(&batch->touched, key) != 0;
+}
+
+static void touch(struct batch *batch, const struct cache_key *key)
+{
+	struct touched *touched = &batch->touched;
+	uint32_t *slot = touched_slot(touched, key);
+	if (*slot == 0) {
+		touched->keys[touched->n++] = *key;
+		*slot = touched->n;
+	}
+}
+
+static void batch_reset(struct batch *batch)
+{
+	memset(batch->touched.slots, 0,
+	       ((size_t)batch->touched.mask + 1) * sizeof *batch->touched.slots);
+	batch->touched.n = 0;
+	batch->n_results = 0;
+	batch->n_expired = 0;
+	batch->n_dirty = 0;
+	batch->n_evicted = 0;
+	batch->n_writes = 0;
+}
+
+/* --- step 1: sweep ---------------------------------------------------------------------------- */
+
+static void on_expired(void *ctx, enum record_kind kind, const struct tuple_key *key)
+{
+	struct batch *batch = ctx;
+	batch->expired[batch->n_expired++] = (struct batch_expired){.kind = kind, .key = *key};
+}
+
+/* Returns how many expiry rows went. */
+static unsigned sweep(struct keeper *keeper, struct store_txn *txn)
+{
+	if (keeper->guard.is_paused || keeper->now.ns < keeper->sweep_due.ns) {
+		return 0;
+	}
+	unsigned n = store_sweep(txn, keeper->life, KEEPER_SWEEP_SLICE, on_expired, &keeper->batch);
+	keeper->batch.n_writes += n;
+	return n;
+}
+
+static void sweep_learn(struct keeper *keeper)
+{
+	const struct batch *batch = &keeper->batch;
+	uint32_t n_tuples = 0;
+	for (uint32_t i = 0; i < batch->n_expired; i++) {
+		const struct batch_expired *expired = &batch->expired[i];
+		struct cache_key key = keeper_tuple_key(&expired->key);
+		if (expired->kind == RECORD_GREY) {
+			cache_delete(keeper->env.tuples, &key);
+			n_tuples++;
+		} else {
+			/* the other register may hold something: the next look-up will tell */
+			cache_delete(keeper->env.hosts, &key);
+		}
+	}
+	counters_add(&keeper->counters, COUNTER_expired_tuples, n_tuples);
+	counters_add(&keeper->counters, COUNTER_expired_hosts, batch->n_expired - n_tuples);
+}
+
+/* --- step 2: requests ------------------------------------------------------------------------- */
+
+struct attempt {
+	const struct pending *pending;
+	struct cache_key key;
+	struct cache_key host_key;
+	bool is_uncommitted; /* rests on what this transaction has changed */
+};
+
+static struct cache_entry attempt_host(struct keeper *keeper, struct store_txn *txn,
+                                       const struct attempt *attempt, struct grey_record *white)
+{
+	const struct addr *addr = &attempt->pending->request.addr;
+	struct cache_entry entry;
+	if (keeper_is_touched(&keeper->batch, &attempt->host_key)) {
+		/* promoted a moment ago; not for the cache yet */
+		entry = store_get_host(txn, addr, RECORD_WHITE, white)
+		                ? keeper_entry_of(CACHE_WHITE, white)
+		                : (struct cache_entry){.kind = CACHE_NONE};
+		return entry;
+	}
+	if (!keeper_host_cached(keeper, addr, &entry)) {
+		struct grey_record trapped;
+		bool has_white = store_get_host(txn, addr, RECORD_WHITE, white);
+		bool has_trapped = store_get_host(txn, addr, RECORD_TRAPPED, &trapped);
+		if (txn->ret != 0) {
+			return (struct cache_entry){.kind = CACHE_NONE};
+		}
+		entry = keeper_host_learn(keeper, addr, has_white ? white : NULL,
+		                          has_trapped ? &trapped : NULL);
+	}
+	*white = keeper_record_of(&entry);
+	return entry;
+}
+
+/* The stored tuple with the count that the cache may be ahead with. */
+static bool attempt_tuple(struct keeper *keeper, struct store_txn *txn,
+                          const struct attempt *attempt, struct grey_record *out)
+{
+	struct cache_entry entry;
+	if (!store_get_tuple(txn, &attempt->pending->key, out)) {
+		return false;
+	}
+	if (cache_get(keeper->env.tuples, &attempt->key, &entry) && entry.is_dirty &&
+	    entry.bcount > out->bcount) {
+		out->bcount = entry.bcount;
+	}
+	return grey_record_is_live(out, keeper->life);
+}
+
+static struct tuple_text text_of(const struct keeper_request *request)
+{
+	const uint8_t *strings = request->strings;
+	return (struct tuple_text){
+	        .helo = span_of(strings, request->helo_len),
+	        .sender = span_of(strings + request->helo_len, request->sender_len),
+	        .recipient = span_of(strings + request->helo_len + request->sender_len,
+	                             request->recipient_len),
+	};
+}
+
+static void answer_stored(struct keeper *keeper, const struct pending *pending, uint8_t host)
+{
+	keeper_answer(keeper, pending->port, pending->request.conn, KEEPER_ANSWER_STORED, host);
+}
+
+/* Writes what the verdict asks for into the transaction. */
+static void write_result(struct keeper *keeper, struct store_txn *txn,
+                         const struct attempt *attempt, const struct batch_result *result)
+{
+	struct batch *batch = &keeper->batch;
+	const struct pending *pending = attempt->pending;
+	struct tuple_text text = text_of(&pending->request);
+	switch (result->verdict) {
+	case VERDICT_NEW:
+		store_put_tuple(txn, &pending->key, &result->tuple, &text);
+		break;
+	case VERDICT_EARLY:
+		store_update_tuple(txn, &pending->key, &result->tuple, false);
+		break;
+	case VERDICT_PROMOTE:
+		store_update_tuple(txn, &pending->key, &result->tuple, true);
+		store_put_host(txn, &pending->request.addr, RECORD_WHITE, &result->host);
+		touch(batch, &attempt->host_key);
+		break;
+	case VERDICT_WHITE:
+	case VERDICT_TRAPPED:
+		return;
+	}
+	touch(batch, &attempt->key);
+	batch->n_writes++;
+}
+
+/* A verdict that changes no record and rests on committed ones is answered at once. */
+static bool finish_unwritten(struct keeper *keeper, struct pending *pending,
+                             const struct batch_result *result, struct cache_entry *host)
+{
+	if (result->verdict == VERDICT_NEW || result->verdict == VERDICT_PROMOTE) {
+		return false;
+	}
+	if (result->verdict == VERDICT_EARLY) {
+		keeper_cache_tuple(keeper, &result->key, &result->tuple, true);
+		keeper_dirty_add(&keeper->dirty, &result->key);
+		counters_add(&keeper->counters, COUNTER_tuples_early, 1);
+	}
+	keeper_reassert(keeper, &pending->request.addr, host);
+	answer_stored(keeper, pending, host->kind);
+	pending->is_done = true;
+	keeper->queue.n--;
+	return true;
+}
+
+static void decide(struct keeper *keeper, struct store_txn *txn, struct pending *pending)
+{
+	struct batch *batch = &keeper->batch;
+	struct attempt attempt = {.pending = pending,
+	                          .key = keeper_tuple_key(&pending->key),
+	                          .host_key = keeper_host_key(&pending->request.addr)};
+	attempt.is_uncommitted = keeper_is_touched(batch, &attempt.key) ||
+	                         keeper_is_touched(batch, &attempt.host_key);
+	struct grey_record host_record;
+	struct grey_record tuple;
+	struct cache_entry host = attempt_host(keeper, txn, &attempt, &host_record);
+	bool has_tuple = attempt_tuple(keeper, txn, &attempt, &tuple);
+	if (txn->ret != 0) {
+		return; /* what was read means nothing; the whole batch comes again */
+	}
+	struct greylist_known known = {
+	        .tuple = has_tuple ? &tuple : NULL,
+	        .white = host.kind == CACHE_WHITE ? &host_record : NULL,
+	        .trapped = host.kind == CACHE_TRAPPED ? &host_record : NULL,
+	};
+	struct batch_result *result = &batch->results[batch->n_results];
+	*result = (struct batch_result){.pending = pending, .key = attempt.key};
+	result->verdict = greylist_attempt(&keeper->rules, keeper->life, &known, &result->tuple,
+	                                   &result->host);
+	if (!attempt.is_uncommitted && finish_unwritten(keeper, pending, result, &host)) {
+		return;
+	}
+	write_result(keeper, txn, &attempt, result);
+	batch->n_results++;
+}
+
+static void decide_all(struct keeper *keeper, struct store_txn *txn)
+{
+	struct batch *batch = &keeper->batch;
+	struct pending_queue *queue = &keeper->queue;
+	batch->queue_end = queue->head;
+	while (batch->queue_end < queue->tail && batch->n_results < keeper->env.conf->commit_max &&
+	       txn->ret == 0) {
+		struct pending *pending = pending_queue_at(queue, batch->queue_end);
+		if (!pending->is_done) {
+			decide(keeper, txn, pending);
+		}
+		batch->queue_end += pending->len;
+	}
+}
+
+/* --- step 5: what became durable is made known ------------------------------------------------ */
+
+static void learn_promotion(struct keeper *keeper, const struct batch_result *result)
+{
+	struct cache_key key = keeper_host_key(&result->pending->request.addr);
+	struct cache_entry entry = keeper_entry_of(CACHE_WHITE, &result->host);
+	/* the journal carries it to the kernel: no need to assert it in the same second */
+	entry.stamp = (uint32_t)keeper->wall.secs;
+	(void)cache_put(keeper->env.hosts, &key, &entry, NULL, NULL);
+	counters_add(&keeper->counters, COUNTER_tuples_passed, 1);
+	counters_add(&keeper->counters, COUNTER_hosts_promoted, 1);
+}
+
+static void learn_result(struct keeper *keeper, const struct batch_result *result)
+{
+	enum cache_kind host = CACHE_NONE;
+	switch (result->verdict) {
+	case VERDICT_NEW:
+		counters_add(&keeper->counters, COUNTER_tuples_new, 1);
+		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
+		break;
+	case VERDICT_EARLY:
+		counters_add(&keeper->counters, COUNTER_tuples_early, 1);
+		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
+		break;
+	case VERDICT_PROMOTE:
+		host = CACHE_WHITE;
+		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
+		learn_promotion(keeper, result);
+		break;
+	case VERDICT_WHITE:
+		host = CACHE_WHITE;
+		break;
+	case VERDICT_TRAPPED:
+		host = CACHE_TRAPPED;
+		break;
+	}
+	answer_stored(keeper, result->pending, (uint8_t)host);
+	keeper->queue.n--;
+}
+
+static void learn_all(struct keeper *keeper)
+{
+	struct batch *batch = &keeper->batch;
+	struct pending_queue *queue = &keeper->queue;
+	sweep_learn(keeper);
+	for (uint32_t i = 0; i < batch->n_results; i++) {
+		learn_result(keeper, &batch->results[i]);
+	}
+	keeper_dirty_written(keeper);
+	queue->head = batch->queue_end;
+	if (queue->head == queue->tail) {
+		queue->head = 0;
+		queue->tail = 0;
+	}
+	/* what stays behind has waited through this commit already */
+	keeper->gather_since = keeper->now;
+}
+
+/* --- the commit ------------------------------------------------------------------------------- */
+
+static void commit_failed(struct keeper *keeper, int ret)
+{
+	counters_add(&keeper->counters, COUNTER_commit_failures, 1);
+	keeper->retry_at = mono_add_ms(clock_mono(), keeper->env.conf->store_retry_ms);
+	keeper->n_retries++;
+	if (ret == ERR_PANIC || ret == ERR_CORRUPT) {
+		if (!atomic_exchange_explicit(&keeper->is_failed, true, memory_order_relaxed)) {
+			log_error("store: commit failed: %s; only a new process can mend it",
+			          err_text(ret));
+		}
+	} else if (!atomic_load_explicit(&keeper->is_degraded, memory_order_relaxed)) {
+		log_error("store: commit failed: %s; %u requests wait, next try in %u ms. Clients "
+		          "are deferred all the same",
+		          err_text(ret), keeper->queue.n, keeper->env.conf->store_retry_ms);
+	}
+	atomic_store_explicit(&keeper->is_degraded, true, memory_order_relaxed);
+}
+
+/* A sweep that succeeds does not prove that there is room for new records. */
+static void commit_succeeded(struct keeper *keeper, unsigned parts)
+{
+	if ((parts & KEEPER_PART_REQUESTS) == 0 && keeper->queue.n > 0) {
+		return;
+	}
+	if (atomic_exchange_explicit(&keeper->is_degraded, false, memory_order_relaxed)) {
+		log_info("store: commits succeed again after %llu failures",
+		         (unsigned long long)keeper->n_retries);
+		keeper->n_retries = 0;
+	}
+}
+
+static void commit_timed(struct keeper *keeper, struct mono begun, struct mono ended)
+{
+	int64_t ms = mono_diff_ms(ended, begun);
+	latency_add(&keeper->latency, ended.ns - begun.ns);
+	counters_add(&keeper->counters, COUNTER_commits, 1);
+	if (ms <= KEEPER_SLOW_MS) {
+		return;
+	}
+	counters_add(&keeper->counters, COUNTER_commits_slow, 1);
+	keeper->n_slow++;
+	if (ended.ns >= keeper->slow_log_due.ns) {
+		log_warning("store: a commit of %u changes took %lld ms (%llu slow ones since the "
+		            "last such line)",
+		            keeper->batch.n_writes, (long long)ms,
+		            (unsigned long long)keeper->n_slow);
+		keeper->n_slow = 0;
+		keeper->slow_log_due = mono_add_ms(ended, KEEPER_SLOW_LOG_MS);
+	}
+}
+
+/* A full slice means more is waiting: go on, but leave the disk to the requests most of the time.
+ */
+static void sweep_schedule(struct keeper *keeper, unsigned n_swept, struct mono begun,
+                           struct mono ended)
+{
+	if (n_swept == KEEPER_SWEEP_SLICE) {
+		int64_t took_ns = ended.ns - begun.ns;
+		keeper->sweep_due.ns = ended.ns + KEEPER_SWEEP_SHARE * took_ns;
+	} else if (keeper->now.ns >= keeper->sweep_due.ns) {
+		keeper->sweep_due = mono_add_ms(ended, keeper->env.conf->sweep_ms);
+	}
+}
+
+/* Nothing written: the transaction is given up, which costs no disk. */
+static int finish_txn(struct keeper *keeper, struct store_txn *txn)
+{
+	if (txn->ret == 0 && keeper->batch.n_writes == 0) {
+		store_abort(txn);
+		return 0;
+	}
+	return store_commit(txn);
+}
+
+bool keeper_commit(struct keeper *keeper, unsigned parts)
+{
+	struct batch *batch = &keeper->batch;
+	struct store_txn txn;
+	unsigned n_swept = 0;
+	struct mono begun = clock_mono();
+	batch_reset(batch);
+	batch->queue_end = keeper->queue.head;
+	store_begin(keeper->env.store, &txn, keeper->wall);
+	if (parts & KEEPER_PART_SWEEP) {
+		n_swept = sweep(keeper, &txn);
+	}
+	if (parts & KEEPER_PART_REQUESTS) {
+		decide_all(keeper, &txn);
+	}
+	if (parts & KEEPER_PART_COUNTERS) {
+		keeper_dirty_write(keeper, &txn);
+	}
+	int ret = finish_txn(keeper, &txn);
+	struct mono ended = clock_mono();
+	if (ret != 0) {
+		commit_failed(keeper, ret);
+		return false;
+	}
+	if (batch->n_writes > 0) {
+		commit_timed(keeper, begun, ended);
+		commit_succeeded(keeper, parts);
+		keeper->must_wake_feeder = true;
+	}
+	sweep_schedule(keeper, n_swept, begun, ended);
+	learn_all(keeper);
+	return true;
+}

@@ -1,0 +1,196 @@
+/* The inside of the keeper, shared by its files: keeper.c (thread, loop, clock), keeper_lookup.c
+ * (requests that need no write), keeper_batch.c (the group commit), keeper_dirty.c (counters that
+ * are written late). Everything without _Atomic belongs to the keeper's thread. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/keeper.h"
+#include "engine/latency.h"
+#include "policy/clockguard.h"
+#include "policy/greylist.h"
+
+enum {
+	KEEPER_DRAIN_MAX = 256,     /* requests taken from one worker before the next one's turn */
+	KEEPER_SETTLE_MS = 2,       /* a commit waits this long for another request */
+	KEEPER_SWEEP_SLICE = 200,   /* records a commit expires; 1 M rows in one took 20 s */
+	KEEPER_SWEEP_SHARE = 4,     /* after a full slice, rest this many times what it took */
+	KEEPER_DIRTY_MAX = 65536,   /* tuples remembered as having an unwritten counter */
+	KEEPER_DIRTY_SLICE = 200,   /* counters written by one commit */
+	KEEPER_DIRTY_MS = 60000,    /* how late a counter is written at most */
+	KEEPER_EVICTED_MAX = 256,   /* counters of evicted entries waiting for a commit */
+	KEEPER_NONE_SECS = 3600,    /* how long "not in the store" is cached */
+	KEEPER_SLOW_MS = 250,       /* a commit slower than this is counted and logged ... */
+	KEEPER_SLOW_LOG_MS = 10000, /* ... at most this often */
+	KEEPER_TURN_MS = 1000,      /* the clock is looked at this often at least */
+	KEEPER_FINISH_MS = 1000,    /* what the last commits of a clean stop may take */
+	KEEPER_QUEUE_BYTES = 4 << 20, /* requests waiting for a commit, a worker */
+};
+
+/* A tuple request taken from its mailbox, waiting for its commit. */
+struct pending {
+	uint32_t len; /* of this entry with its strings, a multiple of 8 */
+	uint32_t port;
+	bool is_done; /* answered: it turned out to need no write */
+	struct tuple_key key;
+	struct keeper_request request; /* strings follow */
+};
+
+enum {
+	PENDING_BYTES_MAX =
+	        (int)((sizeof(struct pending) + 3 * (size_t)RECORD_STRING_MAX + 7) & ~(size_t)7),
+};
+
+/* Bounded queue of struct pending, oldest first, lying one behind the other. */
+struct pending_queue {
+	uint8_t *bytes;
+	size_t size;
+	size_t head;
+	size_t tail;
+	uint32_t n; /* entries not done */
+};
+
+/* Keys the open transaction has changed: what is known of them is not committed yet. Open
+ * addressing over indexes into keys. */
+struct touched {
+	struct cache_key *keys;
+	uint32_t *slots; /* index + 1; 0 = free */
+	uint32_t mask;
+	uint32_t n;
+};
+
+struct batch_result {
+	const struct pending *pending;
+	enum verdict verdict;
+	struct cache_key key;
+	struct grey_record tuple;
+	struct grey_record host;
+};
+
+struct batch_expired {
+	enum record_kind kind;
+	struct tuple_key key;
+};
+
+/* What a commit changes in memory once it has succeeded. */
+struct batch {
+	struct batch_result *results;
+	uint32_t n_results;
+	struct touched touched;
+	struct batch_expired expired[KEEPER_SWEEP_SLICE];
+	uint32_t n_expired;
+	uint32_t n_dirty;   /* entries of the dirty ring this commit deals with */
+	uint32_t n_evicted; /* and of the evicted ones */
+	uint32_t n_writes;
+	size_t queue_end; /* queue position behind the last request of the batch */
+};
+
+struct dirty_counter {
+	struct cache_key key;
+	uint32_t bcount;
+};
+
+/* Tuples whose bcount in the cache is ahead of the store's. */
+struct dirty {
+	struct cache_key *keys; /* ring */
+	uint32_t head;
+	uint32_t n;
+	uint32_t n_due; /* of these, to be written as soon as possible */
+	struct mono due;
+	struct dirty_counter evicted[KEEPER_EVICTED_MAX];
+	uint32_t n_evicted;
+};
+
+struct keeper {
+	struct keeper_env env;
+	pthread_t thread;
+	int wake; /* eventfd */
+	_Atomic bool is_sleeping;
+	_Atomic bool must_stop;
+	_Atomic bool is_clock_confirmed; /* keeper_clock_ok was called */
+	_Atomic bool is_degraded;
+	_Atomic bool is_failed;
+	_Atomic bool is_clock_paused;
+	struct latency latency;
+	struct counters counters;
+
+	struct greylist_conf rules;
+	struct store_reader *reader;
+	struct clockguard guard;
+	struct mono now;
+	struct wall wall; /* for records of what happened when */
+	struct wall life; /* by which records live and die */
+	struct pending_queue queue;
+	struct batch batch;
+	struct dirty dirty;
+	uint32_t first_port;
+	bool must_wake_feeder;
+	struct mono gather_since; /* oldest waiting request */
+	struct mono last_arrival; /* newest one */
+	struct mono sweep_due;
+	struct mono retry_at;
+	struct mono sync_ask_due;
+	struct mono slow_log_due;
+	uint64_t n_retries; /* since the store began to fail */
+	uint64_t n_slow;    /* slow commits since the last line about them */
+};
+
+/* --- keeper_lookup.c -------------------------------------------------------------------------- */
+
+/* Takes requests from all workers, each in turn, and answers what needs no commit. True when a
+ * worker has more than its share. */
+bool keeper_drain(struct keeper *keeper);
+void keeper_answer(struct keeper *keeper, uint32_t port, struct conn_ref conn,
+                   enum keeper_answer_kind kind, uint8_t host);
+/* Cached knowledge of a host that is valid now. */
+bool keeper_host_cached(const struct keeper *keeper, const struct addr *addr,
+                        struct cache_entry *out);
+/* Caches and returns what the two registers say. Pointers may be NULL: not stored. */
+struct cache_entry keeper_host_learn(struct keeper *keeper, const struct addr *addr,
+                                     const struct grey_record *white,
+                                     const struct grey_record *trapped);
+/* Asks the feeder to assert a white host again, once a second at most. */
+void keeper_reassert(struct keeper *keeper, const struct addr *addr, struct cache_entry *entry);
+/* Puts a committed tuple into the cache. */
+void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
+                        const struct grey_record *record, bool is_dirty);
+/* The part of a record that a cache entry keeps. */
+struct cache_entry keeper_entry_of(enum cache_kind kind, const struct grey_record *record);
+struct grey_record keeper_record_of(const struct cache_entry *entry);
+struct cache_key keeper_host_key(const struct addr *addr);
+struct cache_key keeper_tuple_key(const struct tuple_key *key);
+
+int pending_queue_init(struct pending_queue *queue, size_t size_bytes);
+void pending_queue_fini(struct pending_queue *queue);
+/* Room for one more request of any length. */
+bool pending_queue_has_room(struct pending_queue *queue);
+struct pending *pending_queue_at(const struct pending_queue *queue, size_t pos);
+
+/* --- keeper_batch.c --------------------------------------------------------------------------- */
+
+enum keeper_part {
+	KEEPER_PART_SWEEP = 1,
+	KEEPER_PART_REQUESTS = 2,
+	KEEPER_PART_COUNTERS = 4,
+	KEEPER_PART_ALL = 7,
+};
+
+int keeper_batch_init(struct batch *batch, uint32_t n_max);
+void keeper_batch_fini(struct batch *batch);
+/* Builds and commits one transaction of the parts named (enum keeper_part bits) and makes it known.
+ * False when the store failed: nothing happened, everything is kept for the next try. */
+bool keeper_commit(struct keeper *keeper, unsigned parts);
+bool keeper_is_touched(const struct batch *batch, const struct cache_key *key);
+
+/* --- keeper_dirty.c --------------------------------------------------------------------------- */
+
+int keeper_dirty_init(struct dirty *dirty, struct mono now);
+void keeper_dirty_fini(struct dirty *dirty);
+/* The cache entry of this tuple has become dirty. */
+void keeper_dirty_add(struct dirty *dirty, const struct cache_key *key);
+/* A dirty entry had to leave the cache. */
+void keeper_dirty_evicted(struct dirty *dirty, const struct cache_key *key, uint32_t bcount);
+/* Writes a slice of what is due into the transaction; keeper_dirty_written after its commit. */
+void keeper_dirty_write(struct keeper *keeper, struct store_txn *txn);
+void keeper_dirty_written(struct keeper *keeper);
