@@ -152,7 +152,8 @@ MUST_USE bool session_text_set_listed(struct session_text *text, struct span rep
 /* At or after session->due. Sets the next due. */
 struct session_step session_wake(struct session *session, const struct session_conf *conf,
                                  struct mono_ms now);
-/* n bytes of the last SEND went out. */
+/* n bytes of the last SEND went out (or will, see session_unsent). At most one send of a session
+ * may be without its result when session_wake is called. */
 void session_sent(struct session *session, const struct session_conf *conf, size_t n,
                   struct mono_ms now);
 /* The last n bytes reported sent did not go out after all (EAGAIN): they will be tried again, and

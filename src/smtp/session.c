@@ -1,0 +1,542 @@
+/* The pace of a conversation: when the next byte is due, when patience ends, when input is looked
+ * for, and how the connection closes. What is said is decided in cmd.c and dialogue.c.
+ *
+ * At its due time a session is in one of these positions:
+ *
+ *   not looked up yet       hold; after store-wait it is grey                          wake_held
+ *   something to say        one byte, or the rest once the stutter is over; the last   wake_saying
+ *                           byte of a deferral waits for the store
+ *   waiting for the client  look for input, more and more rarely, until it times out   wake_waiting
+ *   final reply is out      shut the write side                                        wake_ended
+ *   write side is shut      discard until EOF, a size or a time                        wake_closing
+ *   closed                  say so again                                               wake_closed
+ */
+#include "smtp/session.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "smtp/cmd.h"
+#include "smtp/dialogue.h"
+#include "smtp/text.h"
+
+static_assert(sizeof(struct session) <= 40, "a session lives in its connection's cache line");
+static_assert(REPLY_LISTED_MAX <= UINT16_MAX && REPLY_TEXT_MAX <= UINT16_MAX, "out_len");
+
+enum session_flag {
+	FLAG_EOF = 1 << 0,     /* the client sends no more */
+	FLAG_DEAD = 1 << 1,    /* the connection is gone */
+	FLAG_BLOCKED = 1 << 2, /* the socket did not take the last write; since = when it began */
+	FLAG_UNSTUTTERED = 1 << 3, /* grey-stutter is over */
+	FLAG_HAS_LINE = 1 << 4,    /* the text has a complete line */
+	FLAG_STORE_WAIT = 1 << 5,  /* the last byte waits for the store; since = when it began */
+	FLAG_UNSTORED = 1 << 6,    /* it has waited long enough */
+	FLAG_RETRIED = 1 << 7,     /* a blocked write was tried again; good unless taken back */
+};
+
+/* A write that is later than this part of the stutter starts the pace anew instead of making the
+ * next gap short. */
+enum { LATE_PART = 10 };
+
+static bool has_flag(const struct session *session, enum session_flag flag)
+{
+	return session->flags & flag;
+}
+
+static void set_flag(struct session *session, enum session_flag flag, bool value)
+{
+	session->flags =
+	        (uint8_t)(value ? session->flags | flag : session->flags & ~(unsigned)flag);
+}
+
+static size_t unsent_bytes(const struct session *session)
+{
+	return (size_t)session->owed_bytes + session->out_len - session->out_pos;
+}
+
+static bool is_over(struct mono_ms now, struct mono_ms since, uint32_t wait_ms)
+{
+	return mono_ms_diff(now, since) >= (int64_t)wait_ms;
+}
+
+static struct mono_ms earlier(struct mono_ms a, struct mono_ms b)
+{
+	return mono_ms_diff(a, b) < 0 ? a : b;
+}
+
+/* --- pace ------------------------------------------------------------------------------------ */
+
+/* Ends the stutter of a grey client for good; kept as a flag because differences of mono_ms mean
+ * nothing after 24 days. */
+static void end_stutter_after(struct session *session, const struct session_conf *conf,
+                              struct mono_ms at)
+{
+	const struct dialogue_class_row *row = &dialogue_classes[session->cls];
+	if (row->stutter_ends &&
+	    mono_ms_diff(at, session->opened) > (int64_t)conf->grey_stutter_ms) {
+		set_flag(session, FLAG_UNSTUTTERED, true);
+	}
+}
+
+/* Milliseconds a byte; 0: the whole reply at once. */
+static uint32_t stutter_ms(const struct session *session, const struct session_conf *conf)
+{
+	const struct dialogue_class_row *row = &dialogue_classes[session->cls];
+	bool is_over_now = row->stutter_ends &&
+	                   (conf->grey_stutter_ms == 0 || has_flag(session, FLAG_UNSTUTTERED));
+	return row->is_stuttered && !is_over_now ? conf->stutter_ms : 0;
+}
+
+/* Due of the byte after the one that is sent now: nominal, as long as the owner is punctual. */
+static struct mono_ms next_byte_due(const struct session *session, uint32_t stutter,
+                                    struct mono_ms now)
+{
+	bool is_late = mono_ms_diff(now, session->due) > (int64_t)(stutter / LATE_PART);
+	return mono_ms_add(is_late ? now : session->due, stutter);
+}
+
+static void reset_looks(struct session *session, const struct session_conf *conf)
+{
+	session->look_ms =
+	        (uint16_t)(conf->look_min_ms < UINT16_MAX ? conf->look_min_ms : UINT16_MAX);
+	if (session->look_ms == 0) {
+		session->look_ms = 1; /* a look always lies ahead */
+	}
+}
+
+/* Time of the next look, or of the next try of a blocked write; the one after it is twice as far.
+ */
+static struct mono_ms next_look(struct session *session, const struct session_conf *conf,
+                                struct mono_ms now)
+{
+	struct mono_ms at = mono_ms_add(now, session->look_ms);
+	uint32_t bound = conf->look_max_ms < UINT16_MAX ? conf->look_max_ms : UINT16_MAX;
+	uint32_t doubled = 2 * (uint32_t)session->look_ms;
+	if (doubled <= bound) {
+		session->look_ms = (uint16_t)doubled;
+	} else if (session->look_ms < bound) {
+		session->look_ms = (uint16_t)bound;
+	}
+	return at;
+}
+
+/* --- saying ---------------------------------------------------------------------------------- */
+
+static void say(struct session *session, const struct session_conf *conf, enum reply_id id,
+                struct span text, struct mono_ms now)
+{
+	session->last_reply = session->reply;
+	session->reply = (uint8_t)id;
+	session->out = text.ptr;
+	session->out_len = (uint16_t)text.len;
+	session->out_pos = 0;
+	end_stutter_after(session, conf, now);
+	session->due = mono_ms_add(now, stutter_ms(session, conf));
+}
+
+static void say_banner(struct session *session, const struct session_conf *conf, struct mono_ms now)
+{
+	say(session, conf, REPLY_BANNER, reply_text(&conf->replies, REPLY_BANNER), now);
+	/* The first byte is due by the time of accept, not of the look-up's answer. */
+	struct mono_ms first = mono_ms_add(session->opened, stutter_ms(session, conf));
+	session->due = mono_ms_diff(first, now) > 0 ? first : now;
+}
+
+/* What is still to be sent, without a break between two replies: the taken back end of the last
+ * one goes alone. */
+static struct span next_bytes(const struct session *session, const struct session_conf *conf)
+{
+	if (session->owed_bytes > 0) {
+		struct span last = reply_text(&conf->replies, session->last_reply);
+		return span_skip(last, last.len - session->owed_bytes);
+	}
+	return span_of(session->out + session->out_pos,
+	               (size_t)(session->out_len - session->out_pos));
+}
+
+static void reply_done(struct session *session, const struct session_conf *conf, struct mono_ms now)
+{
+	dialogue_event(session, DIALOGUE_SENT);
+	if (!has_flag(session, FLAG_RETRIED)) {
+		session->since = now;
+	}
+	reset_looks(session, conf);
+	bool is_ended = dialogue_states[session->state].speaker == DIALOGUE_SERVER;
+	if (is_ended || has_flag(session, FLAG_EOF)) {
+		/* not in the breath of the send: its failure may still be on the way */
+		session->due = mono_ms_add(now, 1);
+	} else {
+		session->due = next_look(session, conf, now);
+	}
+}
+
+/* The owner may report a send as done before the kernel has said so, and take it back afterwards.
+ * So a success counts only when nothing was taken back until the next wake. */
+static void forget_block(struct session *session, struct mono_ms now)
+{
+	if (has_flag(session, FLAG_RETRIED)) {
+		set_flag(session, FLAG_RETRIED, false);
+		set_flag(session, FLAG_BLOCKED, false);
+		session->since = now;
+	}
+}
+
+static void write_blocked(struct session *session, const struct session_conf *conf,
+                          struct mono_ms now)
+{
+	set_flag(session, FLAG_RETRIED, false);
+	if (!has_flag(session, FLAG_BLOCKED)) {
+		set_flag(session, FLAG_BLOCKED, true);
+		session->since = now;
+		reset_looks(session, conf);
+	}
+	session->due = earlier(next_look(session, conf, now),
+	                       mono_ms_add(session->since, conf->write_timeout_ms));
+}
+
+void session_sent(struct session *session, const struct session_conf *conf, size_t n,
+                  struct mono_ms now)
+{
+	size_t n_offered = next_bytes(session, conf).len;
+	ASSERT(n <= n_offered);
+	if (n == 0) {
+		write_blocked(session, conf, now);
+		return;
+	}
+	set_flag(session, FLAG_RETRIED, has_flag(session, FLAG_BLOCKED));
+	if (session->owed_bytes > 0) {
+		session->owed_bytes = (uint16_t)(session->owed_bytes - n);
+	} else {
+		session->out_pos = (uint16_t)(session->out_pos + n);
+	}
+	if (unsent_bytes(session) == 0) {
+		reply_done(session, conf, now);
+	} else if (stutter_ms(session, conf) == 0 && n < n_offered) {
+		write_blocked(session, conf, now);
+	} else if (stutter_ms(session, conf) == 0) {
+		session->due = now; /* what was taken back is out, the reply after it follows */
+	}
+}
+
+void session_unsent(struct session *session, const struct session_conf *conf, size_t n,
+                    struct mono_ms now)
+{
+	if (session->state == DIALOGUE_CLOSING || session->state == DIALOGUE_CLOSED) {
+		return; /* too late to say it again */
+	}
+	size_t n_here = n < session->out_pos ? n : session->out_pos;
+	session->out_pos = (uint16_t)(session->out_pos - n_here);
+	session->owed_bytes = (uint16_t)(session->owed_bytes + (n - n_here));
+	ASSERT(session->owed_bytes <= conf->replies.len[session->last_reply]);
+	write_blocked(session, conf, now);
+}
+
+/* Bytes of the client still matter, if only to be discarded. */
+static bool takes_input(const struct session *session)
+{
+	enum dialogue_speaker speaker = dialogue_states[session->state].speaker;
+	bool is_ending = speaker == DIALOGUE_SERVER && session->state != DIALOGUE_BANNER;
+	return !has_flag(session, FLAG_EOF) && !has_flag(session, FLAG_DEAD) &&
+	       speaker != DIALOGUE_NOBODY && !is_ending;
+}
+
+/* --- waking ---------------------------------------------------------------------------------- */
+
+static struct session_step step_of(enum session_step_kind kind)
+{
+	return (struct session_step){.kind = kind};
+}
+
+static struct session_step step_close(struct session *session, enum dialogue_event event,
+                                      enum session_end why, struct mono_ms now)
+{
+	dialogue_event(session, event);
+	session->due = now;
+	return (struct session_step){.kind = SESSION_STEP_CLOSE, .why = why};
+}
+
+static struct session_step step_look(struct session *session, const struct session_conf *conf,
+                                     uint32_t wait_ms, struct mono_ms now)
+{
+	session->due = earlier(next_look(session, conf, now), mono_ms_add(session->since, wait_ms));
+	return (struct session_step){.kind = SESSION_STEP_LOOK, .read = true};
+}
+
+static struct session_step wake_held(struct session *session, const struct session_conf *conf,
+                                     struct mono_ms now)
+{
+	if (is_over(now, session->since, conf->store_wait_ms)) {
+		session->cls = SESSION_GREY;
+		dialogue_event(session, DIALOGUE_STORE_TIMEOUT);
+		say_banner(session, conf, now);
+	} else {
+		session->due = mono_ms_add(session->since, conf->store_wait_ms);
+	}
+	return step_of(SESSION_STEP_HOLD);
+}
+
+/* Whether the last byte of a deferral has to wait for its tuples. *is_unstored is set once, when it
+ * has waited for store-wait in vain. */
+static bool waits_for_store(struct session *session, const struct session_conf *conf,
+                            struct mono_ms now, bool *is_unstored)
+{
+	if (session->state != DIALOGUE_DEFERRING || session->n_pending == 0 ||
+	    has_flag(session, FLAG_UNSTORED)) {
+		return false;
+	}
+	if (!has_flag(session, FLAG_STORE_WAIT)) {
+		set_flag(session, FLAG_STORE_WAIT, true);
+		session->since = now;
+	}
+	if (is_over(now, session->since, conf->store_wait_ms)) {
+		set_flag(session, FLAG_UNSTORED, true);
+		*is_unstored = true;
+		return false;
+	}
+	session->due = mono_ms_add(session->since, conf->store_wait_ms);
+	return true;
+}
+
+static struct session_step wake_saying(struct session *session, const struct session_conf *conf,
+                                       struct mono_ms now)
+{
+	if (has_flag(session, FLAG_BLOCKED) &&
+	    is_over(now, session->since, conf->write_timeout_ms)) {
+		return step_close(session, DIALOGUE_WRITE_TIMEOUT, SESSION_END_WRITE_TIMEOUT, now);
+	}
+	end_stutter_after(session, conf, session->due);
+	uint32_t stutter = stutter_ms(session, conf);
+	struct session_step step = {.kind = SESSION_STEP_SEND, .bytes = next_bytes(session, conf)};
+	if (stutter > 0) {
+		step.bytes.len = 1;
+	}
+	bool is_last = step.bytes.len == unsent_bytes(session);
+	if (is_last && waits_for_store(session, conf, now, &step.is_unstored)) {
+		return step_of(SESSION_STEP_HOLD);
+	}
+	session->due = stutter > 0 ? next_byte_due(session, stutter, now)
+	                           : mono_ms_add(now, session->look_ms);
+	step.read = takes_input(session);
+	return step;
+}
+
+static struct session_step wake_waiting(struct session *session, const struct session_conf *conf,
+                                        struct mono_ms now)
+{
+	bool has_line = has_flag(session, FLAG_HAS_LINE);
+	if (has_flag(session, FLAG_EOF) && !has_line) {
+		return step_close(session, DIALOGUE_EOF, SESSION_END_PEER, now);
+	}
+	if (is_over(now, session->since, conf->read_timeout_ms)) {
+		return step_close(session, DIALOGUE_READ_TIMEOUT, SESSION_END_READ_TIMEOUT, now);
+	}
+	struct session_step step = step_look(session, conf, conf->read_timeout_ms, now);
+	if (has_flag(session, FLAG_EOF)) {
+		step = step_of(SESSION_STEP_HOLD); /* its last lines wait for the store */
+	}
+	return step;
+}
+
+static struct session_step wake_ended(struct session *session, const struct session_conf *conf,
+                                      struct mono_ms now)
+{
+	dialogue_event(session, DIALOGUE_SHUTDOWN);
+	session->since = now;
+	reset_looks(session, conf);
+	session->due =
+	        earlier(next_look(session, conf, now), mono_ms_add(now, conf->close_wait_ms));
+	return step_of(SESSION_STEP_SHUTDOWN);
+}
+
+static struct session_step wake_closing(struct session *session, const struct session_conf *conf,
+                                        struct mono_ms now)
+{
+	if (has_flag(session, FLAG_EOF)) {
+		return step_close(session, DIALOGUE_EOF, SESSION_END_DONE, now);
+	}
+	if (session->discarded_bytes >= conf->close_discard_bytes ||
+	    is_over(now, session->since, conf->close_wait_ms)) {
+		return step_close(session, DIALOGUE_DRAINED, SESSION_END_DONE, now);
+	}
+	return step_look(session, conf, conf->close_wait_ms, now);
+}
+
+static struct session_step wake_closed(struct session *session, const struct session_conf *conf,
+                                       struct mono_ms now)
+{
+	(void)session;
+	(void)conf;
+	(void)now;
+	return (struct session_step){.kind = SESSION_STEP_CLOSE, .why = SESSION_END_DONE};
+}
+
+typedef struct session_step wake_fn(struct session *session, const struct session_conf *conf,
+                                    struct mono_ms now);
+
+/* By state, when nothing is left to say. A banner is said in BANNER and its end leads to START. */
+static wake_fn *const wakes[DIALOGUE_STATE_COUNT] = {
+        [DIALOGUE_HELD] = wake_held,        [DIALOGUE_BANNER] = wake_saying,
+        [DIALOGUE_START] = wake_waiting,    [DIALOGUE_READY] = wake_waiting,
+        [DIALOGUE_ENVELOPE] = wake_waiting, [DIALOGUE_HEAD] = wake_waiting,
+        [DIALOGUE_BODY] = wake_waiting,     [DIALOGUE_DEFERRING] = wake_ended,
+        [DIALOGUE_LEAVING] = wake_ended,    [DIALOGUE_CLOSING] = wake_closing,
+        [DIALOGUE_CLOSED] = wake_closed,
+};
+
+struct session_step session_wake(struct session *session, const struct session_conf *conf,
+                                 struct mono_ms now)
+{
+	forget_block(session, now);
+	if (has_flag(session, FLAG_DEAD) && session->state != DIALOGUE_CLOSED) {
+		bool is_done = session->state == DIALOGUE_CLOSING;
+		return step_close(session, DIALOGUE_DEAD,
+		                  is_done ? SESSION_END_DONE : SESSION_END_PEER, now);
+	}
+	bool is_saying = unsent_bytes(session) > 0 && session->state != DIALOGUE_CLOSING &&
+	                 session->state != DIALOGUE_CLOSED;
+	return (is_saying ? wake_saying : wakes[session->state])(session, conf, now);
+}
+
+/* --- beginning, input, answers --------------------------------------------------------------- */
+
+void session_start(struct session *session, const struct session_conf *conf, enum session_class cls,
+                   struct mono_ms now)
+{
+	memset(session, 0, sizeof *session);
+	session->opened = now;
+	session->since = now;
+	session->due = mono_ms_add(now, conf->store_wait_ms);
+	session->cls = SESSION_UNKNOWN;
+	dialogue_start(session);
+	reset_looks(session, conf);
+	session_classify(session, conf, cls, now);
+}
+
+void session_classify(struct session *session, const struct session_conf *conf,
+                      enum session_class cls, struct mono_ms now)
+{
+	if (session->state != DIALOGUE_HELD || cls == SESSION_UNKNOWN) {
+		return;
+	}
+	session->cls = (uint8_t)cls;
+	dialogue_event(session, DIALOGUE_CLASSIFIED);
+	say_banner(session, conf, now);
+}
+
+size_t session_room(const struct session *session, const struct session_text *text)
+{
+	if (!takes_input(session)) {
+		return 0;
+	}
+	if (session->state == DIALOGUE_CLOSING) {
+		return SESSION_READ_MAX;
+	}
+	if (!text) {
+		return SESSION_TEXT_SMALL - sizeof *text - 1;
+	}
+	size_t n_free = text_free(text);
+	if (n_free == 0 && !has_flag(session, FLAG_HAS_LINE)) {
+		return SESSION_READ_MAX; /* a long line in a SMALL text: session_input asks for more
+		                          */
+	}
+	return n_free < SESSION_READ_MAX ? n_free : SESSION_READ_MAX;
+}
+
+/* After the final reply: only the amount matters. */
+static void discard(struct session *session, const struct session_conf *conf, size_t n,
+                    struct mono_ms now)
+{
+	uint32_t rest = UINT32_MAX - session->discarded_bytes;
+	session->discarded_bytes += n < rest ? (uint32_t)n : rest;
+	if (session->discarded_bytes >= conf->close_discard_bytes) {
+		session->due = now;
+	} else {
+		reset_looks(session, conf);
+		session->due = earlier(session->due, next_look(session, conf, now));
+	}
+}
+
+size_t session_input(struct session *session, const struct session_conf *conf,
+                     struct session_text *text, struct span bytes, bool *is_long_line,
+                     struct mono_ms now)
+{
+	if (session->state == DIALOGUE_CLOSING) {
+		discard(session, conf, bytes.len, now);
+		return bytes.len;
+	}
+	if (!takes_input(session) || bytes.len == 0) {
+		return bytes.len; /* nothing that could be answered any more */
+	}
+	size_t n = text_add(text, bytes, is_long_line);
+	set_flag(session, FLAG_HAS_LINE, text_has_line(text));
+	if (unsent_bytes(session) > 0) {
+		return n;
+	}
+	reset_looks(session, conf);
+	session->due = earlier(session->due, next_look(session, conf, now));
+	if (dialogue_takes_mail(session)) {
+		session->since = now; /* each piece of a mail begins the wait anew */
+	}
+	return n;
+}
+
+void session_eof(struct session *session)
+{
+	set_flag(session, FLAG_EOF, true);
+	if (unsent_bytes(session) == 0 || session->state == DIALOGUE_CLOSING) {
+		session->due = session->since; /* that is past: at once */
+	}
+}
+
+void session_dead(struct session *session)
+{
+	set_flag(session, FLAG_DEAD, true);
+	session->due = session->since;
+}
+
+static bool may_answer(const struct session *session)
+{
+	return has_flag(session, FLAG_HAS_LINE) && !has_flag(session, FLAG_DEAD) &&
+	       unsent_bytes(session) == 0 && session->n_pending < SESSION_PENDING_MAX &&
+	       (dialogue_takes_commands(session) || dialogue_takes_mail(session));
+}
+
+static struct span text_of_reply(const struct session_conf *conf, const struct session_text *text,
+                                 enum reply_id id)
+{
+	return id == REPLY_LISTED ? text_value(text, TEXT_LISTED) : reply_text(&conf->replies, id);
+}
+
+bool session_run(struct session *session, const struct session_conf *conf,
+                 struct session_text *text, struct mono_ms now, struct session_event *event)
+{
+	*event = (struct session_event){.kind = SESSION_EVENT_NONE};
+	if (!may_answer(session)) {
+		return false;
+	}
+	struct dialogue_line in = {session, conf, text, text_take_line(text), event};
+	set_flag(session, FLAG_HAS_LINE, text_has_line(text));
+	enum reply_id id = dialogue_takes_mail(session) ? dialogue_mail_line(&in) : cmd_answer(&in);
+	if (id != REPLY_NONE) {
+		say(session, conf, id, text_of_reply(conf, text, id), now);
+	}
+	return true;
+}
+
+void session_pending(struct session *session)
+{
+	ASSERT(session->n_pending < SESSION_PENDING_MAX);
+	session->n_pending++;
+}
+
+void session_stored(struct session *session, struct mono_ms now)
+{
+	ASSERT(session->n_pending > 0);
+	session->n_pending--;
+	if (session->n_pending == 0 && has_flag(session, FLAG_STORE_WAIT)) {
+		set_flag(session, FLAG_STORE_WAIT, false);
+		session->due = now;
+	} else if (unsent_bytes(session) == 0 && has_flag(session, FLAG_HAS_LINE)) {
+		session->due = now;
+	}
+}

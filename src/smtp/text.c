@@ -1,0 +1,190 @@
+/* Packing of a session's input and values, see text.h. No pointer into bytes[] outlives a call but
+ * the spans handed out. */
+#include "smtp/text.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* A text which is LARGE always has room for one more read of SESSION_READ_MAX bytes and a line's
+ * LF, whatever the values grow to, unless complete lines wait. */
+enum { READ_RESERVE = SESSION_READ_MAX + 1 };
+
+#define LARGE_BYTES  (SESSION_TEXT_LARGE - sizeof(struct session_text))
+#define VALUES_BYTES (3 * SESSION_VALUE_MAX)
+
+static_assert(LARGE_BYTES >= REPLY_LISTED_MAX + VALUES_BYTES + READ_RESERVE + SESSION_VALUE_MAX +
+                                     sizeof "RCPT TO:",
+              "a LARGE text keeps one line with a value of full length beside everything else");
+static_assert(SESSION_TEXT_LARGE <= UINT16_MAX, "offsets are 16 bits");
+static_assert(SESSION_LINE_MAX < UINT16_MAX, "line_bytes is 16 bits");
+
+void session_text_init(struct session_text *text, size_t size)
+{
+	ASSERT(size == SESSION_TEXT_SMALL || size == SESSION_TEXT_LARGE);
+	memset(text, 0, sizeof *text);
+	text->n_bytes = (uint16_t)(size - sizeof *text);
+}
+
+bool text_is_large(const struct session_text *text)
+{
+	return text->n_bytes >= LARGE_BYTES;
+}
+
+static uint16_t value_start(const struct session_text *text, unsigned which)
+{
+	unsigned start = 0;
+	for (unsigned i = 0; i < which; i++) {
+		start += text->value_len[i];
+	}
+	return (uint16_t)start;
+}
+
+struct span text_value(const struct session_text *text, enum text_value which)
+{
+	return span_of(text->bytes + value_start(text, which), text->value_len[which]);
+}
+
+bool session_text_set_listed(struct session_text *text, struct span reply)
+{
+	ASSERT(text->in_end == 0 && value_start(text, TEXT_VALUE_COUNT) == 0);
+	if (reply.len > REPLY_LISTED_MAX || reply.len >= text->n_bytes) {
+		return false;
+	}
+	if (reply.len) {
+		memcpy(text->bytes, reply.ptr, reply.len);
+	}
+	text->value_len[TEXT_LISTED] = (uint16_t)reply.len;
+	text->in_pos = text->in_end = (uint16_t)reply.len;
+	return true;
+}
+
+void text_set_value(struct session_text *text, enum text_value which, struct span value)
+{
+	ASSERT(which != TEXT_LISTED);
+	uint8_t copy[SESSION_VALUE_MAX];
+	uint16_t len = (uint16_t)(value.len < sizeof copy ? value.len : sizeof copy);
+	if (len) {
+		memcpy(copy, value.ptr, len);
+	}
+	uint16_t start = value_start(text, which);
+	uint16_t old_end = (uint16_t)(start + text->value_len[which]);
+	uint16_t end = value_start(text, TEXT_VALUE_COUNT);
+	/* The value was part of a line that has been taken, so the gap is at least as long. */
+	ASSERT(end - old_end + start + len <= text->in_pos);
+	memmove(text->bytes + start + len, text->bytes + old_end, (size_t)(end - old_end));
+	if (len) {
+		memcpy(text->bytes + start, copy, len);
+	}
+	text->value_len[which] = len;
+}
+
+void session_text_move(struct session *session, struct session_text *to,
+                       const struct session_text *from)
+{
+	ASSERT(to->n_bytes >= from->n_bytes);
+	uint16_t n_bytes = to->n_bytes;
+	*to = *from;
+	to->n_bytes = n_bytes;
+	memcpy(to->bytes, from->bytes, from->in_end);
+	if (session->reply == REPLY_LISTED && session->out) {
+		session->out = to->bytes; /* the list reply stands first */
+	}
+}
+
+static uint16_t bytes_used(const struct session_text *text)
+{
+	return (uint16_t)(value_start(text, TEXT_VALUE_COUNT) + text->in_end - text->in_pos);
+}
+
+size_t text_free(const struct session_text *text)
+{
+	size_t n_free = (size_t)text->n_bytes - bytes_used(text);
+	return n_free ? n_free - 1 : 0; /* the last one is for a line's LF */
+}
+
+/* How much is kept of a line. Constant in a text's life, so that no line has to shrink. */
+static uint16_t line_keep(const struct session_text *text)
+{
+	if (!text_is_large(text)) {
+		return SESSION_LINE_KEEP; /* never reached: a SMALL text is full before */
+	}
+	size_t keep = LARGE_BYTES - VALUES_BYTES - READ_RESERVE - text->value_len[TEXT_LISTED];
+	return (uint16_t)(keep < SESSION_LINE_KEEP ? keep : SESSION_LINE_KEEP);
+}
+
+static void close_gap(struct session_text *text)
+{
+	uint16_t start = value_start(text, TEXT_VALUE_COUNT);
+	uint16_t len = (uint16_t)(text->in_end - text->in_pos);
+	if (start != text->in_pos) {
+		memmove(text->bytes + start, text->bytes + text->in_pos, len);
+		text->in_pos = start;
+		text->in_end = (uint16_t)(start + len);
+	}
+}
+
+static void end_line(struct session_text *text)
+{
+	text->bytes[text->in_end++] = '\n';
+	text->line_bytes = 0;
+	text->line_kept = 0;
+}
+
+/* Appends bytes without LF that fit into the line's bound; returns how many were taken. */
+static size_t add_part(struct session_text *text, struct span part)
+{
+	size_t keep = (size_t)(line_keep(text) - text->line_kept);
+	size_t n_kept = part.len < keep ? part.len : keep;
+	size_t n_free = text_free(text);
+	if (n_kept > n_free) {
+		part.len = n_kept = n_free;
+	}
+	memcpy(text->bytes + text->in_end, part.ptr, n_kept);
+	text->in_end = (uint16_t)(text->in_end + n_kept);
+	text->line_kept = (uint16_t)(text->line_kept + n_kept);
+	text->line_bytes = (uint16_t)(text->line_bytes + part.len);
+	return part.len;
+}
+
+size_t text_add(struct session_text *text, struct span bytes, bool *is_long)
+{
+	close_gap(text);
+	size_t taken = 0;
+	while (taken < bytes.len && text->in_end < text->n_bytes) {
+		struct span rest = span_skip(bytes, taken);
+		size_t bound = (size_t)(SESSION_LINE_MAX - text->line_bytes);
+		size_t n_looked = rest.len < bound ? rest.len : bound;
+		const uint8_t *lf = memchr(rest.ptr, '\n', n_looked);
+		size_t part_len = lf ? (size_t)(lf - rest.ptr) : n_looked;
+		size_t part_taken = add_part(text, span_of(rest.ptr, part_len));
+		taken += part_taken;
+		if (part_taken < part_len) {
+			break;
+		}
+		if (lf) {
+			taken++;
+			end_line(text);
+		} else if (text->line_bytes == SESSION_LINE_MAX) {
+			end_line(text);
+			if (is_long) {
+				*is_long = true;
+			}
+		}
+	}
+	return taken;
+}
+
+bool text_has_line(const struct session_text *text)
+{
+	return memchr(text->bytes + text->in_pos, '\n', (size_t)(text->in_end - text->in_pos));
+}
+
+struct span text_take_line(struct session_text *text)
+{
+	struct span waiting =
+	        span_of(text->bytes + text->in_pos, (size_t)(text->in_end - text->in_pos));
+	struct span rest;
+	struct span line = span_cut(waiting, '\n', &rest);
+	text->in_pos = (uint16_t)(text->in_pos + line.len + 1);
+	return line;
+}
