@@ -18,9 +18,9 @@ struct clockguard {
 	bool is_paused; /* a forward jump waits for confirmation */
 };
 
-/* newest_stored is the time of the newest journal entry, 0 secs if there is none: a wall clock far
- * ahead of it at start is a jump too only when was_running_secs_ago cannot explain it; a clock
- * behind it is a backward step. */
+/* newest_stored is the time of the newest journal entry, 0 secs if there is none: a wall clock more
+ * than CLOCKGUARD_JUMP_SECS ahead of it counts as a jump (a long stop cannot be told from one), a
+ * clock behind it is a backward step. */
 void clockguard_init(struct clockguard *guard, struct wall wall, struct mono mono,
                      struct wall newest_stored);
 /* Once a loop turn. Returns true when this call noticed a jump (either way). `is_synchronised` is
