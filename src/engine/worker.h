@@ -28,7 +28,7 @@ struct worker_env {
 	uint32_t max_connections;
 	uint32_t table_size; /* direct descriptors of this ring */
 	uint32_t idx;
-	const int *listeners; /* descriptors; the worker closes them */
+	const int *listeners; /* descriptors; worker_stop closes them, a failed start does not */
 	uint32_t n_listeners;
 };
 

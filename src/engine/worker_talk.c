@@ -1,0 +1,318 @@
+/* What a worker tells others: requests to the keeper, log lines; and what the keeper answers.
+ *
+ * The mailbox to the keeper is bounded in bytes and in unanswered requests. Full means: the
+ * connection keeps its input (or its question) and tries again at the next tick; nothing is lost.
+ */
+#include <stddef.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "engine/worker_impl.h"
+#include "store/record.h"
+
+enum {
+	REQUEST_MAX = offsetof(struct keeper_request, strings) + 3UL * SESSION_VALUE_MAX,
+	LOG_VALUE_MAX = 300, /* of one value from the network in a log line, escaped */
+};
+
+/* Names nobody: the answer to a request that no session waits for. */
+static const struct conn_ref NOBODY = {.slot = UINT32_MAX, .generation = UINT32_MAX};
+
+static const char TRAPPED_TAG[] = "spamd-greytrap";
+
+/* --- requests --- */
+
+static bool has_room(const struct worker *worker)
+{
+	return worker->in_flight < KEEPER_IN_FLIGHT_MAX &&
+	       mailbox_reserve(worker->env.port->requests, REQUEST_MAX) != NULL;
+}
+
+static struct conn_ref ref_of(const struct conn *conn, uint32_t slot)
+{
+	return (struct conn_ref){.slot = slot, .generation = conn->generation};
+}
+
+static struct addr host_of(const struct worker *worker, const struct conn *conn)
+{
+	return addr_group(&conn->peer, worker->env.conf->ipv6_prefix);
+}
+
+static uint16_t append(uint8_t *strings, size_t *at, struct span text)
+{
+	size_t len = text.len < SESSION_VALUE_MAX ? text.len : SESSION_VALUE_MAX;
+	memcpy(strings + *at, text.ptr, len);
+	*at += len;
+	return (uint16_t)len;
+}
+
+static size_t request_len(const struct tuple_text *text)
+{
+	return offsetof(struct keeper_request, strings) + text->helo.len + text->sender.len +
+	       text->recipient.len;
+}
+
+/* Only after has_room. */
+static void post(struct worker *worker, struct keeper_request head, const struct tuple_text *text)
+{
+	struct keeper_request *request =
+	        mailbox_reserve(worker->env.port->requests, request_len(text));
+	ASSERT(request);
+	size_t at = 0;
+	memcpy(request, &head, offsetof(struct keeper_request, strings));
+	request->helo_len = append(request->strings, &at, text->helo);
+	request->sender_len = append(request->strings, &at, text->sender);
+	request->recipient_len = append(request->strings, &at, text->recipient);
+	mailbox_post(worker->env.port->requests);
+	worker->has_posted = true;
+	if (head.kind != KEEPER_SEEN) {
+		worker->in_flight++;
+	}
+}
+
+void worker_request_host(struct worker *worker, uint32_t slot, struct conn *conn)
+{
+	bool is_question = conn->cls == SESSION_UNKNOWN;
+	conn->owes_request = false;
+	if (!is_question && conn->cls != SESSION_WHITE) {
+		return;
+	}
+	if (!has_room(worker)) {
+		worker_count(worker, COUNTER_events_delayed);
+		conn->owes_request = true;
+		return;
+	}
+	struct keeper_request head = {
+	        .kind = is_question ? KEEPER_HOST : KEEPER_SEEN,
+	        .conn = ref_of(conn, slot),
+	        .addr = host_of(worker, conn),
+	};
+	post(worker, head, &(struct tuple_text){SPAN(""), SPAN(""), SPAN("")});
+}
+
+/* --- caches --- */
+
+static bool is_live(const struct worker *worker, const struct cache_entry *entry)
+{
+	return (int64_t)entry->expire_secs > worker->wall.secs;
+}
+
+static bool get_host(const struct worker *worker, const struct addr *addr, struct cache_entry *out)
+{
+	struct cache_key key = {0};
+	memcpy(key.bytes, addr->bytes, sizeof addr->bytes);
+	return cache_get(worker->env.hosts, &key, out) && is_live(worker, out);
+}
+
+/* Traps go by the whole address, everything else by the group. */
+enum cache_kind worker_look_up_host(const struct worker *worker, const struct addr *peer)
+{
+	struct addr host = addr_group(peer, worker->env.conf->ipv6_prefix);
+	struct cache_entry entry;
+	if (!addr_equal(&host, peer) && get_host(worker, peer, &entry) &&
+	    entry.kind == CACHE_TRAPPED) {
+		return CACHE_TRAPPED;
+	}
+	return get_host(worker, &host, &entry) ? (enum cache_kind)entry.kind : CACHE_GREY;
+}
+
+/* On disk as it is, and this attempt cannot change its fate: nobody has to wait for the keeper. */
+static bool is_known_early(const struct worker *worker, const struct addr *host,
+                           const struct tuple_text *text)
+{
+	struct cache_key key;
+	struct cache_entry entry;
+	struct tuple_key tuple = record_tuple_key(worker->env.hash_key, host, text);
+	static_assert(sizeof tuple == sizeof key, "a tuple's key in the cache is its key on disk");
+	memcpy(&key, &tuple, sizeof key);
+	return cache_get(worker->env.tuples, &key, &entry) && entry.kind == CACHE_GREY &&
+	       entry.is_committed && is_live(worker, &entry) &&
+	       worker->wall.secs <= (int64_t)entry.first_secs + worker->env.conf->passtime_secs;
+}
+
+/* --- events of sessions --- */
+
+static void log_mail(struct worker *worker, const struct conn *conn, const char *kind,
+                     const struct session_event *event)
+{
+	char peer[ADDR_TEXT_MAX];
+	char sender[LOG_VALUE_MAX];
+	char recipient[LOG_VALUE_MAX];
+	if (worker->env.conf->verbose) {
+		log_info("(%s) %s: %s -> %s", kind, addr_format(&conn->peer, peer),
+		         span_escape(event->sender, sender, sizeof sender),
+		         span_escape(event->recipient, recipient, sizeof recipient));
+	}
+}
+
+static void log_line(struct worker *worker, const struct conn *conn,
+                     const struct session_event *event)
+{
+	char peer[ADDR_TEXT_MAX];
+	char line[LOG_VALUE_MAX];
+	if (!worker->env.conf->verbose) {
+		return;
+	}
+	addr_format(&conn->peer, peer);
+	span_escape(event->line, line, sizeof line);
+	if (event->kind == SESSION_EVENT_HEADER) {
+		log_info("%s: %s", peer, line);
+	} else if (event->line.len > 0) {
+		log_debug("%s: Body: %s", peer, line);
+	}
+}
+
+static void hand_over(struct worker *worker, uint32_t slot, struct conn *conn,
+                      const struct session_event *event)
+{
+	struct tuple_text text = {event->helo, event->sender, event->recipient};
+	struct keeper_request head = {.kind = KEEPER_TUPLE, .addr = host_of(worker, conn)};
+	if (is_known_early(worker, &head.addr, &text)) {
+		head.conn = NOBODY;
+	} else {
+		head.conn = ref_of(conn, slot);
+		session_pending(&conn->session);
+	}
+	post(worker, head, &text);
+	log_mail(worker, conn, "GREY", event);
+}
+
+static void on_event(struct worker *worker, uint32_t slot, struct conn *conn,
+                     const struct session_event *event)
+{
+	counters_add(&worker->counters, COUNTER_commands, event->is_command ? 1 : 0);
+	counters_add(&worker->counters, COUNTER_bad_commands, event->is_bad ? 1 : 0);
+	switch (event->kind) {
+	case SESSION_EVENT_NONE:
+		break;
+	case SESSION_EVENT_TUPLE:
+		hand_over(worker, slot, conn, event);
+		break;
+	case SESSION_EVENT_NO_HELO:
+		worker_count(worker, COUNTER_tuples_no_helo);
+		break;
+	case SESSION_EVENT_RCPT:
+		log_mail(worker, conn, "BLACK", event);
+		break;
+	case SESSION_EVENT_HEADER:
+	case SESSION_EVENT_BODY:
+		log_line(worker, conn, event);
+		break;
+	case SESSION_EVENT_DEFERRED:
+		worker_count(worker, COUNTER_deferred);
+		break;
+	}
+}
+
+static bool makes_tuples(const struct conn *conn)
+{
+	return conn->cls == SESSION_GREY || conn->cls == SESSION_UNKNOWN;
+}
+
+void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
+{
+	struct session_text *text = conn_text(&worker->conns, conn);
+	struct session_event event;
+	bool was_delayed = conn->is_delayed;
+	conn->is_delayed = false;
+	if (!text) {
+		return;
+	}
+	for (unsigned n = 0; n < WORKER_RUN_MAX; n++) {
+		if (makes_tuples(conn) && !has_room(worker)) {
+			counters_add(&worker->counters, COUNTER_events_delayed,
+			             was_delayed ? 0 : 1);
+			conn->is_delayed = true;
+			return;
+		}
+		if (!session_run(&conn->session, worker->env.session, text, worker->now_ms,
+		                 &event)) {
+			return;
+		}
+		on_event(worker, slot, conn, &event);
+	}
+	conn->is_delayed = true; /* more lines than one turn may answer */
+}
+
+/* --- answers --- */
+
+static enum session_class class_of_answer(uint32_t host)
+{
+	switch ((enum cache_kind)host) {
+	case CACHE_WHITE:
+		return SESSION_WHITE;
+	case CACHE_TRAPPED:
+		return SESSION_LISTED;
+	case CACHE_NONE:
+	case CACHE_GREY:
+		break;
+	}
+	return SESSION_GREY;
+}
+
+static void on_answer(struct worker *worker, const struct keeper_answer *answer)
+{
+	uint32_t slot = answer->conn.slot;
+	worker->in_flight -= worker->in_flight > 0 ? 1 : 0;
+	if (!conn_is_current(&worker->conns, slot, answer->conn.generation)) {
+		return;
+	}
+	struct conn *conn = conn_at(&worker->conns, slot);
+	if (conn->phase != CONN_OPEN) {
+		return;
+	}
+	if (answer->kind == KEEPER_ANSWER_HOST) {
+		worker_classify(worker, slot, class_of_answer(answer->host));
+	} else {
+		session_stored(&conn->session, worker->now_ms);
+		worker_run(worker, slot, conn);
+	}
+	worker_schedule(worker, slot, conn);
+}
+
+void worker_take_answers(struct worker *worker)
+{
+	struct mailbox *answers = worker->env.port->answers;
+	for (unsigned n = 0; n < WORKER_ANSWERS_MAX; n++) {
+		size_t len;
+		const void *message = mailbox_peek(answers, &len);
+		if (!message) {
+			return;
+		}
+		struct keeper_answer answer;
+		bool is_whole = len == sizeof answer;
+		if (is_whole) {
+			memcpy(&answer, message, sizeof answer);
+		}
+		mailbox_release(answers);
+		if (is_whole) {
+			on_answer(worker, &answer);
+		}
+	}
+}
+
+/* --- log --- */
+
+/* CLIENTS is of all workers, BLACK of this one; both include the connection itself. */
+void worker_log_connected(struct worker *worker, struct conn *conn)
+{
+	char peer[ADDR_TEXT_MAX];
+	bool is_listed = conn->cls == SESSION_LISTED;
+	log_info("%s: connected (%u/%u)%s%s", addr_format(&conn->peer, peer),
+	         atomic_load_explicit(worker->env.n_connections, memory_order_relaxed),
+	         atomic_load_explicit(&worker->n_class[SESSION_LISTED], memory_order_relaxed),
+	         is_listed ? ", lists: " : "", is_listed ? TRAPPED_TAG : "");
+}
+
+/* A connection that ended before its host was known has not been logged so far. */
+void worker_log_disconnected(struct worker *worker, struct conn *conn)
+{
+	char peer[ADDR_TEXT_MAX];
+	bool is_listed = conn->cls == SESSION_LISTED;
+	if (conn->cls == SESSION_UNKNOWN) {
+		worker_log_connected(worker, conn);
+	}
+	log_info("%s: disconnected after %d seconds.%s%s", addr_format(&conn->peer, peer),
+	         mono_ms_diff(worker->now_ms, conn->session.opened) / MS_PER_SEC,
+	         is_listed ? " lists: " : "", is_listed ? TRAPPED_TAG : "");
+}
