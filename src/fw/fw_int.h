@@ -1,0 +1,61 @@
+/* What the files of this folder share about one open firewall. Not for other folders. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "fw/batch.h"
+#include "fw/fw.h"
+#include "fw/nfnl.h"
+
+/* The sets of a table. Learned ones come first: row 2 * enum fw_set, its twin behind it. */
+enum {
+	FW_ROW_NOSPAMD = 2 * FW_SET_COUNT,
+	FW_ROW_SPAMD = FW_ROW_NOSPAMD + 2,
+	FW_ROW_COUNT = FW_ROW_SPAMD + 2,
+};
+
+struct fw_row {
+	const char *name;
+	bool is_v6;
+	bool is_interval; /* networks; else single addresses with timeouts */
+};
+
+extern const struct fw_row fw_rows[FW_ROW_COUNT];
+
+/* Handles of sets, chains and rules as they were after our last change. */
+enum { FW_HANDLES_MAX = 256 };
+
+struct fw_snapshot {
+	uint32_t generation; /* of the ruleset, when we last knew it to hold our parts */
+	uint64_t table;      /* handle; 0 = nothing noted yet */
+	uint64_t handles[FW_HANDLES_MAX];
+	size_t n_handles;
+};
+
+struct fw {
+	struct nfnl *nfnl;
+	struct batch batch;
+	char *table;
+	char *rules; /* text for libnftables; NULL for rules = none */
+	struct fw_stats stats;
+	struct fw_snapshot snapshot;
+	bool is_lost; /* the table was found missing or changed since it was put */
+};
+
+/* The key of an address in the set of its family. */
+struct batch_element fw_element_key(const struct addr *addr, uint32_t timeout_secs);
+
+/* Ends and sends fw->batch; sends again while the outcome is unknown. Counts. */
+MUST_USE int fw_commit(struct fw *fw);
+
+/* fw_watch.c: notes what is there now as ours. -ENOENT = no table. */
+MUST_USE int fw_note(struct fw *fw);
+
+/* fw_probe.c: sets stats.has_refresh and stats.has_destroy. */
+MUST_USE int fw_probe(struct fw *fw, const struct conf *conf);
+
+/* fw_rules.c: runs a ruleset as one transaction. */
+MUST_USE int fw_rules_run(const char *text, char why[static FW_WHY_MAX]);

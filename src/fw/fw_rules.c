@@ -1,0 +1,276 @@
+/* The rule template: its values come from the configuration, libnftables makes one transaction of
+ * the result. Values are checked again here although conf.c has done so: they end up in a program
+ * for the packet filter. */
+#include "fw/fw.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nftables/libnftables.h>
+
+#include "base/err.h"
+#include "fw/fw_int.h"
+#include "fw/template.h"
+
+enum {
+	TEMPLATE_BYTES_MAX = 256 << 10,
+	PATH_BYTES_MAX = 4096,
+	IFNAME_MAX = 15,
+	TABLE_NAME_MAX = 63
+};
+
+static const char *const template_names[] = {
+        [CONF_RULES_NONE] = NULL,
+        [CONF_RULES_LOCAL_MTA] = "local-mta.nft",
+        [CONF_RULES_GATEWAY] = "gateway.nft",
+};
+
+/* --- values ----------------------------------------------------------------------------------- */
+
+#define PLAIN_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
+
+static bool is_plain(const char *name, size_t max, const char *accept)
+{
+	size_t len = strlen(name);
+	return len > 0 && len <= max && strspn(name, accept) == len;
+}
+
+/* Quoted names, separated by commas. */
+static int print_interfaces(const struct conf *conf, FILE *out, char why[static FW_WHY_MAX])
+{
+	if (conf->n_interfaces == 0) {
+		(void)snprintf(why, FW_WHY_MAX,
+		               "%s: interface is not set: rules need to know where the internet is",
+		               conf->path ? conf->path : "configuration");
+		return ERR_NOT_FOUND;
+	}
+	for (size_t i = 0; i < conf->n_interfaces; i++) {
+		if (!is_plain(conf->interfaces[i], IFNAME_MAX, PLAIN_BYTES "@+")) {
+			char name[64];
+			(void)snprintf(
+			        why, FW_WHY_MAX, "interface \"%s\" is not a plain name",
+			        span_escape(span_of_str(conf->interfaces[i]), name, sizeof name));
+			return ERR_SYNTAX;
+		}
+		(void)fprintf(out, "%s\"%s\"", i ? ", " : "", conf->interfaces[i]);
+	}
+	return 0;
+}
+
+static void print_mx(const struct conf *conf, FILE *out, bool is_v4)
+{
+	const char *separator = "";
+	for (size_t i = 0; i < conf->n_mx; i++) {
+		char text[ADDR_TEXT_MAX];
+		if (addr_is_v4(&conf->mx[i]) == is_v4) {
+			(void)fprintf(out, "%s%s", separator, addr_format(&conf->mx[i], text));
+			separator = ", ";
+		}
+	}
+}
+
+static void print_mask6(const struct conf *conf, FILE *out)
+{
+	struct addr ones;
+	char text[ADDR_TEXT_MAX];
+	memset(&ones, 0xff, sizeof ones);
+	struct addr mask = addr_group(&ones, conf->ipv6_prefix);
+	(void)fputs(addr_format(&mask, text), out);
+}
+
+enum value {
+	VALUE_TABLE,
+	VALUE_INTERFACES,
+	VALUE_MX4,
+	VALUE_MX6,
+	VALUE_MASK6,
+	VALUE_SMTP_PORT,
+	VALUE_PORT,
+	VALUE_COUNT
+};
+
+static const char *const value_names[VALUE_COUNT] = {
+        [VALUE_TABLE] = "TABLE", [VALUE_INTERFACES] = "INTERFACES", [VALUE_MX4] = "MX4",
+        [VALUE_MX6] = "MX6",     [VALUE_MASK6] = "MASK6",           [VALUE_SMTP_PORT] = "SMTP_PORT",
+        [VALUE_PORT] = "PORT",
+};
+
+static int print_value(const struct conf *conf, enum value value, FILE *out,
+                       char why[static FW_WHY_MAX])
+{
+	switch (value) {
+	case VALUE_TABLE:
+		(void)fputs(conf->nft_table, out);
+		return 0;
+	case VALUE_INTERFACES:
+		return print_interfaces(conf, out, why);
+	case VALUE_MX4:
+	case VALUE_MX6:
+		print_mx(conf, out, value == VALUE_MX4);
+		return 0;
+	case VALUE_MASK6:
+		print_mask6(conf, out);
+		return 0;
+	case VALUE_SMTP_PORT:
+		(void)fprintf(out, "%u", conf->smtp_port);
+		return 0;
+	case VALUE_PORT:
+		(void)fprintf(out, "%u", conf->port);
+		return 0;
+	case VALUE_COUNT:
+		break;
+	}
+	return ERR_NOT_FOUND;
+}
+
+/* Newly allocated text of one value. */
+static int make_value(const struct conf *conf, enum value value, char **text,
+                      char why[static FW_WHY_MAX])
+{
+	size_t len;
+	FILE *out = open_memstream(text, &len);
+	if (!out) {
+		return -errno;
+	}
+	int ret = print_value(conf, value, out, why);
+	if (fclose(out) != 0 && ret == 0) {
+		ret = -ENOMEM;
+	}
+	return ret;
+}
+
+/* --- the file --------------------------------------------------------------------------------- */
+
+static int check_conf(const struct conf *conf, char why[static FW_WHY_MAX])
+{
+	if (!is_plain(conf->nft_table, TABLE_NAME_MAX, PLAIN_BYTES)) {
+		char name[64];
+		(void)snprintf(why, FW_WHY_MAX, "nft-table \"%s\" is not a plain name",
+		               span_escape(span_of_str(conf->nft_table), name, sizeof name));
+		return ERR_SYNTAX;
+	}
+	if (conf->rules == CONF_RULES_GATEWAY && conf->n_mx == 0) {
+		(void)snprintf(why, FW_WHY_MAX,
+		               "%s: mx-addresses is empty: a gateway's rules need the addresses "
+		               "clients connect to",
+		               conf->path ? conf->path : "configuration");
+		return ERR_NOT_FOUND;
+	}
+	return 0;
+}
+
+static int read_template(const char *path, char **text, size_t *len, char why[static FW_WHY_MAX])
+{
+	int ret = 0;
+	FILE *file = fopen(path, "re");
+	*text = file ? malloc(TEMPLATE_BYTES_MAX) : NULL;
+	if (!*text) {
+		ret = -errno;
+		goto done;
+	}
+	errno = 0;
+	*len = fread(*text, 1, TEMPLATE_BYTES_MAX, file);
+	if (ferror(file)) {
+		ret = errno ? -errno : -EIO;
+	} else if (*len == TEMPLATE_BYTES_MAX) {
+		ret = ERR_TOO_LONG;
+	}
+done:
+	if (ret) {
+		(void)snprintf(why, FW_WHY_MAX, "%s: %s", path, err_text(ret));
+	}
+	if (file) {
+		(void)fclose(file);
+	}
+	return ret;
+}
+
+static int fill_file(const char *path, const struct template_values *values, char **out,
+                     char why[static FW_WHY_MAX])
+{
+	char *text = NULL;
+	size_t len = 0;
+	struct template_fault fault = {0};
+	int ret = read_template(path, &text, &len, why);
+	if (ret == 0) {
+		ret = template_fill(span_of(text, len), values, out, &fault);
+		if (ret == ERR_NOT_FOUND) {
+			(void)snprintf(why, FW_WHY_MAX, "%s:%u: unknown placeholder @%s@", path,
+			               fault.line_no, fault.name);
+		} else if (ret) {
+			(void)snprintf(why, FW_WHY_MAX, "%s: %s", path, err_text(ret));
+		}
+	}
+	free(text);
+	return ret;
+}
+
+int fw_rules_render(const struct conf *conf, char **out, char why[static FW_WHY_MAX])
+{
+	char path[PATH_BYTES_MAX];
+	char *texts[VALUE_COUNT] = {0};
+	struct template_value pairs[VALUE_COUNT];
+	why[0] = '\0';
+	if (conf->rules == CONF_RULES_NONE) {
+		*out = strdup("");
+		return *out ? 0 : -ENOMEM;
+	}
+	int ret = check_conf(conf, why);
+	for (size_t i = 0; i < VALUE_COUNT && ret == 0; i++) {
+		ret = make_value(conf, (enum value)i, &texts[i], why);
+		pairs[i] = (struct template_value){value_names[i], texts[i]};
+	}
+	if (ret == 0) {
+		(void)snprintf(path, sizeof path, "%s/%s", conf->rules_dir,
+		               template_names[conf->rules]);
+		struct template_values values = {pairs, VALUE_COUNT};
+		ret = fill_file(path, &values, out, why);
+	}
+	if (ret && !why[0]) {
+		(void)snprintf(why, FW_WHY_MAX, "rules: %s", err_text(ret));
+	}
+	for (size_t i = 0; i < VALUE_COUNT; i++) {
+		free(texts[i]);
+	}
+	return ret;
+}
+
+/* --- installing ------------------------------------------------------------------------------- */
+
+/* libnftables' message on one line. */
+static void flatten(const char *message, char why[static FW_WHY_MAX])
+{
+	size_t len = 0;
+	bool is_blank = true;
+	for (; *message && len < FW_WHY_MAX - 1; message++) {
+		bool is_space = *message == '\n' || *message == '\t' || *message == ' ';
+		if (is_space && is_blank) {
+			continue;
+		}
+		why[len++] = is_space ? ' ' : *message;
+		is_blank = is_space;
+	}
+	why[len] = '\0';
+}
+
+int fw_rules_run(const char *text, char why[static FW_WHY_MAX])
+{
+	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (!nft) {
+		(void)snprintf(why, FW_WHY_MAX, "libnftables does not start");
+		return -ENOMEM;
+	}
+	int ret = 0;
+	if (nft_ctx_buffer_error(nft) || nft_ctx_buffer_output(nft)) {
+		(void)snprintf(why, FW_WHY_MAX, "libnftables: %s", err_text(-ENOMEM));
+		ret = -ENOMEM;
+	} else if (nft_run_cmd_from_buffer(nft, text)) {
+		/* the library keeps the reason in words only */
+		flatten(nft_ctx_get_error_buffer(nft), why);
+		ret = ERR_SYNTAX;
+	}
+	nft_ctx_free(nft);
+	return ret;
+}
