@@ -164,7 +164,7 @@ static void report_drops(void)
 	struct mono now = clock_mono();
 	if (dropped == logger.dropped_reported ||
 	    (logger.dropped_reported > 0 &&
-	     mono_diff_ms(now, logger.reported_at) < DROP_REPORT_SECS * MS_PER_SEC)) {
+	     mono_diff_ms(now, logger.reported_at) < INT64_C(1000) * DROP_REPORT_SECS)) {
 		return;
 	}
 	char text[96];

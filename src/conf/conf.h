@@ -123,6 +123,9 @@ MUST_USE int conf_load(struct conf *conf, struct conf_cli *cli, const char *path
 MUST_USE int conf_load_fd(struct conf *conf, int fd, char why[static CONF_ERROR_MAX]);
 /* Writes the effective configuration as a file that conf_load reads back to the same values. */
 MUST_USE int conf_print(const struct conf *conf, FILE *out);
+/* Writes an example file: every key with its help, its range and its default. */
+MUST_USE int conf_print_example(FILE *out);
+/* Safe on a struct that is all zero; leaves one. */
 void conf_fini(struct conf *conf);
 
 /* The --help text of mired's options, from the schema. */

@@ -1,0 +1,102 @@
+/* Conditions between keys; what one key alone must fulfil stands in its row. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "conf/schema.h"
+
+enum { BANNER_LINE_MAX = 500 }; /* RFC 5321 4.5.3.1.5 allows 512 with code and CRLF */
+
+static bool has_banner_escapes_right(const struct conf *conf, size_t *expanded)
+{
+	*expanded = 0;
+	for (const char *c = conf->banner; *c; c++) {
+		if (*c != '%') {
+			(*expanded)++;
+			continue;
+		}
+		c++;
+		if (*c == 'h') {
+			*expanded += strlen(conf->hostname);
+		} else if (*c == 'n') {
+			*expanded += strlen(conf->banner_name);
+		} else if (*c == '%') {
+			(*expanded)++;
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
+static const char *wrong_with_banner(const struct conf *conf)
+{
+	size_t expanded;
+	if (!has_banner_escapes_right(conf, &expanded)) {
+		return "banner: only %h, %n and %% may follow a percent sign";
+	}
+	return expanded > BANNER_LINE_MAX
+	               ? "banner: longer than 500 characters with names filled in"
+	               : NULL;
+}
+
+static const char *wrong_with_rules(const struct conf *conf)
+{
+	switch (conf->rules) {
+	case CONF_RULES_NONE:
+		return NULL;
+	case CONF_RULES_GATEWAY:
+		if (conf->n_mx == 0) {
+			return "rules: gateway needs mx-addresses, the mail servers behind it";
+		}
+		return conf->n_interfaces == 0
+		               ? "rules: gateway needs interface, the one towards the internet"
+		               : NULL;
+	case CONF_RULES_LOCAL_MTA:
+		return conf->n_interfaces == 0
+		               ? "rules: local-mta needs interface, the one towards the internet"
+		               : NULL;
+	}
+	return NULL;
+}
+
+static const char *wrong_with_times(const struct conf *conf)
+{
+	if (conf->greyexp_secs <= conf->passtime_secs) {
+		return "greyexp: must be longer than passtime, or no retry can ever count";
+	}
+	return NULL;
+}
+
+static const char *wrong_with_addresses(const struct conf *conf)
+{
+	if (conf->n_listen == 0) {
+		return "listen: at least one address is needed";
+	}
+	for (size_t i = 0; i < conf->n_listen; i++) {
+		for (size_t k = 0; k < i; k++) {
+			if (addr_equal(&conf->listen[i], &conf->listen[k])) {
+				return "listen: the same address twice";
+			}
+		}
+	}
+	return NULL;
+}
+
+int check_conf(const struct conf *conf, char why[static CONF_ERROR_MAX])
+{
+	static const char *(*const checks[])(const struct conf *conf) = {
+	        wrong_with_addresses,
+	        wrong_with_banner,
+	        wrong_with_times,
+	        wrong_with_rules,
+	};
+	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
+		const char *wrong = checks[i](conf);
+		if (wrong) {
+			(void)snprintf(why, CONF_ERROR_MAX, "%s", wrong);
+			return ERR_SYNTAX;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,178 @@
+/* The schema: one row a key. A new key is a field in conf.h, a row here and a line in
+ * mired.conf(5); options, file, --print-config, --help and the example file follow from it. */
+#include "conf/schema.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "mired/names.h"
+
+#define SEC  INT64_C(1000) /* bounds of SCHEMA_MS rows */
+#define MIN  (60 * SEC)
+#define HOUR (60 * MIN)
+#define DAY  (24 * HOUR)
+#define YEAR (365 * 24 * INT64_C(3600)) /* bounds of SCHEMA_SECS rows */
+#define KIB  INT64_C(1024)
+#define GIB  (KIB * KIB * KIB)
+
+static const char *const bool_words[] = {"no", "yes", NULL};
+static const char *const rules_words[] = {[CONF_RULES_NONE] = "none",
+                                          [CONF_RULES_LOCAL_MTA] = "local-mta",
+                                          [CONF_RULES_GATEWAY] = "gateway",
+                                          NULL};
+static const char *const feature_words[] = {
+        [CONF_FEATURE_AUTO] = "auto", [CONF_FEATURE_FALLBACK] = "fallback", NULL};
+static const char *const auto_words[] = {"auto", NULL};
+
+#define AT(field)      offsetof(struct conf, field), 0
+#define LIST(field, n) offsetof(struct conf, field), offsetof(struct conf, n)
+
+// clang-format off
+const struct schema_row schema_rows[] = {
+	/* processes and files */
+	{"user", 0, SCHEMA_NAME, AT(user), 1, 32, NULL, "mired",
+	 "user of the engine, which talks to clients and keeps the store"},
+	{"firewall-user", 0, SCHEMA_NAME, AT(firewall_user), 1, 32, NULL, "mired-fw",
+	 "user of the role that changes nf_tables"},
+	{"state-dir", 0, SCHEMA_PATH, AT(state_dir), 1, 3000, NULL, MIRED_STATE_DIR,
+	 "state directory; the store is its file db"},
+	{"control-socket", 0, SCHEMA_PATH, AT(control_socket), 1, 107, NULL, MIRED_SOCKET_PATH,
+	 "socket that miredctl talks to"},
+	{"pid-file", 0, SCHEMA_PATH, AT(pid_file), 1, 3000, NULL, MIRED_PID_PATH,
+	 "where the process id is written"},
+	{"stats-group", 0, SCHEMA_NAME, AT(stats_group), 1, 32, NULL, "mired-stats",
+	 "group that may read the status"},
+	{"admin-group", 0, SCHEMA_NAME, AT(admin_group), 1, 32, NULL, "mired-admin",
+	 "group that may give orders over the control socket"},
+	{"log-ident", 0, SCHEMA_NAME, AT(log_ident), 1, 48, NULL, "mired",
+	 "name in front of the log lines (spamd for old scripts)"},
+	{"verbose", 'v', SCHEMA_BOOL, AT(verbose), 0, 1, bool_words, "no",
+	 "log sender and recipient of each attempt"},
+	{"foreground", 'd', SCHEMA_BOOL, AT(foreground), 0, 1, bool_words, "no",
+	 "log to stderr instead of syslog"},
+	/* SMTP */
+	{"listen", 'l', SCHEMA_ADDRS, LIST(listen, n_listen), 0, CONF_LISTEN_MAX, NULL,
+	 "0.0.0.0 ::", "addresses to listen on"},
+	{"port", 'p', SCHEMA_U16, AT(port), 1, 65535, NULL, "8025",
+	 "port to listen on; the rules redirect SMTP to it"},
+	{"hostname", 'h', SCHEMA_TEXT, AT(hostname), 1, 255, NULL, NULL,
+	 "host name in the banner; default: the machine's"},
+	{"banner-name", 'n', SCHEMA_TEXT, AT(banner_name), 1, 128, NULL, "ready",
+	 "product text in the banner"},
+	{"banner", 0, SCHEMA_TEXT, AT(banner), 1, 256, NULL, "%h ESMTP %n",
+	 "banner after 220: %h host name, %n banner-name, %% percent"},
+	{"stutter", 's', SCHEMA_MS, AT(stutter_ms), 0, 10 * SEC, NULL, "1s",
+	 "time between the characters of a reply"},
+	{"grey-stutter", 'S', SCHEMA_MS, AT(grey_stutter_ms), 0, 90 * SEC, NULL, "10s",
+	 "a grey connection is stuttered this long; 0 = not at all"},
+	{"read-timeout", 0, SCHEMA_MS, AT(read_timeout_ms), 1 * SEC, DAY, NULL, "400s",
+	 "a client that sends no command for this long is closed"},
+	{"write-timeout", 0, SCHEMA_MS, AT(write_timeout_ms), 1 * SEC, DAY, NULL, "400s",
+	 "a client that takes no byte for this long is closed"},
+	{"close-wait", 0, SCHEMA_MS, AT(close_wait_ms), 100, 10 * MIN, NULL, "5s",
+	 "wait for the client's close after the final reply"},
+	{"close-discard", 0, SCHEMA_BYTES32, AT(close_discard_bytes), 0, GIB, NULL, "64k",
+	 "bytes read and thrown away after the final reply"},
+	{"bad-commands", 0, SCHEMA_U32, AT(bad_commands_max), 0, 254, NULL, "20",
+	 "unknown commands allowed; the next one ends the connection"},
+	/* engine */
+	{"workers", 0, SCHEMA_U32, AT(workers), 1, CONF_WORKERS_MAX, auto_words, "auto",
+	 "threads that serve connections; auto = one a core"},
+	{"max-connections", 'c', SCHEMA_U32, AT(max_connections), 1, 10000000, auto_words, "auto",
+	 "most connections at a time; auto = what the limits carry"},
+	{"tick", 0, SCHEMA_MS, AT(tick_ms), 10, 1 * SEC, NULL, "50ms",
+	 "step of the timers"},
+	{"look-interval", 0, SCHEMA_MS, AT(look_max_ms), 50, MIN, NULL, "4s",
+	 "a silent client is looked at this rarely at most"},
+	{"receive-buffer", 'w', SCHEMA_BYTES32, AT(receive_buffer_bytes), 1, INT32_MAX, NULL,
+	 "2304", "receive buffer of a connection"},
+	{"send-buffer", 0, SCHEMA_BYTES32, AT(send_buffer_bytes), 1, INT32_MAX, NULL, "4608",
+	 "send buffer of a connection"},
+	{"tcp-user-timeout", 0, SCHEMA_MS, AT(user_timeout_ms), 1 * SEC, DAY, NULL, "2m",
+	 "the kernel gives up a connection whose peer acknowledges nothing for this long"},
+	{"backlog", 0, SCHEMA_U32, AT(backlog), 1, 65535, NULL, "4096",
+	 "connections that may wait to be accepted"},
+	{"kernel-multishot-accept", 0, SCHEMA_WORD, AT(accept_feature), 0, 0, feature_words,
+	 "auto", "use the kernel's multishot accept if it has it"},
+	/* greylist */
+	{"passtime", 0, SCHEMA_SECS, AT(passtime_secs), 1, YEAR, NULL, "25m",
+	 "a retry counts when it comes later than this"},
+	{"greyexp", 0, SCHEMA_SECS, AT(greyexp_secs), 1, 10 * YEAR, NULL, "4h",
+	 "a tuple without a retry lives this long"},
+	{"whiteexp", 0, SCHEMA_SECS, AT(whiteexp_secs), 1, 10 * YEAR, NULL, "36d",
+	 "a whitelisted host without traffic lives this long"},
+	{"ipv6-prefix", 0, SCHEMA_U32, AT(ipv6_prefix), 32, 128, NULL, "64",
+	 "bits of an IPv6 address by which a host is known"},
+	/* store */
+	{"store-wait", 0, SCHEMA_MS, AT(store_wait_ms), 1, 10 * MIN, NULL, "10s",
+	 "a final reply waits at most this long for the store"},
+	{"store-retry", 0, SCHEMA_MS, AT(store_retry_ms), 10, HOUR, NULL, "2s",
+	 "time between tries after a failed commit"},
+	{"store-map", 0, SCHEMA_BYTES64, AT(map_bytes), KIB * KIB, 16 * KIB * GIB, NULL, "64g",
+	 "address space of the store: its greatest size"},
+	{"commit-max", 0, SCHEMA_U32, AT(commit_max), 1, 100000, NULL, "256",
+	 "most changes in one commit"},
+	{"commit-wait", 0, SCHEMA_MS, AT(commit_wait_ms), 0, 250, NULL, "20ms",
+	 "how long a commit gathers changes"},
+	{"journal-max", 0, SCHEMA_U64, AT(journal_max), 1000, 1000000000, NULL, "1000000",
+	 "changes kept for readers that are behind"},
+	{"host-cache", 0, SCHEMA_U32, AT(host_cache_slots), 64, 1 << 30, NULL, "1048576",
+	 "hosts kept in memory, 64 bytes each"},
+	{"tuple-cache", 0, SCHEMA_U32, AT(tuple_cache_slots), 64, 1 << 30, NULL, "1048576",
+	 "tuples kept in memory, 64 bytes each"},
+	{"sweep-interval", 0, SCHEMA_MS, AT(sweep_ms), 50, HOUR, NULL, "1s",
+	 "time between looks for expired records"},
+	/* firewall */
+	{"firewall", 0, SCHEMA_BOOL, AT(firewall), 0, 1, bool_words, "yes",
+	 "no = nf_tables is never touched"},
+	{"nft-table", 0, SCHEMA_NAME, AT(nft_table), 1, 64, NULL, MIRED_NFT_TABLE,
+	 "nf_tables table of this instance, family inet"},
+	{"rules", 0, SCHEMA_WORD, AT(rules), 0, 0, rules_words, "none",
+	 "chains to install; none = sets only, the administrator writes the rules"},
+	{"rules-dir", 0, SCHEMA_PATH, AT(rules_dir), 1, 3000, NULL, MIRED_NFT_DIR,
+	 "where the rule templates are"},
+	{"interface", 0, SCHEMA_INTERFACES, LIST(interfaces, n_interfaces), 0,
+	 CONF_INTERFACES_MAX, NULL, NULL, "interfaces towards the internet"},
+	{"mx-addresses", 0, SCHEMA_ADDRS, LIST(mx, n_mx), 0, CONF_MX_MAX, NULL, NULL,
+	 "addresses of the mail servers behind a gateway, as clients use them"},
+	{"smtp-port", 0, SCHEMA_U16, AT(smtp_port), 1, 65535, NULL, "25",
+	 "port of the mail server"},
+	{"nospamd-file", 0, SCHEMA_PATH, AT(nospamd_file), 1, 3000, NULL, MIRED_NOSPAMD_PATH,
+	 "file of addresses and networks that never see mired"},
+	{"firewall-watch", 0, SCHEMA_MS, AT(watch_ms), 20, HOUR, NULL, "500ms",
+	 "time between looks whether the table is still there"},
+	{"kernel-set-refresh", 0, SCHEMA_WORD, AT(refresh_feature), 0, 0, feature_words, "auto",
+	 "let the kernel refresh an element's timeout if it can"},
+	{"kernel-set-destroy", 0, SCHEMA_WORD, AT(destroy_feature), 0, 0, feature_words, "auto",
+	 "use the kernel's destroy request if it has it"},
+};
+// clang-format on
+
+const size_t schema_n_rows = ARRAY_LEN(schema_rows);
+
+static_assert(ARRAY_LEN(schema_rows) <= SCHEMA_ROWS_MAX, "arrays over the rows are this long");
+
+bool schema_is_list(const struct schema_row *row)
+{
+	return row->kind == SCHEMA_ADDRS || row->kind == SCHEMA_INTERFACES;
+}
+
+const struct schema_row *schema_find(const char *name)
+{
+	for (size_t i = 0; i < schema_n_rows; i++) {
+		if (strcmp(schema_rows[i].name, name) == 0) {
+			return &schema_rows[i];
+		}
+	}
+	return NULL;
+}
+
+const struct schema_row *schema_find_letter(char letter)
+{
+	for (size_t i = 0; i < schema_n_rows; i++) {
+		if (letter != 0 && schema_rows[i].letter == letter) {
+			return &schema_rows[i];
+		}
+	}
+	return NULL;
+}

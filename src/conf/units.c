@@ -1,0 +1,93 @@
+/* Durations and sizes as people write them: a whole number and a unit. Pure. */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/span.h"
+#include "conf/schema.h"
+
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+
+/* The last one that divides a value is the one it is printed with. */
+static const struct unit durations[] = {
+        {"ms", 1},
+        {"", 1000},
+        {"s", 1000},
+        {"m", 60 * 1000},
+        {"h", 3600 * 1000},
+        {"d", 86400 * 1000},
+        {"w", 7 * 86400 * 1000},
+};
+
+static const struct unit sizes[] = {
+        {"", 1},
+        {"k", UINT64_C(1) << 10},
+        {"m", UINT64_C(1) << 20},
+        {"g", UINT64_C(1) << 30},
+        {"t", UINT64_C(1) << 40},
+};
+
+static int parse_units(const char *text, const struct unit *units, size_t n_units, uint64_t *out)
+{
+	size_t n_digits = strspn(text, "0123456789");
+	struct span suffix = span_of_str(text + n_digits);
+	uint64_t value;
+	int ret = span_to_u64(span_of(text, n_digits), UINT64_MAX, &value);
+	for (size_t i = 0; i < n_units && n_digits > 0; i++) {
+		if (!span_equal_nocase(suffix, span_of_str(units[i].name))) {
+			continue;
+		}
+		if (ret != 0 || __builtin_mul_overflow(value, units[i].factor, &value) ||
+		    value > INT64_MAX) {
+			return ERR_RANGE;
+		}
+		*out = value;
+		return 0;
+	}
+	return ERR_SYNTAX;
+}
+
+int conf_parse_duration_ms(const char *text, int64_t *ms)
+{
+	uint64_t value;
+	int ret = parse_units(text, durations, ARRAY_LEN(durations), &value);
+	if (ret == 0) {
+		*ms = (int64_t)value;
+	}
+	return ret;
+}
+
+int conf_parse_size(const char *text, uint64_t *bytes)
+{
+	return parse_units(text, sizes, ARRAY_LEN(sizes), bytes);
+}
+
+static const char *format_units(uint64_t value, const struct unit *units, size_t n_units,
+                                char buf[static 32])
+{
+	size_t best = 0;
+	for (size_t i = 0; i < n_units && value > 0; i++) {
+		if (value % units[i].factor == 0) {
+			best = i;
+		}
+	}
+	(void)snprintf(buf, 32, "%llu%s", (unsigned long long)(value / units[best].factor),
+	               units[best].name);
+	return buf;
+}
+
+const char *units_format_ms(int64_t ms, char buf[static 32])
+{
+	/* zero and weeks read better in other units */
+	return ms == 0 ? strcpy(buf, "0s")
+	               : format_units((uint64_t)ms, durations, ARRAY_LEN(durations) - 1, buf);
+}
+
+const char *units_format_bytes(uint64_t bytes, char buf[static 32])
+{
+	return format_units(bytes, sizes, ARRAY_LEN(sizes), buf);
+}
