@@ -82,7 +82,8 @@ class Client:
         return arrivals
 
 
-def attempt(client, sender="<a@sender.example>", recipient="<b@mx.example>", helo="mail.example"):
+def attempt(client, sender="<a@sender.example>", recipient="<b@mx.example>", helo="mail.example",
+            subject="test"):
     """One delivery attempt up to DATA; returns the reply to DATA (a mail of two lines if 354)."""
     client.expect("220")
     client.command(f"HELO {helo}", "250")
@@ -91,7 +92,7 @@ def attempt(client, sender="<a@sender.example>", recipient="<b@mx.example>", hel
     client.send("DATA\r\n")
     reply = client.reply()
     if reply and reply.startswith("354"):
-        client.send("Subject: test\r\n\r\nhello\r\n.\r\n")
+        client.send(f"Subject: {subject}\r\n\r\nhello\r\n.\r\n")
         return client.reply()
     return reply
 
