@@ -10,7 +10,7 @@
 #include "base/addr.h"
 #include "base/compiler.h"
 
-enum { MSG_BYTES_MAX = 8192, MSG_ELEMENTS_MAX = 200 };
+enum { MSG_BYTES_MAX = 8192, MSG_ELEMENTS_MAX = 200, MSG_TEXT_MAX = 512 };
 
 enum msg_type {
 	/* supervisor -> role */
@@ -19,8 +19,9 @@ enum msg_type {
 	MSG_CONTROL,  /* descriptor: listening control socket */
 	MSG_PEER,     /* descriptor: channel to the other role; a later one replaces it */
 	MSG_START,    /* everything has been passed */
-	MSG_STOP,     /* clean stop: the firewall role removes its table; then exit. EOF without it
-	               * leaves the     table, because another role or supervisor will come */
+	MSG_STOP,     /* clean stop: the firewall role removes its table; then exit with 0. EOF
+	               * without it leaves the table, because another role or supervisor will come
+	               */
 	/* role -> supervisor */
 	MSG_READY, /* serving */
 	MSG_FATAL, /* text: why this role cannot run; the supervisor logs it */
@@ -37,8 +38,8 @@ enum msg_type {
 
 struct msg_element {
 	struct addr addr;
-	uint32_t timeout_secs;
-	uint8_t set; /* enum fw_set's numbers: 0 white, 1 greytrap */
+	uint32_t timeout_secs; /* > 0 unless deleted: to the kernel 0 would mean for ever */
+	uint8_t set;           /* enum fw_set's numbers: 0 white, 1 greytrap */
 	bool is_deleted;
 };
 
@@ -56,8 +57,8 @@ struct msg {
 	struct msg_figures figures; /* DONE */
 	uint16_t n_elements;        /* FILL, CHANGES: at most MSG_ELEMENTS_MAX */
 	struct msg_element elements[MSG_ELEMENTS_MAX];
-	char text[256]; /* FATAL, NUL-terminated */
-	int fd;         /* -1, or the descriptor (receiver owns it) */
+	char text[MSG_TEXT_MAX]; /* FATAL, NUL-terminated */
+	int fd;                  /* -1, or the descriptor (receiver owns it) */
 };
 
 /* Bytes of the encoded message. */

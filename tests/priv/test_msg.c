@@ -139,7 +139,7 @@ static void fields_out_of_range_are_refused(void **state)
 	        {{1, 255}, 2, ERR_RANGE},
 	        {{1, MSG_LISTENER, 0, 0, 1, 0, 0}, 7, ERR_RANGE}, /* worker 256 */
 	        {{1, MSG_LISTENER, 0, 0, 0, 0, 2}, 7, ERR_RANGE}, /* neither true nor false */
-	        {{1, MSG_FATAL, 1, 0}, 4, ERR_RANGE},             /* 256 bytes of text */
+	        {{1, MSG_FATAL, 2, 0}, 4, ERR_RANGE},             /* 512 bytes of text */
 	        {{1, MSG_FILL, 0, 201}, 4, ERR_RANGE},            /* too many elements */
 	        {{1, MSG_FILL, 0, 1, [20] = 0, 0, 0, 0, 0, 0}, 26, ERR_RANGE}, /* for ever */
 	        {{1, MSG_FILL, 0, 1, [23] = 5, 2, 0}, 26, ERR_RANGE},          /* no such set */

@@ -1,0 +1,145 @@
+/* The checks stand in a table; each writes its own lines. */
+#include "mired/check.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "fw/fw.h"
+#include "policy/cidr.h"
+
+enum { NOSPAMD_BYTES_MAX = 64 << 20, LINE_TEXT_MAX = 200 };
+
+int check_find_user(const char *name, struct check_user *out, char why[static CHECK_WHY_MAX])
+{
+	const struct passwd *pw = getpwnam(name);
+	if (!pw) {
+		(void)snprintf(why, CHECK_WHY_MAX,
+		               "user %s does not exist (useradd --system %s makes it)", name, name);
+		return ERR_NOT_FOUND;
+	}
+	if (pw->pw_uid == 0) {
+		(void)snprintf(why, CHECK_WHY_MAX, "user %s is root: a role needs its own user",
+		               name);
+		return ERR_DENIED;
+	}
+	*out = (struct check_user){pw->pw_uid, pw->pw_gid};
+	return 0;
+}
+
+static int check_user(const char *name, FILE *out)
+{
+	char why[CHECK_WHY_MAX];
+	struct check_user user;
+	if (check_find_user(name, &user, why) == 0) {
+		return 0;
+	}
+	(void)fprintf(out, "%s\n", why);
+	return 1;
+}
+
+static int check_users(const struct conf *conf, FILE *out)
+{
+	return check_user(conf->user, out) +
+	       (conf->firewall ? check_user(conf->firewall_user, out) : 0);
+}
+
+/* A missing group only means that nobody has its rights. */
+static int check_groups(const struct conf *conf, FILE *out)
+{
+	const char *const groups[] = {conf->stats_group, conf->admin_group};
+	for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
+		if (!getgrnam(groups[i])) {
+			(void)fprintf(out, "note: group %s does not exist: nobody has its rights\n",
+			              groups[i]);
+		}
+	}
+	return 0;
+}
+
+struct bad_lines {
+	const char *path;
+	FILE *out;
+	int n;
+};
+
+static void bad_line(void *ctx, unsigned line_no, struct span line, const char *reason)
+{
+	struct bad_lines *bad = ctx;
+	char text[LINE_TEXT_MAX];
+	(void)fprintf(bad->out, "%s:%u: %s: %s\n", bad->path, line_no, reason,
+	              span_escape(line, text, sizeof text));
+	bad->n++;
+}
+
+/* The whole file in a new buffer, or NULL with errno. */
+static char *read_file(const char *path, size_t *len)
+{
+	FILE *file = fopen(path, "re");
+	if (!file) {
+		return NULL;
+	}
+	char *text = malloc(NOSPAMD_BYTES_MAX);
+	if (text) {
+		*len = fread(text, 1, NOSPAMD_BYTES_MAX, file);
+	}
+	int error = !text ? ENOMEM : ferror(file) ? errno : *len == NOSPAMD_BYTES_MAX ? EFBIG : 0;
+	(void)fclose(file);
+	if (error) {
+		free(text);
+		errno = error;
+		return NULL;
+	}
+	return text;
+}
+
+static int check_nospamd(const struct conf *conf, FILE *out)
+{
+	size_t len = 0;
+	char *text = read_file(conf->nospamd_file, &len);
+	if (!text) {
+		if (errno == ENOENT) {
+			(void)fprintf(out, "note: %s does not exist: no network is exempt\n",
+			              conf->nospamd_file);
+			return 0;
+		}
+		(void)fprintf(out, "%s: %s\n", conf->nospamd_file, err_text(-errno));
+		return 1;
+	}
+	struct bad_lines bad = {conf->nospamd_file, out, 0};
+	struct cidr *cidrs = calloc(FW_NOSPAMD_MAX, sizeof *cidrs);
+	int ret = cidrs ? cidr_parse_list(span_of(text, len), cidrs, FW_NOSPAMD_MAX, bad_line, &bad)
+	                : -ENOMEM;
+	if (ret < 0) {
+		(void)fprintf(out, "%s: %s\n", conf->nospamd_file, err_text(ret));
+		bad.n++;
+	}
+	free(cidrs);
+	free(text);
+	return bad.n;
+}
+
+static int check_rules(const struct conf *conf, FILE *out)
+{
+	char why[FW_WHY_MAX];
+	char *rules = NULL;
+	if (!conf->firewall || fw_rules_render(conf, &rules, why) == 0) {
+		free(rules);
+		return 0;
+	}
+	(void)fprintf(out, "%s\n", why);
+	return 1;
+}
+
+int check_conf(const struct conf *conf, FILE *out)
+{
+	int (*const checks[])(const struct conf *, FILE *) = {check_users, check_groups,
+	                                                      check_nospamd, check_rules};
+	int n_faults = 0;
+	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
+		n_faults += checks[i](conf, out);
+	}
+	return n_faults;
+}

@@ -1,0 +1,90 @@
+/* mired: reads the options, then is the supervisor; or one of its roles, when the supervisor
+ * executed this program again. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "conf/conf.h"
+#include "mired/check.h"
+#include "mired/role_engine.h"
+#include "mired/role_firewall.h"
+#include "mired/supervisor.h"
+#include "priv/role.h"
+
+static int run_role(enum role_kind kind)
+{
+	switch (kind) {
+	case ROLE_ENGINE:
+		return role_engine_main(ROLE_CHANNEL_FD);
+	case ROLE_FIREWALL:
+		return role_firewall_main(ROLE_CHANNEL_FD);
+	case ROLE_COUNT:
+		break;
+	}
+	return ROLE_EXIT_USAGE;
+}
+
+static int print_help(void)
+{
+	(void)printf("usage: mired [options]\n"
+	             "SMTP tarpit and greylisting gateway. Stays in the foreground; -d sends the "
+	             "log to stderr.\n\n");
+	conf_print_help(stdout);
+	return ROLE_EXIT_OK;
+}
+
+static int print_version(void)
+{
+	(void)printf("mired %s\n", MIRED_VERSION);
+	return ROLE_EXIT_OK;
+}
+
+static int print_conf(const struct conf *conf)
+{
+	int ret = conf_print(conf, stdout);
+	if (ret) {
+		(void)fprintf(stderr, "mired: %s\n", err_text(ret));
+	}
+	return ret ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
+}
+
+static int check(const struct conf *conf)
+{
+	int n_faults = check_conf(conf, stderr);
+	if (n_faults == 0) {
+		(void)printf("configuration is good\n");
+	}
+	return n_faults ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
+}
+
+static int serve(struct conf *conf)
+{
+	if (geteuid() != 0) {
+		(void)fprintf(stderr, "mired: must be started as root; it gives that up for "
+		                      "everything that talks to the network\n");
+		return ROLE_EXIT_FAILED;
+	}
+	return supervisor_main(conf);
+}
+
+int main(int argc, char **argv)
+{
+	enum role_kind kind;
+	if (argc == 2 && role_of_option(argv[1], &kind)) {
+		return run_role(kind);
+	}
+	struct conf conf;
+	struct conf_cli cli = {0};
+	char why[CONF_ERROR_MAX] = "";
+	if (conf_load(&conf, &cli, NULL, argc, argv, why) != 0) {
+		(void)fprintf(stderr, "mired: %s\n", why);
+		return ROLE_EXIT_FAILED;
+	}
+	int status = cli.help         ? print_help()
+	             : cli.version    ? print_version()
+	             : cli.print      ? print_conf(&conf)
+	             : cli.check_only ? check(&conf)
+	                              : serve(&conf);
+	conf_fini(&conf);
+	return fflush(stdout) == 0 ? status : ROLE_EXIT_FAILED;
+}

@@ -1,0 +1,338 @@
+/* In this order: receive configuration and sockets, drop to the configured user, log, engine,
+ * control socket, say ready, loop. One thread here; the engine has its own. Ends when the
+ * supervisor says so or is gone. */
+#include "mired/role_engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "ctl/ctl.h"
+#include "engine/engine.h"
+#include "mired/status.h"
+#include "priv/msg.h"
+#include "priv/role.h"
+#include "priv/sandbox.h"
+
+enum {
+	LISTENERS_MAX = CONF_LISTEN_MAX * CONF_WORKERS_MAX,
+	TURN_MS = 1000,
+	STOP_SECS = 3, /* a stop that hangs ends by SIGALRM; the supervisor is more impatient */
+};
+
+/* Owned by the role's only thread. */
+struct role {
+	int supervisor;
+	int control; /* listening control socket until the server owns it */
+	int peer;    /* channel to the firewall until the engine owns it */
+	int signals;
+	struct conf conf;
+	struct engine_listener *listeners;
+	size_t n_listeners;
+	bool has_conf;
+	struct engine *engine;
+	struct ctl_server *server;
+	struct counters control_counters;
+	struct mono started;
+};
+
+/* --- what the supervisor hands over ---------------------------------------------------------- */
+
+static int take_conf(struct role *role, int fd)
+{
+	char why[CONF_ERROR_MAX] = "";
+	if (role->has_conf) {
+		(void)close(fd);
+		return ERR_SYNTAX;
+	}
+	int ret = conf_load_fd(&role->conf, fd, why);
+	(void)close(fd);
+	role->has_conf = ret == 0;
+	if (ret) {
+		log_error("configuration handed over: %s", why);
+	}
+	return ret;
+}
+
+static int take_listener(struct role *role, const struct msg *msg)
+{
+	if (role->n_listeners == LISTENERS_MAX) {
+		(void)close(msg->fd);
+		return ERR_TOO_LONG;
+	}
+	role->listeners[role->n_listeners++] =
+	        (struct engine_listener){msg->fd, msg->worker, msg->is_v6};
+	return 0;
+}
+
+static void replace_fd(int *slot, int fd)
+{
+	if (*slot >= 0) {
+		(void)close(*slot);
+	}
+	*slot = fd;
+}
+
+/* One message before MSG_START. */
+static int take_one(struct role *role, const struct msg *msg)
+{
+	switch (msg->type) {
+	case MSG_CONF:
+		return take_conf(role, msg->fd);
+	case MSG_LISTENER:
+		return take_listener(role, msg);
+	case MSG_CONTROL:
+		replace_fd(&role->control, msg->fd);
+		return 0;
+	case MSG_PEER:
+		replace_fd(&role->peer, msg->fd);
+		return 0;
+	case MSG_START:
+		return role->has_conf && role->n_listeners && role->control >= 0 ? 0 : ERR_SYNTAX;
+	case MSG_STOP:
+	case MSG_READY:
+	case MSG_FATAL:
+	case MSG_FILL_BEGIN:
+	case MSG_FILL:
+	case MSG_FILL_END:
+	case MSG_CHANGES:
+	case MSG_NEED_FILL:
+	case MSG_DONE:
+	case MSG_TYPE_END:
+		break;
+	}
+	return msg->type == MSG_STOP ? ERR_CLOSED : ERR_SYNTAX;
+}
+
+static int take_all(struct role *role)
+{
+	struct msg msg = {.fd = -1};
+	int ret = 0;
+	while (!ret && msg.type != MSG_START) {
+		ret = msg_recv(role->supervisor, &msg);
+		ret = ret ? ret : take_one(role, &msg);
+	}
+	return ret;
+}
+
+/* --- telling the supervisor ------------------------------------------------------------------ */
+
+static int fatal(const struct role *role, enum role_exit status, const char *text)
+{
+	struct msg msg = {.type = MSG_FATAL, .fd = -1};
+	(void)snprintf(msg.text, sizeof msg.text, "%s", text);
+	if (msg_send(role->supervisor, &msg) != 0) {
+		log_error("%s", text);
+	}
+	return (int)status;
+}
+
+static bool is_store_code(int code)
+{
+	static const int codes[] = {ERR_CORRUPT, ERR_VERSION, ERR_NOT_FOUND,
+	                            ERR_BUSY,    ERR_PANIC,   ERR_FULL};
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+		if (code == codes[i]) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* --- control verbs --------------------------------------------------------------------------- */
+
+static json_t *verb_status(void *ctx, const char *args)
+{
+	(void)args;
+	struct role *role = ctx;
+	struct engine_figures figures;
+	engine_figures_get(role->engine, &figures);
+	return status_json(&figures, &role->control_counters, role->started);
+}
+
+static json_t *verb_version(void *ctx, const char *args)
+{
+	(void)ctx;
+	(void)args;
+	json_t *answer = json_object();
+	(void)json_object_set_new(answer, "version", json_string(MIRED_VERSION));
+	(void)json_object_set_new(answer, "protocol", json_integer(MIRED_CTL_VERSION));
+	return answer;
+}
+
+static json_t *verb_clock_ok(void *ctx, const char *args)
+{
+	(void)args;
+	struct role *role = ctx;
+	engine_clock_ok(role->engine);
+	json_t *answer = json_object();
+	(void)json_object_set_new(answer, "ok", json_true());
+	return answer;
+}
+
+static const struct ctl_verb verbs[] = {
+        {"status", CTL_RIGHT_READ, verb_status},
+        {"version", CTL_RIGHT_READ, verb_version},
+        {"clock-ok", CTL_RIGHT_ADMIN, verb_clock_ok},
+        {NULL, CTL_RIGHT_ADMIN, NULL},
+};
+
+/* --- running --------------------------------------------------------------------------------- */
+
+/* SIGTERM is what the kernel sends when the supervisor dies: a stop like any other. Blocked before
+ * the engine's threads exist, so that they inherit that. */
+static int open_signals(void)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int start_log(const struct conf *conf)
+{
+	struct log_options options = {
+	        .ident = conf->log_ident,
+	        .to_stderr = conf->foreground,
+	        .level = conf->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+	};
+	return log_open(&options);
+}
+
+/* 0, or the exit status. */
+static int start(struct role *role)
+{
+	char why[ENGINE_WHY_MAX] = "";
+	if (sandbox_drop(role->conf.user, false, why) != 0) {
+		return fatal(role, ROLE_EXIT_FAILED, why);
+	}
+	role->signals = open_signals();
+	if (role->signals < 0 || start_log(&role->conf) != 0) {
+		return fatal(role, ROLE_EXIT_FAILED, "the log or signals cannot be opened");
+	}
+	size_t n_listeners = role->n_listeners;
+	role->n_listeners = 0; /* the engine's from here on, whatever happens */
+	int ret = engine_start(&role->engine, &role->conf, role->listeners, n_listeners, why);
+	if (ret) {
+		return fatal(role, is_store_code(ret) ? ROLE_EXIT_STORE : ROLE_EXIT_FAILED, why);
+	}
+	if (role->peer >= 0) {
+		engine_set_firewall(role->engine, role->peer);
+		role->peer = -1;
+	}
+	int control = role->control;
+	role->control = -1;
+	ret = ctl_server_open(&role->server, control, &role->conf, verbs, role,
+	                      &role->control_counters);
+	if (ret) {
+		(void)snprintf(why, sizeof why, "control socket: %s", err_text(ret));
+		return fatal(role, ROLE_EXIT_FAILED, why);
+	}
+	struct msg ready = {.type = MSG_READY, .fd = -1};
+	return msg_send(role->supervisor, &ready) == 0 ? 0 : ROLE_EXIT_FAILED;
+}
+
+/* One message while running; false ends the role. */
+static bool hear_supervisor(struct role *role)
+{
+	struct msg msg = {.fd = -1};
+	int ret = msg_recv(role->supervisor, &msg);
+	if (ret == -EAGAIN) {
+		return true;
+	}
+	if (ret == ERR_CLOSED || (!ret && msg.type == MSG_STOP)) {
+		return false;
+	}
+	if (!ret && msg.type == MSG_PEER) {
+		engine_set_firewall(role->engine, msg.fd);
+		return true;
+	}
+	log_warning("message from the supervisor dropped: %s",
+	            ret ? err_text(ret) : "not expected now");
+	if (!ret && msg.fd >= 0) {
+		(void)close(msg.fd);
+	}
+	return true;
+}
+
+static int run(struct role *role)
+{
+	struct pollfd polls[] = {
+	        {.fd = role->supervisor, .events = POLLIN},
+	        {.fd = ctl_server_fd(role->server), .events = POLLIN},
+	        {.fd = role->signals, .events = POLLIN},
+	};
+	for (;;) {
+		int n = poll(polls, ARRAY_LEN(polls), TURN_MS);
+		if (n < 0 && errno != EINTR) {
+			return fatal(role, ROLE_EXIT_FAILED, err_text(-errno));
+		}
+		if (n > 0 && polls[2].revents) {
+			return ROLE_EXIT_OK;
+		}
+		if (n > 0 && polls[0].revents && !hear_supervisor(role)) {
+			return ROLE_EXIT_OK;
+		}
+		ctl_server_turn(role->server, clock_mono());
+		if (engine_is_failed(role->engine)) {
+			return fatal(role, ROLE_EXIT_STORE,
+			             "the store failed in a way only a new process can mend");
+		}
+	}
+}
+
+static void stop(struct role *role)
+{
+	(void)alarm(STOP_SECS);
+	if (role->server) {
+		ctl_server_close(role->server);
+	}
+	if (role->engine) {
+		engine_stop(role->engine);
+	}
+	for (size_t i = 0; i < role->n_listeners; i++) {
+		(void)close(role->listeners[i].fd);
+	}
+	free(role->listeners);
+	replace_fd(&role->control, -1);
+	replace_fd(&role->peer, -1);
+	replace_fd(&role->signals, -1);
+	if (role->has_conf) {
+		log_close(); /* after it nobody may log; a log that never opened is fine */
+		conf_fini(&role->conf);
+	}
+}
+
+int role_engine_main(int supervisor_fd)
+{
+	struct role role = {.supervisor = supervisor_fd,
+	                    .control = -1,
+	                    .peer = -1,
+	                    .signals = -1,
+	                    .started = clock_mono()};
+	role.listeners = calloc(LISTENERS_MAX, sizeof *role.listeners);
+	if (!role.listeners) {
+		return fatal(&role, ROLE_EXIT_FAILED, err_text(-ENOMEM));
+	}
+	int status = ROLE_EXIT_FAILED;
+	int ret = take_all(&role);
+	if (ret == ERR_CLOSED) {
+		status = ROLE_EXIT_OK;
+	} else if (ret) {
+		status = fatal(&role, ROLE_EXIT_FAILED, "what the supervisor handed over is wrong");
+	} else {
+		status = start(&role);
+		status = status ? status : run(&role);
+	}
+	stop(&role);
+	return status;
+}

@@ -1,0 +1,29 @@
+/* The listening sockets of the SMTP side, held by the supervisor for its whole life: an engine that
+ * dies leaves clients waiting in their queues, not refused. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "conf/conf.h"
+#include "engine/engine.h"
+
+enum { SOCKETS_WHY_MAX = 512, SOCKETS_TEXT_MAX = CONF_LISTEN_MAX * 64 };
+
+struct sockets {
+	struct engine_listener *listeners; /* addresses x workers */
+	size_t n;
+	bool is_skipped[CONF_LISTEN_MAX]; /* by index of conf->listen: this host has no IPv6 */
+};
+
+/* Tries each address alone first, because SO_REUSEPORT would share the port with another daemon
+ * silently; then opens one listener an address and worker. An address in use is tried again for
+ * wait_ms (roles of a killed supervisor are still leaving). 0, or a negative code with why. */
+MUST_USE int sockets_open(struct sockets *sockets, const struct conf *conf, int wait_ms,
+                          char why[static SOCKETS_WHY_MAX]);
+void sockets_close(struct sockets *sockets);
+/* "0.0.0.0:8025 [::]:8025" */
+const char *sockets_text(const struct sockets *sockets, const struct conf *conf,
+                         char out[static SOCKETS_TEXT_MAX]);

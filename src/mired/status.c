@@ -1,0 +1,214 @@
+/* Every counter stands in one of the object's groups: the table below names which, and has exactly
+ * one row a counter. What is no counter is added by hand after it. */
+#include "mired/status.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef MIRED_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#endif
+
+#include "base/log.h"
+
+// clang-format off
+static const struct {
+	enum counter counter;
+	const char *group;
+	const char *name;
+} rows[] = {
+	{COUNTER_accepted, "connections", "total"},
+	{COUNTER_closed, "connections", "closed"},
+	{COUNTER_class_grey, "connections", "total_grey"},
+	{COUNTER_class_white, "connections", "total_white"},
+	{COUNTER_class_trapped, "connections", "total_trapped"},
+	{COUNTER_bytes_stuttered, "bytes", "stuttered"},
+	{COUNTER_bytes_sent, "bytes", "sent"},
+	{COUNTER_bytes_received, "bytes", "received"},
+	{COUNTER_commands, "dialogue", "commands"},
+	{COUNTER_bad_commands, "dialogue", "bad_commands"},
+	{COUNTER_long_lines, "dialogue", "long_lines"},
+	{COUNTER_deferred, "greylist", "deferred"},
+	{COUNTER_deferred_unstored, "greylist", "deferred_unstored"},
+	{COUNTER_tuples_new, "greylist", "new"},
+	{COUNTER_tuples_early, "greylist", "early"},
+	{COUNTER_tuples_passed, "greylist", "passed"},
+	{COUNTER_hosts_promoted, "greylist", "promoted"},
+	{COUNTER_hosts_reasserted, "greylist", "reasserted"},
+	{COUNTER_tuples_no_helo, "greylist", "no_helo"},
+	{COUNTER_events_delayed, "greylist", "events_delayed"},
+	{COUNTER_expired_tuples, "greylist", "expired_tuples"},
+	{COUNTER_expired_hosts, "greylist", "expired_hosts"},
+	{COUNTER_clock_jumps, "clock", "jumps"},
+	{COUNTER_commits, "store", "commits"},
+	{COUNTER_commit_failures, "store", "commit_failures"},
+	{COUNTER_commits_slow, "store", "commits_slow"},
+	{COUNTER_store_bad_records, "store", "bad_records"},
+	{COUNTER_cache_evictions, "store", "cache_evictions"},
+	{COUNTER_fw_changes_sent, "firewall", "changes_sent"},
+	{COUNTER_fw_fills, "firewall", "fills"},
+	{COUNTER_fw_feed_behind, "firewall", "feed_behind"},
+	{COUNTER_ctl_requests, "control", "requests"},
+	{COUNTER_ctl_refused, "control", "refused"},
+	{COUNTER_ctl_bad_requests, "control", "bad_requests"},
+	{COUNTER_over_limit, "drops", "over_limit"},
+	{COUNTER_ring_full, "drops", "ring_full"},
+	{COUNTER_accept_errors, "drops", "accept_errors"},
+	{COUNTER_read_timeouts, "drops", "read_timeouts"},
+	{COUNTER_write_timeouts, "drops", "write_timeouts"},
+	{COUNTER_peer_closed, "drops", "peer_closed"},
+	{COUNTER_stale_completions, "drops", "stale_completions"},
+	{COUNTER_no_text_memory, "drops", "no_text_memory"},
+	{COUNTER_log_dropped, "drops", "log_lines"},
+};
+// clang-format on
+static_assert(ARRAY_LEN(rows) == COUNTER_COUNT, "each counter has a place in the status");
+
+static json_t *group_of(json_t *top, const char *name)
+{
+	json_t *group = json_object_get(top, name);
+	if (!group) {
+		group = json_object();
+		(void)json_object_set_new(top, name, group);
+	}
+	return group;
+}
+
+static void put_u64(json_t *top, const char *group, const char *name, uint64_t value)
+{
+	(void)json_object_set_new(group_of(top, group), name, json_integer((json_int_t)value));
+}
+
+static void put_bool(json_t *top, const char *group, const char *name, bool value)
+{
+	(void)json_object_set_new(group_of(top, group), name, json_boolean(value));
+}
+
+static void put_ms(json_t *top, const char *group, const char *name, double value_ms)
+{
+	(void)json_object_set_new(group_of(top, group), name, json_real(value_ms));
+}
+
+static void put_counters(json_t *top, const struct counters *engine, const struct counters *control)
+{
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		uint64_t value = counters_get(engine, rows[i].counter) +
+		                 counters_get(control, rows[i].counter);
+		if (rows[i].counter == COUNTER_log_dropped) {
+			value += log_dropped();
+		}
+		put_u64(top, rows[i].group, rows[i].name, value);
+	}
+}
+
+static void put_connections(json_t *top, const struct engine_figures *figures)
+{
+	const struct engine_capacity *capacity = &figures->capacity;
+	put_u64(top, "connections", "now", figures->conns_now);
+	put_u64(top, "connections", "grey", figures->conns_grey);
+	put_u64(top, "connections", "white", figures->conns_white);
+	put_u64(top, "connections", "listed", figures->conns_listed);
+	put_u64(top, "connections", "unknown", figures->conns_unknown);
+	put_u64(top, "connections", "max", capacity->max_connections);
+	put_u64(top, "connections", "per_ring", capacity->per_ring);
+	json_t *group = group_of(top, "connections");
+	(void)json_object_set_new(group, "limit", json_string(capacity->limit));
+	json_t *per_worker = json_array();
+	for (uint32_t i = 0; i < capacity->workers && i < CONF_WORKERS_MAX; i++) {
+		(void)json_array_append_new(per_worker,
+		                            json_integer((json_int_t)figures->worker_conns[i]));
+	}
+	(void)json_object_set_new(group, "per_worker", per_worker);
+}
+
+static void put_engine(json_t *top, const struct engine_figures *figures)
+{
+	json_t *group = group_of(top, "engine");
+	put_u64(top, "engine", "workers", figures->capacity.workers);
+	(void)json_object_set_new(group, "accept_mode", json_string(figures->accept_mode));
+	put_bool(top, "clock", "paused", figures->is_clock_paused);
+}
+
+static void put_store(json_t *top, const struct engine_figures *figures)
+{
+	const struct store_stats *store = &figures->store;
+	put_u64(top, "greylist", "tuples", store->n_tuples);
+	put_u64(top, "greylist", "whitelisted", store->n_hosts);
+	put_bool(top, "store", "degraded", figures->is_store_degraded);
+	put_ms(top, "store", "commit_p50_ms", figures->commit_p50_ms);
+	put_ms(top, "store", "commit_p99_ms", figures->commit_p99_ms);
+	put_u64(top, "store", "used_bytes", store->used_bytes);
+	put_u64(top, "store", "free_bytes", store->free_bytes);
+	put_u64(top, "store", "map_bytes", store->map_bytes);
+	put_u64(top, "store", "expiry_rows", store->n_expiry);
+	put_u64(top, "store", "journal_rows", store->n_journal);
+	put_u64(top, "store", "last_seq", store->last_seq);
+	put_u64(top, "store", "cached_hosts", figures->cached_hosts);
+	put_u64(top, "store", "cached_tuples", figures->cached_tuples);
+}
+
+static void put_firewall(json_t *top, const struct engine_figures *figures)
+{
+	const struct msg_figures *firewall = &figures->firewall;
+	put_bool(top, "firewall", "connected", figures->has_firewall);
+	put_bool(top, "firewall", "complete", firewall->is_complete);
+	put_u64(top, "firewall", "done_seq", figures->firewall_seq);
+	put_u64(top, "firewall", "transactions", firewall->transactions);
+	put_u64(top, "firewall", "failures", firewall->failures);
+	put_u64(top, "firewall", "elements_added", firewall->elements_added);
+	put_u64(top, "firewall", "elements_deleted", firewall->elements_deleted);
+	put_u64(top, "firewall", "restores", firewall->restores);
+	put_bool(top, "firewall", "has_refresh", firewall->has_refresh);
+	put_bool(top, "firewall", "has_destroy", firewall->has_destroy);
+}
+
+/* Second field of statm: resident pages. */
+static uint64_t resident_set_bytes(void)
+{
+	unsigned long long total = 0;
+	unsigned long long resident = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+	if (!file) {
+		return 0;
+	}
+	int n = fscanf(file, "%llu %llu", &total, &resident); // NOLINT(cert-err34-c): kernel text
+	(void)fclose(file);
+	return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static void put_memory(json_t *top)
+{
+	put_u64(top, "memory", "rss_bytes", resident_set_bytes());
+#ifdef MIRED_JEMALLOC
+	static const char *const names[][2] = {{"stats.allocated", "allocated_bytes"},
+	                                       {"stats.resident", "resident_bytes"}};
+	uint64_t epoch = 1; /* writing it makes jemalloc take its figures anew */
+	(void)mallctl("epoch", NULL, NULL, &epoch, sizeof epoch);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		size_t value = 0;
+		size_t len = sizeof value;
+		if (mallctl(names[i][0], &value, &len, NULL, 0) == 0) {
+			put_u64(top, "memory", names[i][1], value);
+		}
+	}
+#endif
+}
+
+json_t *status_json(const struct engine_figures *figures, const struct counters *control,
+                    struct mono started)
+{
+	json_t *top = json_object();
+	int64_t uptime_ms = mono_diff_ms(clock_mono(), started);
+	(void)json_object_set_new(top, "version", json_string(MIRED_VERSION));
+	(void)json_object_set_new(top, "pid", json_integer(getpid()));
+	(void)json_object_set_new(top, "uptime_secs", json_integer(uptime_ms / MS_PER_SEC));
+	put_connections(top, figures);
+	put_counters(top, &figures->totals, control);
+	put_store(top, figures);
+	put_firewall(top, figures);
+	put_engine(top, figures);
+	put_memory(top);
+	return top;
+}
