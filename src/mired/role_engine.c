@@ -30,17 +30,17 @@ enum {
 
 /* Owned by the role's only thread. */
 struct role {
+	struct counters control_counters;
 	int supervisor;
 	int control; /* listening control socket until the server owns it */
 	int peer;    /* channel to the firewall until the engine owns it */
 	int signals;
+	bool has_conf;
 	struct conf conf;
 	struct engine_listener *listeners;
 	size_t n_listeners;
-	bool has_conf;
 	struct engine *engine;
 	struct ctl_server *server;
-	struct counters control_counters;
 	struct mono started;
 };
 

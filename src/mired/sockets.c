@@ -92,7 +92,7 @@ int sockets_open(struct sockets *sockets, const struct conf *conf, int wait_ms,
 
 void sockets_close(struct sockets *sockets)
 {
-	for (size_t i = 0; i < sockets->n; i++) {
+	for (size_t i = 0; sockets->listeners && i < sockets->n; i++) {
 		(void)close(sockets->listeners[i].fd);
 	}
 	free(sockets->listeners);

@@ -425,7 +425,8 @@ static void turn(struct supervisor *s)
 	for (int i = 0; i < s->n_children; i++) {
 		polls[1 + i] = (struct pollfd){.fd = s->children[i].channel, .events = POLLIN};
 	}
-	int n = poll(polls, (nfds_t)(1 + s->n_children), next_deadline_ms(s));
+	nfds_t n_polls = 1 + (nfds_t)s->n_children;
+	int n = poll(polls, n_polls, next_deadline_ms(s));
 	for (int i = 0; n > 0 && i < s->n_children; i++) {
 		if (polls[1 + i].revents) {
 			hear(s, &s->children[i]);
