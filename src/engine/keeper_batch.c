@@ -170,7 +170,7 @@ static bool attempt_tuple(struct keeper *keeper, struct store_txn *txn,
 	    entry.bcount > out->bcount) {
 		out->bcount = entry.bcount;
 	}
-	return grey_record_is_live(out, keeper->life);
+	return true;
 }
 
 static struct tuple_text text_of(const struct keeper_request *request)
@@ -257,8 +257,7 @@ static void decide(struct keeper *keeper, struct store_txn *txn, struct pending 
 	};
 	struct batch_result *result = &batch->results[batch->n_results];
 	*result = (struct batch_result){.pending = pending, .key = attempt.key};
-	result->verdict = greylist_attempt(&keeper->rules, keeper->life, &known, &result->tuple,
-	                                   &result->host);
+	result->verdict = keeper_attempt(keeper, &known, &result->tuple, &result->host);
 	if (!attempt.is_uncommitted && finish_unwritten(keeper, pending, result, &host)) {
 		return;
 	}

@@ -152,6 +152,9 @@ struct cache_entry keeper_host_learn(struct keeper *keeper, const struct addr *a
                                      const struct grey_record *trapped);
 /* Asks the feeder to assert a white host again, once a second at most. */
 void keeper_reassert(struct keeper *keeper, const struct addr *addr, struct cache_entry *entry);
+/* greylist_attempt under the guarded clock; `known` may hold records that have expired. */
+enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
+                            struct grey_record *tuple, struct grey_record *host);
 /* Puts a committed tuple into the cache. */
 void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
                         const struct grey_record *record, bool is_dirty);

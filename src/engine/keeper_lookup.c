@@ -185,6 +185,54 @@ void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
 	}
 }
 
+/* A copy of a record that lives by the guard's time, made to live by the wall clock too. */
+static const struct grey_record *revive(const struct keeper *keeper,
+                                        const struct grey_record *record, struct grey_record *copy)
+{
+	if (!grey_record_is_live(record, keeper->life)) {
+		return NULL;
+	}
+	*copy = *record;
+	if (copy->expire.secs <= keeper->wall.secs) {
+		copy->expire.secs = keeper->wall.secs + 1;
+	}
+	return copy;
+}
+
+/* Records say what happened when by the wall clock; whether they live goes by the guard's time,
+ * which stands still after a jump. Ahead of the guard (a jump that nobody has confirmed), what
+ * lived lives on; behind it (a step back), new records live longer by the difference. */
+enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
+                            struct grey_record *tuple, struct grey_record *host)
+{
+	struct grey_record copies[3];
+	struct greylist_known live = {
+	        .tuple = revive(keeper, known->tuple, &copies[0]),
+	        .white = revive(keeper, known->white, &copies[1]),
+	        .trapped = revive(keeper, known->trapped, &copies[2]),
+	};
+	int64_t behind_secs = keeper->life.secs - keeper->wall.secs;
+	behind_secs = behind_secs > 0 ? behind_secs : 0;
+	enum verdict verdict = greylist_attempt(&keeper->rules, keeper->wall, &live, tuple, host);
+	switch (verdict) {
+	case VERDICT_NEW:
+		tuple->expire.secs += behind_secs;
+		tuple->pass.secs += behind_secs;
+		break;
+	case VERDICT_PROMOTE:
+		host->expire.secs += behind_secs;
+		tuple->expire = known->tuple->expire;
+		break;
+	case VERDICT_EARLY:
+		tuple->expire = known->tuple->expire;
+		break;
+	case VERDICT_WHITE:
+	case VERDICT_TRAPPED:
+		break;
+	}
+	return verdict;
+}
+
 /* A flood's common case: a tuple that is on disk comes again too early. Costs a counter. */
 static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
 {
@@ -195,14 +243,10 @@ static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
 		return false;
 	}
 	struct grey_record record = keeper_record_of(&entry);
-	if (!grey_record_is_live(&record, keeper->life)) {
-		return false;
-	}
 	struct grey_record after;
 	struct grey_record host;
 	struct greylist_known known = {.tuple = &record};
-	if (greylist_attempt(&keeper->rules, keeper->life, &known, &after, &host) !=
-	    VERDICT_EARLY) {
+	if (keeper_attempt(keeper, &known, &after, &host) != VERDICT_EARLY) {
 		return false;
 	}
 	keeper_cache_tuple(keeper, &key, &after, true);
