@@ -1,0 +1,460 @@
+/* The configuration as a whole: file, options, order of precedence, round trip. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "conf/schema.h"
+#include "conf_fixture.h"
+
+static void an_empty_file_gives_the_defaults(void **state)
+{
+	struct fixture *fixture = *state;
+	char text[ADDR_TEXT_MAX];
+	assert_int_equal(fixture_load(fixture, " \n\t# nothing\n", NULL), 0);
+	const struct conf *conf = &fixture->conf;
+	assert_string_equal(conf->state_dir, "/var/lib/mired");
+	assert_string_equal(conf->nft_table, "mired");
+	assert_int_equal(conf->port, 8025);
+	assert_int_equal(conf->n_listen, 2);
+	assert_string_equal(addr_format(&conf->listen[0], text), "0.0.0.0");
+	assert_string_equal(addr_format(&conf->listen[1], text), "::");
+	assert_int_equal(conf->stutter_ms, 1000);
+	assert_int_equal(conf->grey_stutter_ms, 10000);
+	assert_int_equal(conf->read_timeout_ms, 400000);
+	assert_int_equal(conf->receive_buffer_bytes, 2304);
+	assert_int_equal(conf->passtime_secs, 25 * 60);
+	assert_int_equal(conf->greyexp_secs, 4 * 3600);
+	assert_int_equal(conf->whiteexp_secs, 864 * 3600);
+	assert_int_equal(conf->map_bytes, UINT64_C(64) << 30);
+	assert_int_equal(conf->workers, 0);
+	assert_int_equal(conf->max_connections, 0);
+	assert_int_equal(conf->rules, CONF_RULES_NONE);
+	assert_true(conf->firewall);
+	assert_false(conf->verbose);
+	assert_true(strlen(conf->hostname) > 0);
+	assert_string_equal(conf->path, fixture->path);
+}
+
+static void values_may_be_bare_or_quoted_and_carry_units(void **state)
+{
+	struct fixture *fixture = *state;
+	static const char text[] = "passtime = 2m /* minutes */\n"
+	                           "greyexp = \"90m\"\n"
+	                           "whiteexp = '1d'   // a day\n"
+	                           "stutter = 500ms\n"
+	                           "read-timeout = 60\n"
+	                           "store-map = 16M\n"
+	                           "banner = \"it's # %h // not a comment\"\n"
+	                           "state-dir = /srv//mired\n"
+	                           "verbose = yes\n"
+	                           "rules = gateway\n"
+	                           "interface = {eth0, \"wan.7\"}\n"
+	                           "mx-addresses = {192.0.2.1,\n 2001:db8::25}\n";
+	assert_int_equal(fixture_load(fixture, text, NULL), 0);
+	const struct conf *conf = &fixture->conf;
+	assert_int_equal(conf->passtime_secs, 120);
+	assert_int_equal(conf->greyexp_secs, 5400);
+	assert_int_equal(conf->whiteexp_secs, 86400);
+	assert_int_equal(conf->stutter_ms, 500);
+	assert_int_equal(conf->read_timeout_ms, 60000);
+	assert_int_equal(conf->map_bytes, 16 << 20);
+	assert_string_equal(conf->banner, "it's # %h // not a comment");
+	assert_string_equal(conf->state_dir, "/srv//mired");
+	assert_true(conf->verbose);
+	assert_int_equal(conf->rules, CONF_RULES_GATEWAY);
+	assert_int_equal(conf->n_interfaces, 2);
+	assert_string_equal(conf->interfaces[1], "wan.7");
+	assert_int_equal(conf->n_mx, 2);
+}
+
+static void bad_files_are_refused_with_file_line_and_reason(void **state)
+{
+	static const struct {
+		const char *text;
+		int ret;
+		const char *why; /* behind the path */
+	} rows[] = {
+	        {"# one\n\nstuter = 1s\n", ERR_SYNTAX, ":3: unknown key 'stuter'"},
+	        {"/* a\nb */\n// c\nstutter = 11s\n", ERR_RANGE,
+	         ":4: stutter: \"11s\" is out of range: 0s to 10s"},
+	        {"port = 0\n", ERR_RANGE, ":1: port: \"0\" is out of range: 1 to 65535"},
+	        {"port = http\n", ERR_SYNTAX, ":1: port: \"http\" is not a good value: 1 to 65535"},
+	        {"\npasstime = 25x\n", ERR_SYNTAX,
+	         ":2: passtime: \"25x\" is not a good value: 1s to 365d"},
+	        {"passtime = 1500ms\n", ERR_RANGE,
+	         ":1: passtime: \"1500ms\" is out of range: 1s to 365d"},
+	        {"verbose = 1\n", ERR_SYNTAX, ":1: verbose: \"1\" is not a good value: no, yes"},
+	        {"rules = nat\n", ERR_SYNTAX,
+	         ":1: rules: \"nat\" is not a good value: none, local-mta, gateway"},
+	        {"listen = {192.0.2.1,\n localhost}\n", ERR_SYNTAX,
+	         ":2: listen: \"localhost\" is not a good value: IPv4 or IPv6 addresses"},
+	        {"port = 1\n\nport = 2\n", ERR_SYNTAX, ":3: port: is set twice"},
+	        {"port 25\n", ERR_SYNTAX, ":1: missing equal sign after option 'port'"},
+	        {"port = {25}\n", ERR_SYNTAX, ":1: unexpected token '{'"},
+	        {"port =\n", ERR_SYNTAX, ":2: premature end of file"},
+	        {"banner = 'a\nb'\n", ERR_SYNTAX,
+	         ":2: banner: \"a\\x0ab\" is not a good value: printable text of 1 to 256 "
+	         "characters"},
+	        {"state-dir = var/lib\n", ERR_SYNTAX,
+	         ":1: state-dir: \"var/lib\" is not a good value: absolute path of at most 3000 "
+	         "bytes"},
+	        {"nft-table = \"a; flush ruleset\"\n", ERR_SYNTAX,
+	         ":1: nft-table: \"a; flush ruleset\" is not a good value: a plain name of 1 to "
+	         "64 characters"},
+	        {"interface = \"eth0 accept\"\n", ERR_SYNTAX,
+	         ":1: interface: \"eth0 accept\" is not a good value: names of network "
+	         "interfaces"},
+	        {"include(\"/etc/passwd\")\n", ERR_SYNTAX, ":1: unknown key 'include'"},
+	};
+	struct fixture *fixture = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char expected[CONF_ERROR_MAX];
+		(void)snprintf(expected, sizeof expected, "%s%s", fixture->path, rows[i].why);
+		assert_int_equal(fixture_load(fixture, rows[i].text, NULL), rows[i].ret);
+		assert_string_equal(fixture->why, expected);
+		assert_null(fixture->conf.path);
+	}
+}
+
+static void foreign_bytes_in_a_file_are_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	static char large[300 * 1024];
+	assert_int_equal(fixture_load_bytes(fixture, "\nport\0=1", 8, NULL), ERR_SYNTAX);
+	assert_non_null(strstr(fixture->why, ":2: NUL byte"));
+	memset(large, '#', sizeof large);
+	assert_int_equal(fixture_load_bytes(fixture, large, sizeof large, NULL), ERR_TOO_LONG);
+	assert_int_equal(fixture_load(fixture, "hostname = \"\xe4\"\n", NULL), ERR_SYNTAX);
+	assert_non_null(strstr(fixture->why, "\"\\xe4\""));
+}
+
+static void keys_that_do_not_fit_together_are_refused(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *why;
+	} rows[] = {
+	        {"rules = gateway\ninterface = eth0\n", "rules: gateway needs mx-addresses"},
+	        {"rules = gateway\nmx-addresses = 192.0.2.1\n", "rules: gateway needs interface"},
+	        {"rules = local-mta\n", "rules: local-mta needs interface"},
+	        {"passtime = 4h\n", "greyexp: must be longer than passtime"},
+	        {"listen = {::1, ::1}\n", "listen: the same address twice"},
+	        {"banner = '%h %x'\n", "banner: only %h, %n and %% may follow"},
+	        {"banner = '50%'\n", "banner: only %h, %n and %% may follow"},
+	        {"banner = '%h%h%h%h%h%h%h%h%h%h%h%h'\n"
+	         "hostname = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+	         "banner: longer than 500 characters"},
+	};
+	struct fixture *fixture = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(fixture_load(fixture, rows[i].text, NULL), ERR_SYNTAX);
+		assert_memory_equal(fixture->why, rows[i].why, strlen(rows[i].why));
+	}
+}
+
+static void a_file_that_cannot_be_read_is_named(void **state)
+{
+	struct fixture *fixture = *state;
+	char fifo[96];
+	assert_int_equal(
+	        conf_load(&fixture->conf, NULL, "/nonexistent/mired.conf", 0, NULL, fixture->why),
+	        -ENOENT);
+	assert_string_equal(fixture->why, "/nonexistent/mired.conf: No such file or directory");
+	assert_int_equal(conf_load(&fixture->conf, NULL, "/tmp", 0, NULL, fixture->why), -EISDIR);
+	assert_string_equal(fixture->why, "/tmp: Is a directory");
+	(void)snprintf(fifo, sizeof fifo, "%s.fifo", fixture->path);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	int ret = conf_load(&fixture->conf, NULL, fifo, 0, NULL, fixture->why);
+	(void)unlink(fifo);
+	assert_int_equal(ret, ERR_UNSUPPORTED);
+}
+
+static void an_unreadable_file_is_named(void **state)
+{
+	enum { NOBODY = 65534, WRONG = 1 };
+	struct fixture *fixture = *state;
+	int status = 0;
+	assert_int_equal(chmod(fixture->path, 0), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		/* root reads everything */
+		if (geteuid() == 0 && setuid(NOBODY) != 0) {
+			_exit(WRONG);
+		}
+		int ret = conf_load(&fixture->conf, NULL, fixture->path, 0, NULL, fixture->why);
+		_exit(ret == -EACCES && strstr(fixture->why, "Permission denied") ? 0 : WRONG);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* One value for each key that differs from its default and from the others'. */
+static const char every_key[] = "user = a1\nfirewall-user = a2\nstate-dir = /a3\n"
+                                "control-socket = /a4\npid-file = /a5\nstats-group = a6\n"
+                                "admin-group = a7\nlog-ident = spamd\nverbose = yes\n"
+                                "foreground = yes\nlisten = {192.0.2.1, 2001:db8::1}\nport = 26\n"
+                                "hostname = h.example\nbanner-name = 'q\\'\\\\ x'\n"
+                                "banner = '%n \\\\ \\' \" ${HOME} %%'\nstutter = 1250ms\n"
+                                "grey-stutter = 0\nread-timeout = 61s\nwrite-timeout = 2h\n"
+                                "close-wait = 100ms\nclose-discard = 65537\nbad-commands = 0\n"
+                                "workers = 3\nmax-connections = 1000000\ntick = 10ms\n"
+                                "look-interval = 1500ms\nreceive-buffer = 4096\n"
+                                "send-buffer = 1m\ntcp-user-timeout = 30s\nbacklog = 12\n"
+                                "kernel-multishot-accept = fallback\npasstime = 1\ngreyexp = 3w\n"
+                                "whiteexp = 100d\nipv6-prefix = 48\nstore-wait = 1ms\n"
+                                "store-retry = 1s\nstore-map = 8m\ncommit-max = 7\n"
+                                "commit-wait = 0\njournal-max = 1001\nhost-cache = 65\n"
+                                "tuple-cache = 66\nsweep-interval = 50ms\nfirewall = no\n"
+                                "nft-table = t_2\nrules = gateway\nrules-dir = /r\n"
+                                "interface = {eth0.1, 6to4}\nmx-addresses = {192.0.2.25, ::5}\n"
+                                "smtp-port = 2525\nnospamd-file = '/with blank'\n"
+                                "firewall-watch = 20ms\nkernel-set-refresh = fallback\n"
+                                "kernel-set-destroy = fallback\n";
+
+static char *printed(const struct conf *conf)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	assert_non_null(out);
+	assert_int_equal(conf_print(conf, out), 0);
+	assert_int_equal(fclose(out), 0);
+	return text;
+}
+
+static void what_is_printed_loads_to_the_same_values(void **state)
+{
+	struct fixture *fixture = *state;
+	struct conf again;
+	struct conf defaults = {0};
+	char why[SCHEMA_WHY_MAX];
+	assert_int_equal(fixture_load(fixture, every_key, NULL), 0);
+	char *first = printed(&fixture->conf);
+	int fd = memfd_create("conf", MFD_CLOEXEC);
+	assert_int_equal(write(fd, first, strlen(first)), strlen(first));
+	assert_int_equal(conf_load_fd(&again, fd, fixture->why), 0);
+	(void)close(fd);
+	char *second = printed(&again);
+	assert_string_equal(first, second);
+	assert_string_equal(again.banner, "%n \\ ' \" ${HOME} %%");
+	assert_string_equal(again.banner_name, "q'\\ x");
+	assert_int_equal(again.greyexp_secs, 21 * 86400);
+	/* the text above leaves no key at its default, so none can be forgotten */
+	assert_int_equal(value_set_defaults(&defaults, why), 0);
+	defaults.hostname = strdup("x");
+	char *plain = printed(&defaults);
+	char *rest = first;
+	char *plain_rest = plain;
+	for (size_t i = 0; i < schema_n_rows; i++) {
+		assert_string_not_equal(strsep(&rest, "\n"), strsep(&plain_rest, "\n"));
+	}
+	free(first);
+	free(second);
+	free(plain);
+	conf_fini(&again);
+	conf_fini(&defaults);
+}
+
+static void options_win_over_the_file(void **state)
+{
+	struct fixture *fixture = *state;
+	static const char *const options[] = {
+	        "-v",        "-c",   "1000000",   "-s0",        "-S",
+	        "90",        "-l",   "192.0.2.9", "positional", "-l",
+	        "::1",       "-p25", "-h",        "a.example",  "-n",
+	        "x y",       "-w",   "1",         "-d",         "--look-interval=1s",
+	        "--workers", "7",    "-G",        "2:8:864",    NULL};
+	assert_int_equal(fixture_load(fixture,
+	                              "max-connections = 5\nlisten = 192.0.2.8\nstutter = 2s\n",
+	                              options),
+	                 0);
+	const struct conf *conf = &fixture->conf;
+	char text[ADDR_TEXT_MAX];
+	assert_true(conf->verbose);
+	assert_true(conf->foreground);
+	assert_int_equal(conf->max_connections, 1000000);
+	assert_int_equal(conf->stutter_ms, 0);
+	assert_int_equal(conf->grey_stutter_ms, 90000);
+	assert_int_equal(conf->n_listen, 2);
+	assert_string_equal(addr_format(&conf->listen[0], text), "192.0.2.9");
+	assert_int_equal(conf->port, 25);
+	assert_string_equal(conf->hostname, "a.example");
+	assert_string_equal(conf->banner_name, "x y");
+	assert_int_equal(conf->receive_buffer_bytes, 1);
+	assert_int_equal(conf->look_max_ms, 1000);
+	assert_int_equal(conf->workers, 7);
+	assert_int_equal(conf->passtime_secs, 120);
+	assert_int_equal(conf->greyexp_secs, 8 * 3600);
+	assert_int_equal(conf->whiteexp_secs, 864 * 3600);
+}
+
+static void bad_options_are_refused_with_option_and_range(void **state)
+{
+	static const struct {
+		const char *options[3];
+		int ret;
+		const char *why;
+	} rows[] = {
+	        {{"-b"}, ERR_UNSUPPORTED, "option -b is not supported in this version"},
+	        {{"-4"}, ERR_UNSUPPORTED, "option -4 is not supported in this version"},
+	        {{"-B", "10"}, ERR_UNSUPPORTED, "option -B is not supported in this version"},
+	        {{"-vY", "x"}, ERR_UNSUPPORTED, "option -Y is not supported in this version"},
+	        {{"-c", "0"},
+	         ERR_RANGE,
+	         "option -c (--max-connections): \"0\" is out of range: auto, 1 to 10000000"},
+	        {{"-S", "91"},
+	         ERR_RANGE,
+	         "option -S (--grey-stutter): \"91\" is out of range: 0s to 90s"},
+	        {{"-s", "x"},
+	         ERR_SYNTAX,
+	         "option -s (--stutter): \"x\" is not a good value: 0s to 10s"},
+	        {{"-p", "65536"},
+	         ERR_RANGE,
+	         "option -p (--port): \"65536\" is out of range: 1 to 65535"},
+	        {{"-l", "localhost"},
+	         ERR_SYNTAX,
+	         "option -l (--listen): \"localhost\" is not a good value: IPv4 or IPv6 "
+	         "addresses"},
+	        {{"-G", "2:8"}, ERR_SYNTAX, "option -G needs three numbers, minutes:hours:hours"},
+	        {{"-G", "2:8:864:1"},
+	         ERR_SYNTAX,
+	         "option -G needs three numbers, minutes:hours:hours"},
+	        {{"-G", "2:8:864x"},
+	         ERR_SYNTAX,
+	         "option -G needs three numbers, minutes:hours:hours"},
+	        {{"-G", "0:8:864"},
+	         ERR_RANGE,
+	         "option -G: passtime: \"0m\" is out of range: 1s to 365d"},
+	        {{"-z"}, ERR_SYNTAX, "option -z is unknown"},
+	        {{"-c"}, ERR_SYNTAX, "option -c needs a value"},
+	        {{"--stutter"}, ERR_SYNTAX, "option --stutter needs a value"},
+	        {{"--verbose=maybe"},
+	         ERR_SYNTAX,
+	         "option -v (--verbose): \"maybe\" is not a good value: no, yes"},
+	        {{"--unheard-of"}, ERR_SYNTAX, "option --unheard-of is unknown or has a bad value"},
+	};
+	struct fixture *fixture = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(fixture_load(fixture, "", rows[i].options), rows[i].ret);
+		assert_string_equal(fixture->why, rows[i].why);
+	}
+}
+
+static void every_key_is_a_long_option(void **state)
+{
+	struct fixture *fixture = *state;
+	assert_int_equal(fixture_load(fixture, every_key, NULL), 0);
+	char *all = printed(&fixture->conf);
+	char *rest = all;
+	for (char *line; (line = strsep(&rest, "\n")) && *line;) {
+		char option[FIXTURE_ARG_BYTES];
+		char *value = strstr(line, " = ");
+		*value = '\0';
+		value += 3;
+		if (*value == '{' || *value == '\'' || strcmp(line, "rules") == 0) {
+			continue; /* as one writes it in a file, or not alone */
+		}
+		(void)snprintf(option, sizeof option, "--%s=%s", line, value);
+		const char *const options[] = {option, "--greyexp=4w", NULL};
+		assert_int_equal(fixture_load(fixture, "", options), 0);
+	}
+	free(all);
+}
+
+static void orders_to_the_program_are_told_apart(void **state)
+{
+	struct fixture *fixture = *state;
+	static const char *const check[] = {"--check-config", NULL};
+	static const char *const print[] = {"--print-config", NULL};
+	static const char *const help[] = {"--help", NULL};
+	static const char *const version[] = {"--version", NULL};
+	assert_int_equal(fixture_load(fixture, "", check), 0);
+	assert_true(fixture->cli.check_only);
+	assert_false(fixture->cli.print);
+	assert_int_equal(fixture_load(fixture, "", print), 0);
+	assert_true(fixture->cli.print);
+	/* these two come whatever is in the file */
+	assert_int_equal(fixture_load(fixture, "nonsense", help), 0);
+	assert_true(fixture->cli.help);
+	assert_int_equal(fixture_load(fixture, "nonsense", version), 0);
+	assert_true(fixture->cli.version);
+}
+
+/* MIRED_WRITE_EXAMPLE=1 in the environment writes the file anew. */
+static void the_example_file_is_up_to_date_and_loads_to_the_defaults(void **state)
+{
+	static const char path[] = TEST_SOURCE_DIR "/../src/conf/mired.conf.example";
+	static char on_disk[32768];
+	struct fixture *fixture = *state;
+	char *wanted = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&wanted, &len);
+	assert_int_equal(conf_print_example(out), 0);
+	assert_int_equal(fclose(out), 0);
+	bool writes = getenv("MIRED_WRITE_EXAMPLE") != NULL;
+	FILE *file = fopen(path, writes ? "w+" : "r");
+	assert_non_null(file);
+	if (writes) {
+		assert_int_equal(fwrite(wanted, 1, len, file), len);
+		rewind(file);
+	}
+	on_disk[fread(on_disk, 1, sizeof on_disk - 1, file)] = '\0';
+	(void)fclose(file);
+	assert_string_equal(on_disk, wanted);
+	free(wanted);
+	assert_int_equal(fixture_load(fixture, on_disk, NULL), 0);
+	char *from_example = printed(&fixture->conf);
+	assert_int_equal(fixture_load(fixture, "", NULL), 0);
+	char *from_nothing = printed(&fixture->conf);
+	assert_string_equal(from_example, from_nothing);
+	free(from_example);
+	free(from_nothing);
+}
+
+static void help_names_every_key(void **state)
+{
+	char *text = NULL;
+	size_t len = 0;
+	(void)state;
+	FILE *out = open_memstream(&text, &len);
+	conf_print_help(out);
+	(void)fclose(out);
+	for (size_t i = 0; i < schema_n_rows; i++) {
+		char wanted[64];
+		(void)snprintf(wanted, sizeof wanted, "--%s ", schema_rows[i].name);
+		assert_non_null(strstr(text, wanted));
+	}
+	free(text);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        TEST(an_empty_file_gives_the_defaults),
+	        TEST(values_may_be_bare_or_quoted_and_carry_units),
+	        TEST(bad_files_are_refused_with_file_line_and_reason),
+	        TEST(foreign_bytes_in_a_file_are_refused),
+	        TEST(keys_that_do_not_fit_together_are_refused),
+	        TEST(a_file_that_cannot_be_read_is_named),
+	        TEST(an_unreadable_file_is_named),
+	        TEST(what_is_printed_loads_to_the_same_values),
+	        TEST(options_win_over_the_file),
+	        TEST(bad_options_are_refused_with_option_and_range),
+	        TEST(every_key_is_a_long_option),
+	        TEST(orders_to_the_program_are_told_apart),
+	        TEST(the_example_file_is_up_to_date_and_loads_to_the_defaults),
+	        TEST(help_names_every_key),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
