@@ -36,6 +36,7 @@ struct store {
 	/* writer only */
 	bool is_marked_open; /* the clean mark on disk is off */
 	bool is_panicked;
+	bool is_tight; /* this transaction may not add records: see store_begin */
 	struct wall newest;
 	struct wall readers_checked_at;
 	struct record_key *pending;
@@ -60,6 +61,8 @@ MUST_USE int door_open_dbs(MDB_txn *txn, MDB_dbi dbi[static DB_COUNT], unsigned 
 MUST_USE int door_mark(struct store *store, MDB_txn *txn, bool is_clean);
 /* Counts a bad record, and logs the 1st, 2nd, 4th, 8th …: no clock is needed for that limit. */
 void door_bad_record(struct store *store, const char *db, struct span key);
+/* Pages that wait for reuse: each row of LMDB's free list (database 0) begins with a count. */
+uint64_t door_free_pages(MDB_txn *txn);
 /* Keeps the file longer than LMDB needs; see store_lmdb.c. */
 void door_keep_margin(MDB_env *env);
 

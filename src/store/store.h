@@ -17,8 +17,8 @@ enum { STORE_WHY_MAX = 512, STORE_SLICE_ROWS = 1000, STORE_SLICE_MS = 5 };
 struct store;
 
 struct store_conf {
-	const char *
-	        dir; /* directory of data.mdb and lock.mdb, mode 0700, owned by the engine's user */
+	/* directory of data.mdb and lock.mdb, mode 0700; its owner is the only user who may open */
+	const char *dir;
 	uint64_t map_bytes;
 	uint64_t journal_max;
 	unsigned readers_max;
@@ -27,8 +27,9 @@ struct store_conf {
 };
 
 /* Opens, checks size and meta record, refuses what is damaged: a corrupt store is never
- * overwritten. `why` gets the full message. ERR_CORRUPT, ERR_VERSION, ERR_NOT_FOUND, ERR_BUSY,
- * -errno. */
+ * overwritten, and where one was installed (file `installed`) a missing or empty one is not made
+ * anew. `why` gets the full message. ERR_CORRUPT, ERR_VERSION, ERR_NOT_FOUND, ERR_BUSY (another
+ * process writes), -errno. One store a process; open it after the last fork. */
 MUST_USE int store_open(struct store **out, const struct store_conf *conf,
                         char why[static STORE_WHY_MAX]);
 /* Sets the clean-shutdown mark if it was open for writing and healthy. NULL is fine. */
@@ -59,7 +60,8 @@ bool store_get_host(struct store_txn *txn, const struct addr *addr, enum record_
 /* Put keeps the expiry index in step. is_journaled = false for a mere counter update. */
 void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
                      const struct grey_record *record, const struct tuple_text *text);
-/* Rewrites the record of a stored tuple, keeping its text. is_journaled as the change deserves. */
+/* Rewrites the record of a stored tuple, keeping its text; nothing when there is no sound record.
+ * is_journaled as the change deserves. */
 void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
                         const struct grey_record *record, bool is_journaled);
 void store_put_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
@@ -75,7 +77,10 @@ unsigned store_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max
                      store_expired *expired, void *ctx);
 
 /* Durable when it returns 0. On failure nothing of the transaction happened: ERR_FULL (disk or
- * map), ERR_PANIC (close and open again), -errno. */
+ * map), -errno. After ERR_PANIC close and open again, and look which of the changes are there.
+ * An eighth of the map is kept for deletions: once it is reached, a transaction that adds a record
+ * fails with ERR_FULL while updates, deletes and sweeps alone go through; so sweep in a transaction
+ * of its own after ERR_FULL. */
 MUST_USE int store_commit(struct store_txn *txn);
 void store_abort(struct store_txn *txn);
 

@@ -341,8 +341,7 @@ uint64_t store_journal_last(struct store_reader *reader)
 
 /* --- figures ---------------------------------------------------------------------------------- */
 
-/* Pages that wait for reuse: each row of LMDB's free list (database 0) begins with a count. */
-static uint64_t free_pages(MDB_txn *txn)
+uint64_t door_free_pages(MDB_txn *txn)
 {
 	MDB_cursor *cursor = NULL;
 	MDB_val key;
@@ -383,7 +382,7 @@ static int read_stats(struct store_reader *reader, struct store_stats *out)
 		return rc;
 	}
 	uint64_t n_pages = (uint64_t)info.me_last_pgno + 1;
-	uint64_t n_free = free_pages(reader->txn);
+	uint64_t n_free = door_free_pages(reader->txn);
 	n_free = n_free < n_pages ? n_free : n_pages;
 	out->free_bytes = n_free * stats.ms_psize;
 	out->used_bytes = (n_pages - n_free) * stats.ms_psize;

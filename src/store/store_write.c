@@ -18,6 +18,8 @@ enum {
 	TRIM_EXTRA = 16,
 	/* dead readers keep pages from being used again; looking for them costs 13 us */
 	READER_CHECK_SECS = 60,
+	/* a deletion needs fresh pages too: one in so many of the map is kept for it */
+	RESERVE_DIVISOR = 8,
 };
 
 static const struct tuple_text no_text = {
@@ -202,6 +204,9 @@ static struct stored load(struct store_txn *txn, const struct target *t)
 static void save(struct store_txn *txn, const struct target *t, const struct stored *old,
                  const struct grey_record *record, const struct tuple_text *text)
 {
+	if (txn->store->is_tight && !old->is_there) {
+		note(txn, MDB_MAP_FULL);
+	}
 	if (txn->ret) {
 		return;
 	}
@@ -431,6 +436,20 @@ static void check_readers(struct store *store, struct wall now)
 	}
 }
 
+/* The free list is counted only when the file has come near the end of the map. */
+static bool is_map_tight(struct store *store, MDB_txn *lmdb)
+{
+	MDB_envinfo info;
+	MDB_stat stats;
+	if (mdb_env_info(store->env, &info) || mdb_env_stat(store->env, &stats)) {
+		return false;
+	}
+	uint64_t n_map = info.me_mapsize / stats.ms_psize;
+	uint64_t n_limit = n_map - n_map / RESERVE_DIVISOR;
+	uint64_t n_pages = (uint64_t)info.me_last_pgno + 1;
+	return n_pages > n_limit && n_pages > n_limit + door_free_pages(lmdb);
+}
+
 void store_begin(struct store *store, struct store_txn *txn, struct wall now)
 {
 	*txn = (struct store_txn){.store = store, .now = now};
@@ -448,6 +467,7 @@ void store_begin(struct store *store, struct store_txn *txn, struct wall now)
 		return;
 	}
 	txn->lmdb = lmdb;
+	store->is_tight = is_map_tight(store, lmdb);
 	note(txn, journal_last(store, lmdb, &txn->seq));
 	if (!store->is_marked_open) {
 		note(txn, door_mark(store, lmdb, false));

@@ -1,0 +1,111 @@
+/* kill -9 of a writer at random moments: the store holds exactly what was acknowledged, and at most
+ * the one commit that was complete before its acknowledgement got out. */
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+// clang-format on
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "store_fixture.h"
+
+enum { N_KILLS = 60, KILL_AFTER_US_MAX = 12000, CHECK_EVERY = 10 };
+
+/* Rows of the batch that begins at `first`: follows from it, so the parent knows the boundaries. */
+static uint32_t batch_size(uint32_t first)
+{
+	return 1 + first * 7919 % 40;
+}
+
+/* Commits batches from row `first` on until it is killed; reports after each. */
+static void write_until_killed(struct fixture *f, uint32_t first, int report_fd)
+{
+	struct store *store = fixture_open(f);
+	for (uint32_t n = first;; n += batch_size(n)) {
+		uint32_t next = n + batch_size(n);
+		if (rows_commit(store, n, next - 1) ||
+		    write(report_fd, &next, sizeof next) != sizeof next) {
+			_exit(1);
+		}
+	}
+}
+
+/* Kills a writer after a while; the number of rows it acknowledged. */
+static uint32_t kill_one(struct fixture *f, uint32_t first, unsigned after_us)
+{
+	int fds[2];
+	assert_int_equal(pipe(fds), 0);
+	(void)fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)close(fds[0]);
+		write_until_killed(f, first, fds[1]);
+	}
+	(void)close(fds[1]);
+	(void)nanosleep(&(struct timespec){.tv_nsec = (long)after_us * 1000}, NULL);
+	(void)kill(pid, SIGKILL);
+	int status = 0;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	uint32_t acked = first;
+	uint32_t next = 0;
+	while (read(fds[0], &next, sizeof next) == sizeof next) {
+		acked = next;
+	}
+	(void)close(fds[0]);
+	return acked;
+}
+
+/* The rows in the store are exactly 0..n-1 for the returned n. */
+static uint32_t verify(struct fixture *f, uint32_t acked)
+{
+	struct store *store = fixture_open(f);
+	struct store_reader *reader = fixture_reader(store);
+	uint32_t n = (uint32_t)store_journal_last(reader);
+	assert_true(n == acked || n == acked + batch_size(acked));
+	assert_int_equal(rows_walk(reader, true, true, NULL), n);
+	struct store_txn txn;
+	store_begin(store, &txn, (struct wall){FIXTURE_T0});
+	for (uint32_t i = 0; i < n; i++) {
+		assert_true(row_is_stored(&txn, i));
+	}
+	store_abort(&txn);
+	struct store_stats stats;
+	assert_int_equal(store_stats_get(reader, &stats), 0);
+	assert_int_equal(stats.n_expiry, n);
+	assert_int_equal(stats.n_bad_records, 0);
+	store_reader_close(reader);
+	store_close(store);
+	return n;
+}
+
+static void kills_lose_nothing_that_was_acknowledged(void **state)
+{
+	struct fixture *f = *state;
+	unsigned seed = (unsigned)time(NULL);
+	unsigned n_extra = 0;
+	uint32_t n = 0;
+	for (int i = 0; i < N_KILLS; i++) {
+		uint32_t acked = kill_one(f, n, (unsigned)rand_r(&seed) % KILL_AFTER_US_MAX);
+		n = verify(f, acked);
+		n_extra += n != acked;
+		if (i % CHECK_EVERY == 0 && n > 0) {
+			assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
+		}
+	}
+	print_message("%d kills, %u rows, %u commits complete but not acknowledged\n", N_KILLS, n,
+	              n_extra);
+	assert_true(n > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(kills_lose_nothing_that_was_acknowledged,
+	                                        fixture_setup, fixture_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
