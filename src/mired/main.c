@@ -5,10 +5,10 @@
 
 #include "base/err.h"
 #include "conf/conf.h"
-#include "mired/check.h"
 #include "mired/role_engine.h"
 #include "mired/role_firewall.h"
 #include "mired/supervisor.h"
+#include "mired/verify.h"
 #include "priv/role.h"
 
 static int run_role(enum role_kind kind)
@@ -50,7 +50,7 @@ static int print_conf(const struct conf *conf)
 
 static int check(const struct conf *conf)
 {
-	int n_faults = check_conf(conf, stderr);
+	int n_faults = verify_conf(conf, stderr);
 	if (n_faults == 0) {
 		(void)printf("configuration is good\n");
 	}

@@ -24,9 +24,9 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "fw/fw.h"
-#include "mired/check.h"
 #include "mired/child.h"
 #include "mired/sockets.h"
+#include "mired/verify.h"
 #include "priv/place.h"
 
 enum {
@@ -90,11 +90,11 @@ static int open_signals(struct supervisor *s, char why[static WHY_MAX])
 
 static int open_state(struct supervisor *s, bool *left_over, char why[static WHY_MAX])
 {
-	struct check_user user;
-	struct check_user firewall_user;
-	int ret = check_find_user(s->conf->user, &user, why);
+	struct verify_user user;
+	struct verify_user firewall_user;
+	int ret = verify_find_user(s->conf->user, &user, why);
 	if (!ret && s->conf->firewall) {
-		ret = check_find_user(s->conf->firewall_user, &firewall_user, why);
+		ret = verify_find_user(s->conf->firewall_user, &firewall_user, why);
 	}
 	ret = ret ? ret : place_state_dir(s->conf->state_dir, user.uid, user.gid, why);
 	return ret ? ret : place_lock(s->conf->state_dir, &s->lock, left_over, why);

@@ -7,17 +7,17 @@
 #include "base/compiler.h"
 #include "conf/conf.h"
 
-enum { CHECK_WHY_MAX = 256 };
+enum { VERIFY_WHY_MAX = 256 };
 
-struct check_user {
+struct verify_user {
 	uid_t uid;
 	gid_t gid;
 };
 
 /* Finds the user a role shall run as. ERR_NOT_FOUND, or ERR_DENIED for root, with why. */
-MUST_USE int check_find_user(const char *name, struct check_user *out,
-                             char why[static CHECK_WHY_MAX]);
+MUST_USE int verify_find_user(const char *name, struct verify_user *out,
+                              char why[static VERIFY_WHY_MAX]);
 
 /* mired --check-config: users, groups, list of never-tarpitted networks, rule template. Writes one
  * line a fault to `out` and returns how many there are. */
-int check_conf(const struct conf *conf, FILE *out);
+int verify_conf(const struct conf *conf, FILE *out);

@@ -1,5 +1,5 @@
 /* The checks stand in a table; each writes its own lines. */
-#include "mired/check.h"
+#include "mired/verify.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -12,28 +12,28 @@
 
 enum { NOSPAMD_BYTES_MAX = 64 << 20, LINE_TEXT_MAX = 200 };
 
-int check_find_user(const char *name, struct check_user *out, char why[static CHECK_WHY_MAX])
+int verify_find_user(const char *name, struct verify_user *out, char why[static VERIFY_WHY_MAX])
 {
 	const struct passwd *pw = getpwnam(name);
 	if (!pw) {
-		(void)snprintf(why, CHECK_WHY_MAX,
+		(void)snprintf(why, VERIFY_WHY_MAX,
 		               "user %s does not exist (useradd --system %s makes it)", name, name);
 		return ERR_NOT_FOUND;
 	}
 	if (pw->pw_uid == 0) {
-		(void)snprintf(why, CHECK_WHY_MAX, "user %s is root: a role needs its own user",
+		(void)snprintf(why, VERIFY_WHY_MAX, "user %s is root: a role needs its own user",
 		               name);
 		return ERR_DENIED;
 	}
-	*out = (struct check_user){pw->pw_uid, pw->pw_gid};
+	*out = (struct verify_user){pw->pw_uid, pw->pw_gid};
 	return 0;
 }
 
 static int check_user(const char *name, FILE *out)
 {
-	char why[CHECK_WHY_MAX];
-	struct check_user user;
-	if (check_find_user(name, &user, why) == 0) {
+	char why[VERIFY_WHY_MAX];
+	struct verify_user user;
+	if (verify_find_user(name, &user, why) == 0) {
 		return 0;
 	}
 	(void)fprintf(out, "%s\n", why);
@@ -133,7 +133,7 @@ static int check_rules(const struct conf *conf, FILE *out)
 	return 1;
 }
 
-int check_conf(const struct conf *conf, FILE *out)
+int verify_conf(const struct conf *conf, FILE *out)
 {
 	int (*const checks[])(const struct conf *, FILE *) = {check_users, check_groups,
 	                                                      check_nospamd, check_rules};
