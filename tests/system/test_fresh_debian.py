@@ -1,0 +1,123 @@
+"""The README's two commands, as written, in a fresh minimal Debian with a network of its own.
+
+The tree has no way out but a relay to its package mirror, which listens inside its namespace."""
+import pathlib
+import re
+import shutil
+import socket
+import threading
+import time
+
+import topology
+from client import Client, attempt
+from world import TOP, Skip, check, marked, run, wait_for
+
+SUITE, MIRROR = "bookworm", "mirror.example"
+HOME = "root/mired"
+
+
+def relay(ns, host, port=80):
+    """Carries connections to the namespace's loopback on to the same port of the real host."""
+    listener = ns.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(64)
+
+    def pump(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for sock in (source, sink):
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def serve():
+        while True:
+            inner, _ = listener.accept()
+            try:
+                outer = socket.create_connection((host, port), timeout=60)
+            except OSError:
+                inner.close()
+                continue
+            for pair in ((inner, outer), (outer, inner)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def make_tree(world):
+    """A minbase tree with this machine's apt settings and a copy of the sources."""
+    if not shutil.which("debootstrap"):
+        raise Skip("debootstrap is not installed")
+    root = world.dir / "debian"
+    run(["debootstrap", "--variant=minbase", SUITE, root, f"http://{MIRROR}/debian"],
+        timeout_secs=900)
+    for path in (*pathlib.Path("/etc/apt/apt.conf.d").glob("99*"),
+                 *pathlib.Path("/etc/apt/sources.list.d").glob("debian.sources")):
+        shutil.copy(path, root / str(path.parent)[1:])
+    if (root / "etc/apt/sources.list.d/debian.sources").exists():
+        (root / "etc/apt/sources.list").unlink()
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost {MIRROR}\n")
+    (root / HOME).mkdir(parents=True)
+    run(["sh", "-c", f"git -C '{TOP}' archive HEAD | tar -x -C '{root / HOME}'"])
+    return root
+
+
+def inside(root, command):
+    """argv that runs a shell command in the tree, with process and mount namespaces of its own."""
+    script = (f"mount -t proc proc '{root}/proc'; mount --rbind /sys '{root}/sys'; "
+              f"mount --rbind /dev '{root}/dev'; mount -t tmpfs tmpfs '{root}/run'; "
+              f"exec chroot '{root}' /usr/bin/env -i HOME=/root TERM=dumb "
+              f"PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c 'cd /{HOME} && {command}'")
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script]
+
+
+def run_and_stop(world, net, root, times):
+    """./bootstrap run until it serves, a deferral from outside, Ctrl-C."""
+    log = world.dir / f"run{times}.log"
+    process = world.spawn(inside(root, "exec ./bootstrap run"), ns=net.gw, log=log)
+
+    def is_serving():
+        check(process.poll() is None, "bootstrap run goes on:", log.read_text()[-3000:])
+        return "serving on" in log.read_text()
+    wait_for("bootstrap run to serve", is_serving, 1200, step_secs=1)
+    wait_for("its rules", lambda: "mired" in net.gw.shell("nft list tables"), 20)
+    with Client(net.out, topology.GW4) as client:
+        check(attempt(client).startswith("451"), "an unknown client is deferred")
+    wait_for("the figures", lambda: re.search(r"connections", log.read_text()), 30, step_secs=1)
+    interrupt(net)
+    process.wait(timeout=30)
+    check("mired" not in net.gw.shell("nft list tables"), "the table is removed")
+    print(log.read_text()[-2500:])
+
+
+def interrupt(net):
+    """SIGINT to bootstrap and mired, as a terminal's Ctrl-C does."""
+    for pid in net.gw.pids():
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"./bootstrap" in words or words[0].endswith(b"release/mired"):
+            run(["kill", "-INT", pid], check_code=False)
+
+
+@marked(timeout_secs=5400, alone=True, tags=("long",))
+def test_both_commands_of_the_readme(world):
+    net = topology.local(world)
+    relay(net.gw, MIRROR)
+    began = time.monotonic()
+    root = make_tree(world)
+    print(f"debootstrap: {time.monotonic() - began:.0f} s")
+    for times in (1, 2):
+        began = time.monotonic()
+        run_and_stop(world, net, root, times)
+        print(f"./bootstrap run, time {times}: {time.monotonic() - began:.0f} s")
+    demo = run(inside(root, "./bootstrap run --demo"), ns=net.gw, timeout_secs=600)
+    print(demo.stdout[-3000:])
+    began = time.monotonic()
+    done = run(inside(root, "./bootstrap test"), ns=net.gw, timeout_secs=3600, check_code=False)
+    print(done.stdout[-6000:])
+    print(f"./bootstrap test: {time.monotonic() - began:.0f} s")
+    check(done.returncode == 0, "./bootstrap test passes:", done.stderr[-2000:])
