@@ -1,0 +1,370 @@
+/* One worker, few clients: the pace, what hosts are, what happens to mails. Every test runs with
+ * both ways of accepting. */
+#include "worker_world.h"
+
+#define MAIL "HELO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
+
+static enum conf_feature feature_of(void **state)
+{
+	return (enum conf_feature)(uintptr_t)*state;
+}
+
+static int64_t ms_since(struct mono start)
+{
+	return mono_diff_ms(clock_mono(), start);
+}
+
+static void expect_deferral(int fd)
+{
+	client_expect(fd, "220 mx.example.org ESMTP service");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "451 Temporary failure, please try again later.");
+	client_expect_end(fd);
+}
+
+static void grey_client_gets_single_bytes_and_then_the_rest_at_once(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world->session.stutter_ms = 200;
+	world->session.grey_stutter_ms = 1300;
+	world_start(world);
+	int fd = client_open(world);
+	struct mono last = clock_mono();
+	char text[64] = "";
+	for (int i = 0; i < 6; i++) {
+		assert_true(client_byte(fd, &text[i]));
+		int64_t gap_ms = ms_since(last);
+		last = clock_mono();
+		if (gap_ms < 140 || gap_ms > 300) {
+			fail_msg("gap %d is %lld ms", i, (long long)gap_ms);
+		}
+		/* one byte, not two in one go */
+		assert_int_equal(recv(fd, &text[i + 1], 1, MSG_DONTWAIT), -1);
+	}
+	char rest[WORLD_TEXT_MAX];
+	client_line(fd, rest);
+	assert_true(ms_since(last) < 1000);
+	assert_string_equal(text, "220 mx");
+	assert_string_equal(rest, ".example.org ESMTP service");
+	assert_true(world_count(world, COUNTER_bytes_stuttered) >= 6);
+	close(fd);
+	world_end(world);
+}
+
+static void without_stutter_everything_comes_at_once(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	struct mono start = clock_mono();
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	expect_deferral(fd);
+	assert_true(ms_since(start) < 2000);
+	assert_int_equal(world_count(world, COUNTER_bytes_stuttered), 0);
+	close(fd);
+	world_end(world);
+}
+
+static void grey_stutter_of_zero_means_never(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world->session.stutter_ms = 10000;
+	world->session.grey_stutter_ms = 0;
+	world_start(world);
+	struct mono start = clock_mono();
+	int fd = client_open(world);
+	client_expect(fd, "220 mx.example.org ESMTP service");
+	assert_true(ms_since(start) < 2000);
+	close(fd);
+	world_end(world);
+}
+
+static void pipelined_commands_make_one_tuple_each_recipient(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	expect_deferral(fd);
+	assert_int_equal(atomic_load(&world->keeper.n_tuples), 1);
+	pthread_mutex_lock(&world->keeper.lock);
+	assert_string_equal(world->keeper.last, "client.example <a@b.example> <c@d.example>");
+	assert_int_equal(addr_v4_be(&world->keeper.last_addr), htonl(INADDR_LOOPBACK));
+	pthread_mutex_unlock(&world->keeper.lock);
+	assert_int_equal(world_count(world, COUNTER_commands), 4);
+	assert_int_equal(world_count(world, COUNTER_deferred), 1);
+	assert_true(atomic_load(&n_wakes) > 0);
+	close(fd);
+	world_wait_now(world, 0);
+	world_end(world);
+}
+
+static void commands_one_after_the_other_are_answered_in_turn(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	int fd = client_open(world);
+	client_expect(fd, "220 ");
+	client_say(fd, "EHLO client.example\r\n");
+	client_expect(fd, "250 ");
+	client_say(fd, "NONSENSE\r\n");
+	client_expect(fd, "500 ");
+	client_say(fd, "MAIL FROM:<a@b.example>\r\n");
+	client_expect(fd, "250 ");
+	client_say(fd, "QUIT\r\n");
+	client_expect(fd, "221 ");
+	client_expect_end(fd);
+	assert_int_equal(world_count(world, COUNTER_bad_commands), 1);
+	close(fd);
+	world_wait_now(world, 0);
+	assert_int_equal(world_count(world, COUNTER_closed), 1);
+	world_end(world);
+}
+
+static void final_deferral_waits_for_the_store(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
+	atomic_store(&world->keeper.hold, true);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	client_expect(fd, "220 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
+	assert_false(client_has_news(fd, 400));
+	atomic_store(&world->keeper.hold, false);
+	client_expect(fd, "451 ");
+	client_expect_end(fd);
+	assert_int_equal(world_count(world, COUNTER_deferred_unstored), 0);
+	close(fd);
+	world_end(world);
+}
+
+static void final_deferral_is_finished_after_store_wait(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world->session.store_wait_ms = 300;
+	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
+	atomic_store(&world->keeper.hold, true);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	expect_deferral(fd);
+	assert_int_equal(world_count(world, COUNTER_deferred_unstored), 1);
+	atomic_store(&world->keeper.hold, false);
+	close(fd);
+	world_end(world);
+}
+
+static void known_early_tuple_needs_no_waiting(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
+	struct addr addr;
+	assert_int_equal(addr_parse(SPAN("127.0.0.1"), &addr), 0);
+	struct tuple_text text = {SPAN("client.example"), SPAN("<a@b.example>"),
+	                          SPAN("<c@d.example>")};
+	struct tuple_key tuple = record_tuple_key(world->hash_key, &addr, &text);
+	struct cache_key key;
+	memcpy(&key, &tuple, sizeof key);
+	struct cache_entry entry = {.kind = CACHE_GREY,
+	                            .is_committed = true,
+	                            .first_secs = (uint32_t)clock_wall().secs,
+	                            .expire_secs = (uint32_t)clock_wall().secs + 1000};
+	assert_true(cache_put(world->tuples, &key, &entry, NULL, NULL));
+	atomic_store(&world->keeper.hold, true);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	expect_deferral(fd); /* although the keeper says nothing */
+	assert_int_equal(world_count(world, COUNTER_deferred_unstored), 0);
+	atomic_store(&world->keeper.hold, false);
+	world_wait_atomic(&world->keeper.n_tuples, 1);
+	close(fd);
+	world_end(world);
+}
+
+static void white_host_is_told_to_the_keeper_and_makes_no_tuple(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world->session.stutter_ms = 10000;
+	world->session.grey_stutter_ms = 60000;
+	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_WHITE, 1000);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	expect_deferral(fd);
+	world_wait_atomic(&world->keeper.n_seen, 1);
+	assert_int_equal(atomic_load(&world->keeper.n_tuples), 0);
+	assert_int_equal(atomic_load(&world->keeper.n_hosts), 0);
+	assert_int_equal(world_count(world, COUNTER_class_white), 1);
+	close(fd);
+	world_end(world);
+}
+
+static void white_answer_of_the_keeper_counts_as_well(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	atomic_store(&world->keeper.host_answer, CACHE_WHITE);
+	world_start(world);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	expect_deferral(fd);
+	world_wait_atomic(&world->keeper.n_seen, 1);
+	assert_int_equal(atomic_load(&world->keeper.n_hosts), 1);
+	assert_int_equal(atomic_load(&world->keeper.n_tuples), 0);
+	close(fd);
+	world_end(world);
+}
+
+static void trapped_host_gets_a_refusal_that_names_it(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_TRAPPED, 1000);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	client_expect(fd, "220 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "354 ");
+	client_say(fd, "Subject: x\r\n\r\nbody\r\n.\r\n");
+	char line[WORLD_TEXT_MAX];
+	client_line(fd, line);
+	assert_memory_equal(line, "450 ", 4);
+	assert_non_null(strstr(line, "127.0.0.1"));
+	client_expect_end(fd);
+	assert_int_equal(atomic_load(&world->keeper.n_tuples), 0);
+	assert_int_equal(world_count(world, COUNTER_class_trapped), 1);
+	close(fd);
+	world_end(world);
+}
+
+static void unknown_host_hears_nothing_until_it_is_known(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	atomic_store(&world->keeper.hold, true);
+	world_start(world);
+	int fd = client_open(world);
+	assert_false(client_has_news(fd, 300));
+	struct worker_figures figures;
+	worker_figures_get(world->worker, &figures);
+	assert_int_equal(figures.n_unknown, 1);
+	atomic_store(&world->keeper.hold, false);
+	client_expect(fd, "220 ");
+	worker_figures_get(world->worker, &figures);
+	assert_int_equal(figures.n_unknown, 0);
+	assert_int_equal(figures.n_grey, 1);
+	close(fd);
+	world_end(world);
+}
+
+static void expired_cache_entry_counts_as_absent(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_WHITE, -1);
+	int fd = client_open(world);
+	client_expect(fd, "220 ");
+	assert_int_equal(atomic_load(&world->keeper.n_hosts), 1);
+	assert_int_equal(world_count(world, COUNTER_class_white), 0);
+	assert_int_equal(world_count(world, COUNTER_class_grey), 1);
+	close(fd);
+	world_end(world);
+}
+
+static void ipv6_clients_are_known_by_their_network(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start_sized(world, "::1", KEEPER_MAILBOX_BYTES);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	expect_deferral(fd);
+	struct addr network;
+	assert_int_equal(addr_parse(SPAN("::"), &network), 0);
+	pthread_mutex_lock(&world->keeper.lock);
+	assert_true(addr_equal(&world->keeper.last_addr, &network));
+	pthread_mutex_unlock(&world->keeper.lock);
+	close(fd);
+	world_end(world);
+}
+
+static void half_open_client_is_answered_to_the_end(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world_start(world);
+	int fd = client_open(world);
+	client_say(fd, MAIL);
+	shutdown(fd, SHUT_WR);
+	expect_deferral(fd);
+	close(fd);
+	world_wait_now(world, 0);
+	world_end(world);
+}
+
+static void silent_client_is_closed_after_the_read_timeout(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world->session.read_timeout_ms = 300;
+	world_start(world);
+	int fd = client_open(world);
+	client_expect(fd, "220 ");
+	client_expect_end(fd);
+	world_wait_count(world, COUNTER_read_timeouts, 1);
+	close(fd);
+	world_end(world);
+}
+
+static void client_that_goes_away_is_noticed(void **state)
+{
+	struct world *world = world_new(feature_of(state));
+	world->session.stutter_ms = 100;
+	world->session.grey_stutter_ms = 60000;
+	world_start(world);
+	close(client_open(world));
+	world_wait_count(world, COUNTER_peer_closed, 1);
+	world_wait_now(world, 0);
+	world_end(world);
+}
+
+#define BOTH(test)                                                                              \
+	{#test " (auto)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_AUTO},              \
+	{                                                                                       \
+#test " (fallback)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_FALLBACK \
+	}
+
+int main(void)
+{
+	const struct log_options quiet = {
+	        .ident = "test", .to_stderr = true, .level = LOG_LEVEL_ERROR};
+	const struct CMUnitTest tests[] = {
+	        BOTH(grey_client_gets_single_bytes_and_then_the_rest_at_once),
+	        BOTH(without_stutter_everything_comes_at_once),
+	        BOTH(grey_stutter_of_zero_means_never),
+	        BOTH(pipelined_commands_make_one_tuple_each_recipient),
+	        BOTH(commands_one_after_the_other_are_answered_in_turn),
+	        BOTH(final_deferral_waits_for_the_store),
+	        BOTH(final_deferral_is_finished_after_store_wait),
+	        BOTH(known_early_tuple_needs_no_waiting),
+	        BOTH(white_host_is_told_to_the_keeper_and_makes_no_tuple),
+	        BOTH(white_answer_of_the_keeper_counts_as_well),
+	        BOTH(trapped_host_gets_a_refusal_that_names_it),
+	        BOTH(unknown_host_hears_nothing_until_it_is_known),
+	        BOTH(expired_cache_entry_counts_as_absent),
+	        BOTH(ipv6_clients_are_known_by_their_network),
+	        BOTH(half_open_client_is_answered_to_the_end),
+	        BOTH(silent_client_is_closed_after_the_read_timeout),
+	        BOTH(client_that_goes_away_is_noticed),
+	};
+	if (log_open(&quiet) < 0) {
+		return 1;
+	}
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	log_close();
+	return failed;
+}
