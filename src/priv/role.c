@@ -53,6 +53,8 @@ static void reset_signals(void)
 static void become_role(enum role_kind kind, const char *program, int channel, pid_t parent)
 {
 	reset_signals();
+	/* a signal to the starter's whole group is the supervisor's to hear, too */
+	(void)setpgid(0, 0);
 	/* Second line besides the channel's EOF. The parent may have died before the prctl. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != parent) {
 		return;

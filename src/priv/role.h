@@ -25,8 +25,8 @@ const char *role_name(enum role_kind kind);
 /* True and *kind when the argument is the hidden option --role=NAME. */
 bool role_of_option(const char *arg, enum role_kind *kind);
 /* Executes `program` (usually /proc/self/exe) as a role. The child keeps stdin, stdout, stderr, the
- * environment and the limits; the terminal's interrupt is left to the supervisor; it gets SIGTERM
- * when the supervisor dies. *channel is our end of its SOCK_SEQPACKET socket, close-on-exec, and
- * the caller's. -errno; a failing exec shows as a child that exits with 127. Main thread of the
- * supervisor only. */
+ * environment and the limits; it is in a process group of its own, so that a Ctrl-C or a signal to
+ * the group is left to the supervisor; it gets SIGTERM when the supervisor dies. *channel is our
+ * end of its SOCK_SEQPACKET socket, close-on-exec, and the caller's. -errno; a failing exec shows
+ * as a child that exits with 127. Main thread of the supervisor only. */
 MUST_USE int role_start(enum role_kind kind, const char *program, pid_t *pid, int *channel);
