@@ -1,6 +1,7 @@
 /* mired: reads the options, then is the supervisor; or one of its roles, when the supervisor
  * executed this program again. */
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -11,8 +12,10 @@
 #include "mired/verify.h"
 #include "priv/role.h"
 
-static int run_role(enum role_kind kind)
+/* argv[0] says which role it is; the kernel's own name for the process would be "exe". */
+static int run_role(enum role_kind kind, const char *title)
 {
+	(void)prctl(PR_SET_NAME, title);
 	switch (kind) {
 	case ROLE_ENGINE:
 		return role_engine_main(ROLE_CHANNEL_FD);
@@ -26,9 +29,9 @@ static int run_role(enum role_kind kind)
 
 static int print_help(void)
 {
-	(void)printf("usage: mired [options]\n"
-	             "SMTP tarpit and greylisting gateway. Stays in the foreground; -d sends the "
-	             "log to stderr.\n\n");
+	(void)printf("mired %s: SMTP tarpit and greylisting gateway. It stays in the foreground "
+	             "whether or not -d is given.\n\n",
+	             MIRED_VERSION);
 	conf_print_help(stdout);
 	return ROLE_EXIT_OK;
 }
@@ -71,7 +74,7 @@ int main(int argc, char **argv)
 {
 	enum role_kind kind;
 	if (argc == 2 && role_of_option(argv[1], &kind)) {
-		return run_role(kind);
+		return run_role(kind, argv[0]);
 	}
 	struct conf conf;
 	struct conf_cli cli = {0};

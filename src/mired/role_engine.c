@@ -328,7 +328,10 @@ int role_engine_main(int supervisor_fd)
 	if (ret == ERR_CLOSED) {
 		status = ROLE_EXIT_OK;
 	} else if (ret) {
-		status = fatal(&role, ROLE_EXIT_FAILED, "what the supervisor handed over is wrong");
+		char why[MSG_TEXT_MAX];
+		(void)snprintf(why, sizeof why, "what the supervisor handed over is wrong: %s",
+		               err_text(ret));
+		status = fatal(&role, ROLE_EXIT_FAILED, why);
 	} else {
 		status = start(&role);
 		status = status ? status : run(&role);
