@@ -9,6 +9,7 @@
 #include <sys/timex.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "base/log.h"
 #include "engine/thread.h"
 
@@ -123,10 +124,31 @@ static struct mono commit_due(struct keeper *keeper)
 	return is_flag(&keeper->is_degraded) ? later(due, keeper->retry_at) : due;
 }
 
-/* While the store fails the sweep goes first and alone: deleting may be what makes room. */
+/* While the store fails the sweep goes first and alone: deleting may be what makes room. Deleting
+ * needs pages itself (LMDB copies what it changes), so a full store is swept in ever smaller steps.
+ */
+static int make_room(struct keeper *keeper)
+{
+	int ret = 0;
+	for (int i = 0; i < KEEPER_ROOM_TRIES; i++) {
+		keeper->sweep_due = keeper->now;
+		ret = keeper_commit(keeper, KEEPER_PART_SWEEP);
+		if (ret == 0 && keeper->batch.n_writes == 0) {
+			return 0; /* nothing is due */
+		}
+		if (ret != 0 && (ret != ERR_FULL || keeper->sweep_slice == 1)) {
+			return ret;
+		}
+		if (ret != 0) {
+			keeper->sweep_slice /= 2;
+		}
+	}
+	return ret;
+}
+
 static void commit_now(struct keeper *keeper)
 {
-	if (is_flag(&keeper->is_degraded) && !keeper_commit(keeper, KEEPER_PART_SWEEP)) {
+	if (is_flag(&keeper->is_degraded) && make_room(keeper) != 0) {
 		return;
 	}
 	(void)keeper_commit(keeper, KEEPER_PART_ALL);
@@ -223,7 +245,7 @@ static void finish(struct keeper *keeper)
 		read_clock(keeper);
 		has_more = keeper_drain(keeper);
 		keeper->dirty.n_due = keeper->dirty.n;
-		bool is_ok = keeper_commit(keeper, KEEPER_PART_ALL);
+		bool is_ok = keeper_commit(keeper, KEEPER_PART_ALL) == 0;
 		has_more |= keeper->queue.n > 0 || keeper->dirty.n > 0;
 		has_more &= is_ok && keeper->now.ns < deadline.ns;
 	}
@@ -269,6 +291,7 @@ static int keeper_init(struct keeper *keeper)
 	size_t queue_bytes = (size_t)KEEPER_QUEUE_BYTES * n_ports;
 	keeper->now = clock_mono();
 	keeper->sweep_due = keeper->now;
+	keeper->sweep_slice = KEEPER_SWEEP_SLICE;
 	keeper->rules = (struct greylist_conf){.passtime_secs = conf->passtime_secs,
 	                                       .greyexp_secs = conf->greyexp_secs,
 	                                       .whiteexp_secs = conf->whiteexp_secs};

@@ -99,7 +99,8 @@ static unsigned sweep(struct keeper *keeper, struct store_txn *txn)
 	if (keeper->guard.is_paused || keeper->now.ns < keeper->sweep_due.ns) {
 		return 0;
 	}
-	unsigned n = store_sweep(txn, keeper->life, KEEPER_SWEEP_SLICE, on_expired, &keeper->batch);
+	unsigned n =
+	        store_sweep(txn, keeper->life, keeper->sweep_slice, on_expired, &keeper->batch);
 	keeper->batch.n_writes += n;
 	return n;
 }
@@ -397,7 +398,8 @@ static void commit_timed(struct keeper *keeper, struct mono begun, struct mono e
 static void sweep_schedule(struct keeper *keeper, unsigned n_swept, struct mono begun,
                            struct mono ended)
 {
-	if (n_swept == KEEPER_SWEEP_SLICE) {
+	if (n_swept == keeper->sweep_slice) {
+		keeper->sweep_slice *= keeper->sweep_slice <= KEEPER_SWEEP_SLICE / 2 ? 2U : 1U;
 		int64_t took_ns = ended.ns - begun.ns;
 		keeper->sweep_due.ns = ended.ns + KEEPER_SWEEP_SHARE * took_ns;
 	} else if (keeper->now.ns >= keeper->sweep_due.ns) {
@@ -415,7 +417,7 @@ static int finish_txn(struct keeper *keeper, struct store_txn *txn)
 	return store_commit(txn);
 }
 
-bool keeper_commit(struct keeper *keeper, unsigned parts)
+int keeper_commit(struct keeper *keeper, unsigned parts)
 {
 	struct batch *batch = &keeper->batch;
 	struct store_txn txn;
@@ -437,7 +439,7 @@ bool keeper_commit(struct keeper *keeper, unsigned parts)
 	struct mono ended = clock_mono();
 	if (ret != 0) {
 		commit_failed(keeper, ret);
-		return false;
+		return ret;
 	}
 	if (batch->n_writes > 0) {
 		commit_timed(keeper, begun, ended);
@@ -446,5 +448,5 @@ bool keeper_commit(struct keeper *keeper, unsigned parts)
 	}
 	sweep_schedule(keeper, n_swept, begun, ended);
 	learn_all(keeper);
-	return true;
+	return 0;
 }

@@ -16,6 +16,7 @@ enum {
 	KEEPER_SETTLE_MS = 2,       /* a commit waits this long for another request */
 	KEEPER_SWEEP_SLICE = 200,   /* records a commit expires; 1 M rows in one took 20 s */
 	KEEPER_SWEEP_SHARE = 4,     /* after a full slice, rest this many times what it took */
+	KEEPER_ROOM_TRIES = 16,     /* sweeps in a row to make room in a full store */
 	KEEPER_DIRTY_MAX = 65536,   /* tuples remembered as having an unwritten counter */
 	KEEPER_DIRTY_SLICE = 200,   /* counters written by one commit */
 	KEEPER_DIRTY_MS = 60000,    /* how late a counter is written at most */
@@ -129,6 +130,7 @@ struct keeper {
 	struct mono gather_since; /* oldest waiting request */
 	struct mono last_arrival; /* newest one */
 	struct mono sweep_due;
+	uint32_t sweep_slice; /* records; smaller while the store has no room for more */
 	struct mono retry_at;
 	struct mono sync_ask_due;
 	struct mono slow_log_due;
@@ -182,8 +184,8 @@ enum keeper_part {
 int keeper_batch_init(struct batch *batch, uint32_t n_max);
 void keeper_batch_fini(struct batch *batch);
 /* Builds and commits one transaction of the parts named (enum keeper_part bits) and makes it known.
- * False when the store failed: nothing happened, everything is kept for the next try. */
-bool keeper_commit(struct keeper *keeper, unsigned parts);
+ * When the store fails (its code) nothing happened and everything is kept for the next try. */
+int keeper_commit(struct keeper *keeper, unsigned parts);
 bool keeper_is_touched(const struct batch *batch, const struct cache_key *key);
 
 /* --- keeper_dirty.c --------------------------------------------------------------------------- */
