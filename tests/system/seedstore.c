@@ -9,7 +9,7 @@
 
 enum { SEED_BATCH = 1000, SEED_HOSTS_MAX = 10000000 };
 
-static const int64_t seed_life_secs = 36 * 86400;
+static const int64_t seed_life_secs = INT64_C(36) * 86400;
 
 static int put_batch(struct store *store, uint32_t first, unsigned n)
 {
