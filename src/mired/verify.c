@@ -5,9 +5,11 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "fw/fw.h"
+#include "mired/names.h"
 #include "policy/cidr.h"
 
 enum { NOSPAMD_BYTES_MAX = 64 << 20, LINE_TEXT_MAX = 200 };
@@ -100,7 +102,7 @@ static int check_nospamd(const struct conf *conf, FILE *out)
 	size_t len = 0;
 	char *text = read_file(conf->nospamd_file, &len);
 	if (!text) {
-		if (errno == ENOENT) {
+		if (errno == ENOENT && strcmp(conf->nospamd_file, MIRED_NOSPAMD_PATH) == 0) {
 			(void)fprintf(out, "note: %s does not exist: no network is exempt\n",
 			              conf->nospamd_file);
 			return 0;
