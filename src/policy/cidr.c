@@ -16,7 +16,7 @@ static uint8_t mask_byte(unsigned bits, unsigned i)
 	if (bits >= 8 * (i + 1)) {
 		return 0xff;
 	}
-	return bits <= 8 * i ? 0 : (uint8_t)(0xffU << (8 * (i + 1) - bits));
+	return (uint8_t)(bits <= 8 * i ? 0 : 0xffU << (8 * (i + 1) - bits));
 }
 
 /* Prefix length as written, made to count from the start of the 16 bytes. A mapped address written
