@@ -48,7 +48,7 @@ static void grey_client_gets_single_bytes_and_then_the_rest_at_once(void **state
 	assert_true(ms_since(last) < 1000);
 	assert_string_equal(text, "220 mx");
 	assert_string_equal(rest, ".example.org ESMTP service");
-	assert_true(world_count(world, COUNTER_bytes_stuttered) >= 6);
+	world_wait_count(world, COUNTER_bytes_stuttered, 6);
 	close(fd);
 	world_end(world);
 }
@@ -154,7 +154,7 @@ static void final_deferral_is_finished_after_store_wait(void **state)
 	int fd = client_open(world);
 	client_say(fd, MAIL);
 	expect_deferral(fd);
-	assert_int_equal(world_count(world, COUNTER_deferred_unstored), 1);
+	world_wait_count(world, COUNTER_deferred_unstored, 1);
 	atomic_store(&world->keeper.hold, false);
 	close(fd);
 	world_end(world);
