@@ -436,8 +436,20 @@ static void check_readers(struct store *store, struct wall now)
 	}
 }
 
+/* Pages for reuse, as a reader sees them: LMDB shows a write transaction no free list. */
+static uint64_t count_free_pages(struct store *store)
+{
+	MDB_txn *reader = NULL;
+	if (mdb_txn_begin(store->env, NULL, MDB_RDONLY, &reader)) {
+		return 0;
+	}
+	uint64_t n = door_free_pages(reader);
+	mdb_txn_abort(reader);
+	return n;
+}
+
 /* The free list is counted only when the file has come near the end of the map. */
-static bool is_map_tight(struct store *store, MDB_txn *lmdb)
+static bool is_map_tight(struct store *store)
 {
 	MDB_envinfo info;
 	MDB_stat stats;
@@ -447,7 +459,7 @@ static bool is_map_tight(struct store *store, MDB_txn *lmdb)
 	uint64_t n_map = info.me_mapsize / stats.ms_psize;
 	uint64_t n_limit = n_map - n_map / RESERVE_DIVISOR;
 	uint64_t n_pages = (uint64_t)info.me_last_pgno + 1;
-	return n_pages > n_limit && n_pages > n_limit + door_free_pages(lmdb);
+	return n_pages > n_limit && n_pages > n_limit + count_free_pages(store);
 }
 
 void store_begin(struct store *store, struct store_txn *txn, struct wall now)
@@ -459,6 +471,7 @@ void store_begin(struct store *store, struct store_txn *txn, struct wall now)
 		return;
 	}
 	check_readers(store, now);
+	store->is_tight = is_map_tight(store);
 	MDB_txn *lmdb = NULL;
 	int rc = mdb_txn_begin(store->env, NULL, 0, &lmdb);
 	if (rc) {
@@ -467,7 +480,6 @@ void store_begin(struct store *store, struct store_txn *txn, struct wall now)
 		return;
 	}
 	txn->lmdb = lmdb;
-	store->is_tight = is_map_tight(store, lmdb);
 	note(txn, journal_last(store, lmdb, &txn->seq));
 	if (!store->is_marked_open) {
 		note(txn, door_mark(store, lmdb, false));

@@ -12,7 +12,7 @@
 
 #include "store_fixture.h"
 
-enum { N_KILLS = 60, KILL_AFTER_US_MAX = 12000, CHECK_EVERY = 10 };
+enum { N_KILLS = 60, KILL_AFTER_US_MAX = 30000, CHECK_EVERY = 10 };
 
 /* Rows of the batch that begins at `first`: follows from it, so the parent knows the boundaries. */
 static uint32_t batch_size(uint32_t first)
