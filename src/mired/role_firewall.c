@@ -1,0 +1,581 @@
+/* In this order: receive the configuration, read files and open netlink while still root, drop to
+ * the configured user with CAP_NET_ADMIN, log, loop. One thread (and the log's writer).
+ *
+ * What stands in the kernel is built in three steps, each only on the one before it:
+ *   table     table, sets and nospamd; from here the engine is asked for a complete copy
+ *   elements  the copy has arrived and replaced the learned sets; from here changes are applied
+ *   chains    the rules; before them everybody reaches the MTA, which is the safe side
+ * Anything that fails takes the role back to the step that mends it: a table that is gone to the
+ * first, a change the kernel refused to the second (a complete copy is the one remedy for all). A
+ * failed step is tried again with back-off; while a copy waits for that, the engine's channel is
+ * not read, so that changes stay behind the copy they follow. */
+#include "mired/role_firewall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "fw/fw.h"
+#include "mired/nospamd.h"
+#include "priv/msg.h"
+#include "priv/role.h"
+#include "priv/sandbox.h"
+
+enum {
+	COPY_ELEMENTS_MAX = 4000000, /* 96 MB; more hosts than that are not white at a time */
+	COPY_ELEMENTS_MIN = 4096,
+	RECEIVE_MAX = 256,  /* messages of the engine in one turn */
+	RETRY_MIN_MS = 100, /* doubling up to */
+	RETRY_MAX_MS = 10000,
+	ASK_AGAIN_MS = 10000, /* a copy that was asked for and does not begin */
+};
+
+/* A complete copy on its way from the engine. */
+struct copy {
+	struct fw_element *elements; /* NULL when n is 0 */
+	size_t n, size;
+	uint64_t n_left_out; /* beyond the bound, or nonsense */
+	uint64_t seq;
+	bool is_open;  /* between FILL_BEGIN and FILL_END */
+	bool is_whole; /* to be applied */
+};
+
+/* Owned by the role's only thread. */
+struct role {
+	int supervisor;
+	int peer; /* channel to the engine, -1 = none */
+	struct conf conf;
+	bool has_conf;
+	struct fw *fw;
+	struct nospamd nospamd;
+
+	bool has_table, has_elements, has_chains; /* steps done */
+	struct copy copy;
+	uint64_t seq;   /* the engine's number of what the kernel has */
+	bool must_ask;  /* for a copy */
+	bool must_tell; /* the engine, where we are */
+	bool is_ready;  /* said to the supervisor */
+	struct mono ask_again_at;
+	struct mono watch_at;
+	struct mono retry_at;
+	uint32_t retry_ms;        /* 0 = the last step went well */
+	bool has_bad_peer;        /* its first bad message was logged */
+	char trouble[FW_WHY_MAX]; /* logged last; empty = none */
+};
+
+/* --- starting: what needs root ---------------------------------------------------------------- */
+
+static int fatal(const struct role *role, const char *text)
+{
+	struct msg msg = {.type = MSG_FATAL, .fd = -1};
+	(void)snprintf(msg.text, sizeof msg.text, "%s", text);
+	if (msg_send(role->supervisor, &msg) != 0) {
+		log_error("%s", text);
+	}
+	return ROLE_EXIT_FAILED;
+}
+
+static int take_conf(struct role *role, int fd)
+{
+	char why[CONF_ERROR_MAX] = "";
+	int ret = role->has_conf ? ERR_SYNTAX : conf_load_fd(&role->conf, fd, why);
+	(void)close(fd);
+	if (ret) {
+		log_error("configuration handed over: %s", why);
+		return ret;
+	}
+	role->has_conf = true;
+	return 0;
+}
+
+/* What the engine's channel held is worth nothing without its end. */
+static void forget_copy(struct role *role)
+{
+	free(role->copy.elements);
+	role->copy = (struct copy){0};
+}
+
+static void drop_peer(struct role *role)
+{
+	if (role->peer >= 0) {
+		(void)close(role->peer);
+		role->peer = -1;
+	}
+	if (role->copy.is_open) {
+		forget_copy(role);
+	}
+}
+
+static void take_peer(struct role *role, int fd)
+{
+	drop_peer(role);
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		log_error("firewall: channel to the engine unusable: %s", err_text(-errno));
+		(void)close(fd);
+		return;
+	}
+	role->peer = fd;
+	role->must_ask = true;
+	role->has_bad_peer = false;
+}
+
+/* Until MSG_START. ERR_CLOSED: there is nothing to do any more. */
+static int take_all(struct role *role)
+{
+	struct msg msg = {.fd = -1};
+	int ret = 0;
+	while (!ret && msg.type != MSG_START) {
+		ret = msg_recv(role->supervisor, &msg);
+		if (!ret && msg.type == MSG_CONF) {
+			ret = take_conf(role, msg.fd);
+		} else if (!ret && msg.type == MSG_PEER) {
+			take_peer(role, msg.fd);
+		} else if (!ret && msg.type == MSG_STOP) {
+			ret = ERR_CLOSED;
+		} else if (!ret && msg.type != MSG_START) {
+			ret = ERR_SYNTAX;
+		}
+	}
+	return ret || role->has_conf ? ret : ERR_SYNTAX;
+}
+
+static int start_log(const struct conf *conf)
+{
+	struct log_options options = {
+	        .ident = conf->log_ident,
+	        .to_stderr = conf->foreground,
+	        .level = conf->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+	};
+	return log_open(&options);
+}
+
+/* The log's thread starts after the drop, because capabilities belong to threads. */
+static int start(struct role *role)
+{
+	char why[FW_WHY_MAX] = "";
+	char sandbox_why[SANDBOX_WHY_MAX] = "";
+	/* a service manager may send SIGTERM to everybody; the table must go first, in order: the
+	 * supervisor says when, and when it is gone the channel does */
+	(void)signal(SIGTERM, SIG_IGN);
+	if (nospamd_read(&role->nospamd, role->conf.nospamd_file, why) != 0 ||
+	    fw_open(&role->fw, &role->conf, why) != 0) {
+		return fatal(role, why);
+	}
+	if (sandbox_drop(role->conf.firewall_user, true, sandbox_why) != 0) {
+		return fatal(role, sandbox_why);
+	}
+	if (start_log(&role->conf) != 0) {
+		return fatal(role, "the log cannot be opened");
+	}
+	int ret = nospamd_parse(&role->nospamd);
+	return ret ? fatal(role, err_text(ret)) : 0;
+}
+
+/* --- trouble and back-off --------------------------------------------------------------------- */
+
+/* Logged once for each new reason. */
+static void failed(struct role *role, struct mono now, const char *why)
+{
+	if (strcmp(role->trouble, why) != 0) {
+		(void)snprintf(role->trouble, sizeof role->trouble, "%s", why);
+		log_error("firewall: %s; trying again", why);
+	}
+	role->retry_ms = role->retry_ms ? role->retry_ms * 2 : RETRY_MIN_MS;
+	if (role->retry_ms > RETRY_MAX_MS) {
+		role->retry_ms = RETRY_MAX_MS;
+	}
+	role->retry_at = mono_add_ms(now, role->retry_ms);
+}
+
+static void recovered(struct role *role)
+{
+	if (role->trouble[0]) {
+		log_info("firewall: in order again");
+		role->trouble[0] = '\0';
+	}
+	role->retry_ms = 0;
+}
+
+static bool is_waiting(const struct role *role, struct mono now)
+{
+	return role->retry_ms > 0 && mono_diff_ms(role->retry_at, now) > 0;
+}
+
+static bool is_complete(const struct role *role)
+{
+	return role->has_table && role->has_elements && role->has_chains;
+}
+
+/* Back to the first step. */
+static void lost_table(struct role *role)
+{
+	if (role->has_table) {
+		log_warning("firewall: somebody removed or changed table inet %s; making it again",
+		            role->conf.nft_table);
+	}
+	role->has_table = role->has_elements = role->has_chains = false;
+	role->must_tell = true;
+	/* a copy which is arriving, or waits, is as good as another one */
+	role->must_ask |= !role->copy.is_open && !role->copy.is_whole;
+}
+
+/* --- telling the engine and the supervisor ---------------------------------------------------- */
+
+/* False when it has to be tried again. A dead channel shows when it is read. */
+static bool tell_peer(const struct role *role, const struct msg *msg)
+{
+	return role->peer >= 0 && msg_send(role->peer, msg) == 0;
+}
+
+static void tell_done(struct role *role)
+{
+	struct fw_stats stats;
+	fw_stats_get(role->fw, &stats);
+	struct msg msg = {
+	        .type = MSG_DONE,
+	        .fd = -1,
+	        .seq = role->seq,
+	        .figures = {.transactions = stats.transactions,
+	                    .failures = stats.failures,
+	                    .elements_added = stats.elements_added,
+	                    .elements_deleted = stats.elements_deleted,
+	                    .restores = stats.restores,
+	                    .has_refresh = stats.has_refresh,
+	                    .has_destroy = stats.has_destroy,
+	                    .is_complete = is_complete(role)},
+	};
+	role->must_tell = !tell_peer(role, &msg);
+}
+
+static void ask_copy(struct role *role, struct mono now)
+{
+	const struct msg msg = {.type = MSG_NEED_FILL, .fd = -1};
+	bool is_overdue = !role->has_elements && !role->copy.is_open && !role->copy.is_whole &&
+	                  mono_diff_ms(role->ask_again_at, now) <= 0;
+	if ((role->must_ask || is_overdue) && tell_peer(role, &msg)) {
+		role->must_ask = false;
+		role->ask_again_at = mono_add_ms(now, ASK_AGAIN_MS);
+	}
+}
+
+static void tell_ready(struct role *role)
+{
+	const struct msg msg = {.type = MSG_READY, .fd = -1};
+	if (!role->is_ready && is_complete(role)) {
+		role->is_ready = msg_send(role->supervisor, &msg) == 0;
+	}
+}
+
+/* --- the steps -------------------------------------------------------------------------------- */
+
+static int step_table(struct role *role, char why[static FW_WHY_MAX])
+{
+	int ret = fw_put_table(role->fw, role->nospamd.ranges, role->nospamd.n, why);
+	role->has_table = ret == 0;
+	return ret;
+}
+
+static int step_elements(struct role *role, char why[static FW_WHY_MAX])
+{
+	struct copy *copy = &role->copy;
+	int ret = fw_replace(role->fw, copy->elements, copy->n, why);
+	if (ret) {
+		return ret;
+	}
+	log_info("firewall: complete copy of %zu hosts is in the kernel", copy->n);
+	if (copy->n_left_out > 0) {
+		log_error("firewall: %llu hosts were left out of it",
+		          (unsigned long long)copy->n_left_out);
+	}
+	role->seq = copy->seq;
+	role->has_elements = true;
+	role->must_tell = true;
+	forget_copy(role);
+	return 0;
+}
+
+static int step_chains(struct role *role, char why[static FW_WHY_MAX])
+{
+	int ret = fw_put_chains(role->fw, why);
+	role->has_chains = ret == 0;
+	role->must_tell = true;
+	return ret;
+}
+
+/* Does what can be done now, in order. */
+static void do_steps(struct role *role, struct mono now)
+{
+	char why[FW_WHY_MAX] = "";
+	int ret = 0;
+	if (is_waiting(role, now)) {
+		return;
+	}
+	if (!role->has_table) {
+		ret = step_table(role, why);
+	}
+	if (ret == 0 && role->copy.is_whole) {
+		ret = step_elements(role, why);
+	}
+	if (ret == 0 && role->has_elements && !role->has_chains) {
+		ret = step_chains(role, why);
+	}
+	if (ret == -ENOENT) {
+		lost_table(role);
+	}
+	if (ret) {
+		failed(role, now, why);
+	} else {
+		recovered(role);
+	}
+}
+
+static void watch(struct role *role, struct mono now)
+{
+	enum fw_state state = FW_STATE_OK;
+	if (mono_diff_ms(role->watch_at, now) > 0) {
+		return;
+	}
+	role->watch_at = mono_add_ms(now, role->conf.watch_ms);
+	if (!role->has_table) {
+		return;
+	}
+	int ret = fw_watch(role->fw, &state);
+	if (ret) {
+		failed(role, now, err_text(ret));
+	} else if (state == FW_STATE_GONE) {
+		lost_table(role);
+	}
+}
+
+/* --- messages of the engine ------------------------------------------------------------------- */
+
+/* Checks one element again, although only our own engine can send one. */
+static bool to_element(const struct msg_element *in, struct fw_element *out)
+{
+	*out = (struct fw_element){.addr = in->addr,
+	                           .timeout_secs = in->timeout_secs,
+	                           .set = in->set,
+	                           .is_deleted = in->is_deleted};
+	return in->set < FW_SET_COUNT && (in->is_deleted || in->timeout_secs > 0);
+}
+
+static bool copy_grow(struct copy *copy)
+{
+	size_t size = copy->size ? copy->size * 2 : COPY_ELEMENTS_MIN;
+	struct fw_element *elements = realloc(copy->elements, size * sizeof *elements);
+	if (elements) {
+		copy->elements = elements;
+		copy->size = size;
+	}
+	return elements != NULL;
+}
+
+static void copy_add(struct copy *copy, const struct msg_element *in)
+{
+	struct fw_element element;
+	if (!to_element(in, &element) || element.is_deleted || copy->n == COPY_ELEMENTS_MAX ||
+	    (copy->n == copy->size && !copy_grow(copy))) {
+		copy->n_left_out++;
+		return;
+	}
+	copy->elements[copy->n++] = element;
+}
+
+/* Changes on top of no copy are worth nothing: they are part of the one that was asked for. */
+static void apply_changes(struct role *role, const struct msg *msg, struct mono now)
+{
+	struct fw_element elements[MSG_ELEMENTS_MAX];
+	size_t n = 0;
+	if (!role->has_elements) {
+		return;
+	}
+	for (size_t i = 0; i < msg->n_elements; i++) {
+		n += to_element(&msg->elements[i], &elements[n]);
+	}
+	int ret = fw_apply(role->fw, elements, n);
+	if (ret == 0) {
+		role->seq = msg->seq;
+		role->must_tell = true;
+		return;
+	}
+	if (ret == -ENOENT) {
+		lost_table(role);
+		return;
+	}
+	failed(role, now, err_text(ret));
+	role->has_elements = false;
+	role->must_ask = true;
+	role->must_tell = true;
+}
+
+static bool on_message(struct role *role, const struct msg *msg, struct mono now)
+{
+	struct copy *copy = &role->copy;
+	if (msg->type == MSG_FILL_BEGIN) {
+		forget_copy(role);
+		copy->is_open = true;
+	} else if (msg->type == MSG_FILL && copy->is_open) {
+		for (size_t i = 0; i < msg->n_elements; i++) {
+			copy_add(copy, &msg->elements[i]);
+		}
+	} else if (msg->type == MSG_FILL_END && copy->is_open) {
+		copy->is_open = false;
+		copy->is_whole = true;
+		copy->seq = msg->seq;
+	} else if (msg->type == MSG_CHANGES) {
+		apply_changes(role, msg, now);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void bad_message(struct role *role, const char *why)
+{
+	if (!role->has_bad_peer) {
+		log_warning("firewall: message of the engine dropped: %s", why);
+		role->has_bad_peer = true;
+	}
+}
+
+/* Reads what has come, up to the end of a copy: the copy is applied before what follows it. */
+static void hear_peer(struct role *role, struct mono now)
+{
+	for (int i = 0; i < RECEIVE_MAX && role->peer >= 0 && !role->copy.is_whole; i++) {
+		struct msg msg;
+		int ret = msg_recv(role->peer, &msg);
+		if (ret == -EAGAIN) {
+			return;
+		}
+		if (ret == ERR_CLOSED || (ret < 0 && ret > ERR_SYNTAX)) {
+			log_info("firewall: the engine is gone; sets and rules stay as they are");
+			drop_peer(role);
+			return;
+		}
+		if (ret) {
+			bad_message(role, err_text(ret));
+			continue;
+		}
+		if (msg.fd >= 0) {
+			(void)close(msg.fd); /* none of these messages carries one */
+		}
+		if (!on_message(role, &msg, now)) {
+			bad_message(role, "not expected now");
+		}
+	}
+}
+
+/* --- the loop --------------------------------------------------------------------------------- */
+
+/* False ends the role. */
+static bool hear_supervisor(struct role *role)
+{
+	struct msg msg = {.fd = -1};
+	int ret = msg_recv(role->supervisor, &msg);
+	if (ret == ERR_CLOSED) {
+		return false; /* the table stays: another supervisor will come */
+	}
+	if (ret == 0 && msg.type == MSG_STOP) {
+		ret = fw_remove(role->fw);
+		if (ret) {
+			log_error("firewall: table inet %s cannot be removed: %s",
+			          role->conf.nft_table, err_text(ret));
+		}
+		return false;
+	}
+	if (ret == 0 && msg.type == MSG_PEER) {
+		take_peer(role, msg.fd);
+		return true;
+	}
+	if (ret != -EAGAIN) {
+		log_warning("message from the supervisor dropped: %s",
+		            ret ? err_text(ret) : "not expected now");
+	}
+	if (ret == 0 && msg.fd >= 0) {
+		(void)close(msg.fd);
+	}
+	return true;
+}
+
+/* Until the next look at the table, or the next try. */
+static int wait_ms(const struct role *role, struct mono now)
+{
+	int64_t ms = mono_diff_ms(role->watch_at, now);
+	int64_t retry_ms = mono_diff_ms(role->retry_at, now);
+	if (role->retry_ms > 0 && retry_ms < ms) {
+		ms = retry_ms;
+	}
+	return ms < 0 ? 0 : (int)ms + 1;
+}
+
+static void turn(struct role *role, struct mono now)
+{
+	watch(role, now);
+	do_steps(role, now);
+	if (role->has_table && !is_waiting(role, now)) {
+		ask_copy(role, now);
+	}
+	if (role->must_tell) {
+		tell_done(role);
+	}
+	tell_ready(role);
+}
+
+static int run(struct role *role)
+{
+	for (;;) {
+		struct mono now = clock_mono();
+		turn(role, now);
+		struct pollfd polls[] = {
+		        {.fd = role->supervisor, .events = POLLIN},
+		        {.fd = role->copy.is_whole ? -1 : role->peer, .events = POLLIN},
+		};
+		int n = poll(polls, ARRAY_LEN(polls), wait_ms(role, now));
+		if (n < 0 && errno != EINTR) {
+			return fatal(role, err_text(-errno));
+		}
+		if (n > 0 && polls[0].revents && !hear_supervisor(role)) {
+			return ROLE_EXIT_OK;
+		}
+		if (n > 0 && polls[1].revents && role->peer == polls[1].fd) {
+			hear_peer(role, clock_mono());
+		}
+	}
+}
+
+static void stop(struct role *role)
+{
+	drop_peer(role);
+	forget_copy(role);
+	fw_close(role->fw);
+	nospamd_fini(&role->nospamd);
+	if (role->has_conf) {
+		log_close(); /* a log that never opened is fine */
+		conf_fini(&role->conf);
+	}
+}
+
+int role_firewall_main(int supervisor_fd)
+{
+	struct role role = {.supervisor = supervisor_fd, .peer = -1};
+	int status = ROLE_EXIT_OK;
+	int ret = take_all(&role);
+	if (ret && ret != ERR_CLOSED) {
+		status = fatal(&role, "what the supervisor handed over is wrong");
+	} else if (!ret) {
+		status = start(&role);
+		status = status ? status : run(&role);
+	}
+	stop(&role);
+	return status;
+}
