@@ -170,6 +170,9 @@ int parse_text(struct conf *conf, char *text, size_t len, const char *label,
 	int ret = 0;
 	if (strlen(text) != len) {
 		fail(line_of(text, strlen(text)), ERR_SYNTAX, "NUL byte");
+	} else if (len > 0 && text[len - 1] == '\\') {
+		/* the library's scanner would copy it to stdout */
+		fail(line_of(text, len), ERR_SYNTAX, "backslash at the end of the file");
 	} else {
 		blank_comments(text);
 		/* the library's scanner refuses an empty buffer */

@@ -113,6 +113,7 @@ static void bad_files_are_refused_with_file_line_and_reason(void **state)
 	        {"interface = \"eth0 accept\"\n", ERR_SYNTAX,
 	         ":1: interface: \"eth0 accept\" is not a good value: names of network "
 	         "interfaces"},
+	        {"banner = \"a\n\\", ERR_SYNTAX, ":2: backslash at the end of the file"},
 	        {"include(\"/etc/passwd\")\n", ERR_SYNTAX, ":1: unknown key 'include'"},
 	};
 	struct fixture *fixture = *state;

@@ -1,0 +1,183 @@
+/* Text form of nested JSON objects. */
+#include "ctl/format.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/span.h"
+
+enum { DEPTH_MAX = 6, NAME_MAX_BYTES = 96, VALUE_MAX = 256, LINES_MAX = 1024 };
+
+struct level {
+	json_t *object;
+	void *iter;
+	size_t prefix_len; /* of the name, in front of this level's keys */
+};
+
+/* A walk over all members that are no objects, in order, without recursion. */
+struct walk {
+	struct level levels[DEPTH_MAX];
+	size_t depth;
+	char name[NAME_MAX_BYTES];
+	json_t *value;
+};
+
+static void walk_enter(struct walk *walk, json_t *object, size_t prefix_len)
+{
+	walk->levels[walk->depth++] = (struct level){object, json_object_iter(object), prefix_len};
+}
+
+static void set_name(struct walk *walk, size_t prefix_len, const char *key)
+{
+	char escaped[NAME_MAX_BYTES];
+	(void)span_escape(span_of_str(key), escaped, sizeof escaped);
+	(void)snprintf(walk->name + prefix_len, sizeof walk->name - prefix_len, "%s%s",
+	               prefix_len > 0 ? ", " : "", escaped);
+}
+
+static bool walk_next(struct walk *walk)
+{
+	while (walk->depth > 0) {
+		struct level *level = &walk->levels[walk->depth - 1];
+		if (!level->iter) {
+			walk->depth--;
+			continue;
+		}
+		walk->value = json_object_iter_value(level->iter);
+		set_name(walk, level->prefix_len, json_object_iter_key(level->iter));
+		level->iter = json_object_iter_next(level->object, level->iter);
+		if (!json_is_object(walk->value) || walk->depth == DEPTH_MAX) {
+			return true;
+		}
+		walk_enter(walk, walk->value, strlen(walk->name));
+	}
+	return false;
+}
+
+static bool ends_with(const char *name, const char *suffix)
+{
+	size_t len = strlen(name);
+	size_t n = strlen(suffix);
+	return len > n && strcmp(name + len - n, suffix) == 0;
+}
+
+static void format_secs(double secs, char *out, size_t size)
+{
+	long long s = (long long)secs;
+	if (s >= 86400) {
+		(void)snprintf(out, size, "%lldd %lldh %lldm", s / 86400, s / 3600 % 24,
+		               s / 60 % 60);
+	} else if (s >= 3600) {
+		(void)snprintf(out, size, "%lldh %lldm %llds", s / 3600, s / 60 % 60, s % 60);
+	} else if (s >= 60) {
+		(void)snprintf(out, size, "%lldm %llds", s / 60, s % 60);
+	} else {
+		(void)snprintf(out, size, "%.6gs", secs);
+	}
+}
+
+static void format_ms(double ms, char *out, size_t size)
+{
+	(void)snprintf(out, size, "%.6g ms", ms);
+}
+
+static void format_bytes(double bytes, char *out, size_t size)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+	size_t unit = 0;
+	for (; bytes >= 1024 && unit + 1 < ARRAY_LEN(units); unit++) {
+		bytes /= 1024;
+	}
+	(void)snprintf(out, size, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+}
+
+static const struct {
+	const char *suffix;
+	void (*format)(double number, char *out, size_t size);
+} units[] = {
+        {"_secs", format_secs},
+        {"_ms", format_ms},
+        {"_bytes", format_bytes},
+};
+
+static void format_plain(const json_t *value, char *out, size_t size)
+{
+	if (json_is_string(value)) {
+		(void)span_escape(span_of(json_string_value(value), json_string_length(value)), out,
+		                  size);
+		return;
+	}
+	if (json_is_real(value)) {
+		(void)snprintf(out, size, "%.6g", json_real_value(value));
+		return;
+	}
+	if (json_is_boolean(value)) {
+		(void)snprintf(out, size, "%s", json_is_true(value) ? "yes" : "no");
+		return;
+	}
+	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+	(void)snprintf(out, size, "%s", text ? text : "?");
+	free(text);
+}
+
+/* Cuts the unit off the name and gives it to the number. */
+static void format_value(char *name, const json_t *value, char *out, size_t size)
+{
+	for (size_t i = 0; json_is_number(value) && i < ARRAY_LEN(units); i++) {
+		if (ends_with(name, units[i].suffix)) {
+			units[i].format(json_number_value(value), out, size);
+			name[strlen(name) - strlen(units[i].suffix)] = '\0';
+			return;
+		}
+	}
+	format_plain(value, out, size);
+}
+
+static void print_line(const char *indent, char *name, const json_t *value, FILE *out)
+{
+	char text[VALUE_MAX];
+	format_value(name, value, text, sizeof text);
+	for (char *c = name; *c; c++) {
+		*c = *c == '_' ? ' ' : *c;
+	}
+	(void)fprintf(out, "%s%-*s %s\n", indent, 34 - (int)strlen(indent), name, text);
+}
+
+/* Lines printed. */
+static int print_section(const char *key, json_t *object, FILE *out)
+{
+	struct walk walk = {.depth = 0};
+	char title[NAME_MAX_BYTES];
+	int n_lines = 0;
+	(void)fprintf(out, "\n%s\n", span_escape(span_of_str(key), title, sizeof title));
+	walk_enter(&walk, object, 0);
+	while (n_lines < LINES_MAX && walk_next(&walk)) {
+		print_line("  ", walk.name, walk.value, out);
+		n_lines++;
+	}
+	return n_lines;
+}
+
+void format_figures(json_t *object, FILE *out)
+{
+	const char *key;
+	json_t *value;
+	int n_lines = 0;
+	json_object_foreach(object, key, value)
+	{
+		char name[NAME_MAX_BYTES];
+		if (!json_is_object(value) && n_lines < LINES_MAX) {
+			(void)span_escape(span_of_str(key), name, sizeof name);
+			print_line("", name, value, out);
+			n_lines++;
+		}
+	}
+	json_object_foreach(object, key, value)
+	{
+		if (json_is_object(value) && n_lines < LINES_MAX) {
+			n_lines += print_section(key, value, out) + 1;
+		}
+	}
+}

@@ -1,0 +1,11 @@
+/* JSON figures as text for people. Knows no key: sections, names and units follow from the object
+ * itself, so a new figure needs nothing here. Pure but for `out`. */
+#pragma once
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* Members that are no objects first, then each object as a section; deeper ones as "a, b" names.
+ * A name ending in _secs, _ms or _bytes loses the ending and its number gets the unit. At most
+ * 1024 lines. object is borrowed; keys and strings are escaped. */
+void format_figures(json_t *object, FILE *out);

@@ -1,0 +1,395 @@
+/* The control server over real Unix sockets, its time in the test's hands. */
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "ctl/ctl.h"
+
+enum { LARGE_BYTES = 3 << 20 };
+
+struct fixture {
+	char dir[64];
+	char path[96];
+	struct ctl_server *server;
+	struct counters counters;
+	struct mono now;
+	_Atomic bool is_over; /* for a server thread */
+	int n_clock_ok;
+};
+
+static json_t *say_status(void *ctx, const char *args)
+{
+	(void)ctx;
+	return json_pack("{s:i,s:s}", "uptime_secs", 7, "args", args);
+}
+
+static json_t *say_much(void *ctx, const char *args)
+{
+	char *text = malloc(LARGE_BYTES + 1);
+	(void)ctx;
+	(void)args;
+	assert_non_null(text);
+	memset(text, 'x', LARGE_BYTES);
+	text[LARGE_BYTES] = '\0';
+	json_t *answer = json_pack("{s:s}", "text", text);
+	free(text);
+	return answer;
+}
+
+static json_t *count_clock_ok(void *ctx, const char *args)
+{
+	struct fixture *fixture = ctx;
+	(void)args;
+	fixture->n_clock_ok++;
+	return json_pack("{s:b}", "ok", 1);
+}
+
+static const struct ctl_verb verbs[] = {
+        {"status", CTL_RIGHT_READ, say_status},
+        {"much", CTL_RIGHT_READ, say_much},
+        {"clock-ok", CTL_RIGHT_ADMIN, count_clock_ok},
+        {NULL, CTL_RIGHT_READ, NULL},
+};
+
+static int make_listener(const char *path)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	(void)snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof sun), 0);
+	assert_int_equal(listen(fd, 128), 0);
+	return fd;
+}
+
+static int setup(void **state)
+{
+	struct conf conf = {.stats_group = "no-such-group-1", .admin_group = "no-such-group-2"};
+	struct fixture *fixture = aligned_alloc(CACHE_LINE, sizeof *fixture);
+	assert_non_null(fixture);
+	memset(fixture, 0, sizeof *fixture);
+	(void)snprintf(fixture->dir, sizeof fixture->dir, "/tmp/mired-ctl-XXXXXX");
+	assert_non_null(mkdtemp(fixture->dir));
+	(void)snprintf(fixture->path, sizeof fixture->path, "%s/sock", fixture->dir);
+	fixture->now = (struct mono){NS_PER_SEC};
+	*state = fixture;
+	return ctl_server_open(&fixture->server, make_listener(fixture->path), &conf, verbs,
+	                       fixture, &fixture->counters);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+	ctl_server_close(fixture->server);
+	(void)unlink(fixture->path);
+	(void)rmdir(fixture->dir);
+	free(fixture);
+	return 0;
+}
+
+static uint64_t counted(const struct fixture *fixture, enum counter which)
+{
+	return counters_get(&fixture->counters, which);
+}
+
+static int connect_client(struct fixture *fixture)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	(void)snprintf(sun.sun_path, sizeof sun.sun_path, "%s", fixture->path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sun, sizeof sun), 0);
+	return fd;
+}
+
+static void send_text(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* Turns as long as the server says that it has something to do. */
+static void run(struct fixture *fixture)
+{
+	struct pollfd pollfd = {.fd = ctl_server_fd(fixture->server), .events = POLLIN};
+	for (int i = 0; i < 1000 && poll(&pollfd, 1, 0) > 0; i++) {
+		ctl_server_turn(fixture->server, fixture->now);
+	}
+}
+
+/* What the client can read now; "" also at the end, which *is_eof tells. */
+static const char *received(int fd, bool *is_eof)
+{
+	static char text[16384];
+	ssize_t n = recv(fd, text, sizeof text - 1, MSG_DONTWAIT);
+	*is_eof = n == 0 || (n < 0 && errno == ECONNRESET);
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+static void assert_answer(struct fixture *fixture, int fd, const char *answer, bool closes)
+{
+	bool is_eof;
+	run(fixture);
+	assert_string_equal(received(fd, &is_eof), answer);
+	(void)received(fd, &is_eof);
+	assert_int_equal(is_eof, closes);
+}
+
+static void requests_are_answered_one_line_each_on_one_connection(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	send_text(fd, "status\n");
+	assert_answer(fixture, fd, "{\"uptime_secs\":7,\"args\":\"\"}\n", false);
+	send_text(fd, "status a b\r\nstat");
+	assert_answer(fixture, fd, "{\"uptime_secs\":7,\"args\":\"a b\"}\n", false);
+	send_text(fd, "us\nclock-ok\n");
+	assert_answer(fixture, fd, "{\"uptime_secs\":7,\"args\":\"\"}\n{\"ok\":true}\n", false);
+	assert_int_equal(counted(fixture, COUNTER_ctl_requests), 4);
+	assert_int_equal(fixture->n_clock_ok, 1);
+	(void)close(fd);
+	run(fixture);
+}
+
+static void a_client_that_closed_its_side_still_gets_the_answer(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	send_text(fd, "status\n");
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_answer(fixture, fd, "{\"uptime_secs\":7,\"args\":\"\"}\n", true);
+	(void)close(fd);
+}
+
+static void many_requests_in_one_packet_are_all_answered(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	size_t n_answers = 0;
+	for (int i = 0; i < 100; i++) {
+		send_text(fd, "status\n");
+	}
+	for (int i = 0; i < 10; i++) {
+		bool is_eof;
+		run(fixture);
+		for (const char *c = received(fd, &is_eof); *c; c++) {
+			n_answers += *c == '\n';
+		}
+	}
+	assert_int_equal(n_answers, 100);
+	(void)close(fd);
+}
+
+static void bad_requests_are_answered_and_counted(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	send_text(fd, "statu\n");
+	assert_answer(fixture, fd, "{\"error\":\"unknown request\"}\n", false);
+	send_text(fd, "\n");
+	assert_answer(fixture, fd, "{\"error\":\"request is not a line of words\"}\n", false);
+	assert_int_equal(send(fd, "sta\0tus\n", 8, MSG_NOSIGNAL), 8);
+	assert_answer(fixture, fd, "{\"error\":\"request is not a line of words\"}\n", false);
+	send_text(fd, "status");
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_answer(fixture, fd, "{\"error\":\"request not ended by a line feed\"}\n", true);
+	assert_int_equal(counted(fixture, COUNTER_ctl_bad_requests), 4);
+	assert_int_equal(counted(fixture, COUNTER_ctl_requests), 0);
+	(void)close(fd);
+}
+
+static void a_line_without_end_is_refused_and_closed(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	char line[MIRED_CTL_REQUEST_MAX + 1];
+	memset(line, 'a', sizeof line - 1);
+	line[sizeof line - 1] = '\0';
+	send_text(fd, line);
+	assert_answer(fixture, fd, "{\"error\":\"request too long\"}\n", true);
+	assert_int_equal(counted(fixture, COUNTER_ctl_bad_requests), 1);
+	(void)close(fd);
+}
+
+static void further_clients_wait_until_one_leaves(void **state)
+{
+	struct fixture *fixture = *state;
+	int fds[MIRED_CTL_CLIENTS_MAX];
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = connect_client(fixture);
+	}
+	run(fixture);
+	int waiting = connect_client(fixture);
+	send_text(waiting, "status\n");
+	assert_answer(fixture, waiting, "", false);
+	send_text(fds[5], "status\n");
+	assert_answer(fixture, fds[5], "{\"uptime_secs\":7,\"args\":\"\"}\n", false);
+	(void)close(fds[7]);
+	assert_answer(fixture, waiting, "{\"uptime_secs\":7,\"args\":\"\"}\n", false);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		if (i != 7) {
+			(void)close(fds[i]);
+		}
+	}
+	(void)close(waiting);
+	run(fixture);
+}
+
+static void an_idle_client_is_dropped_in_the_end(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	bool is_eof;
+	run(fixture);
+	fixture->now = mono_add_ms(fixture->now, 29000);
+	ctl_server_turn(fixture->server, fixture->now);
+	(void)received(fd, &is_eof);
+	assert_false(is_eof);
+	fixture->now = mono_add_ms(fixture->now, 1001);
+	ctl_server_turn(fixture->server, fixture->now);
+	(void)received(fd, &is_eof);
+	assert_true(is_eof);
+	(void)close(fd);
+}
+
+static void an_answer_nobody_reads_costs_the_connection(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	size_t n_read = 0;
+	bool is_eof = false;
+	send_text(fd, "much\nmuch\nmuch\n");
+	run(fixture);
+	assert_int_equal(counted(fixture, COUNTER_ctl_requests), 1);
+	fixture->now = mono_add_ms(fixture->now, 10001);
+	ctl_server_turn(fixture->server, fixture->now);
+	while (!is_eof) {
+		n_read += strlen(received(fd, &is_eof));
+	}
+	assert_true(n_read < LARGE_BYTES);
+	(void)close(fd);
+}
+
+static void a_large_answer_arrives_whole(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	size_t n_read = 0;
+	bool is_eof = false;
+	send_text(fd, "much\n");
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	for (int i = 0; i < 100000 && !is_eof; i++) {
+		run(fixture);
+		n_read += strlen(received(fd, &is_eof));
+	}
+	assert_int_equal(n_read, LARGE_BYTES + strlen("{\"text\":\"\"}\n"));
+	(void)close(fd);
+}
+
+/* In a child: becomes nobody, who has no right here, asks, and exits with 0 if refused. */
+static void ask_as_nobody(const char *path)
+{
+	enum { NOBODY = 65534 };
+	json_t *answer = NULL;
+	if (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0) {
+		_exit(2);
+	}
+	int ret = ctl_wait_request(path, "clock-ok", 5000, &answer);
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	_exit(ret == 0 && error && strcmp(error, "permission denied") == 0 ? 0 : 1);
+}
+
+static void a_stranger_is_refused_and_counted(void **state)
+{
+	struct fixture *fixture = *state;
+	int status = 0;
+	if (geteuid() != 0) {
+		skip();
+	}
+	/* everybody may connect; the verb's right decides */
+	assert_int_equal(chown(fixture->dir, 65534, 65534), 0);
+	assert_int_equal(chown(fixture->path, 65534, 65534), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		ask_as_nobody(fixture->path);
+	}
+	for (int i = 0; i < 5000 && waitpid(pid, &status, WNOHANG) == 0; i++) {
+		ctl_server_turn(fixture->server, fixture->now);
+		(void)usleep(1000);
+	}
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(counted(fixture, COUNTER_ctl_refused), 1);
+	assert_int_equal(fixture->n_clock_ok, 0);
+}
+
+static void *serve(void *arg)
+{
+	struct fixture *fixture = arg;
+	struct pollfd pollfd = {.fd = ctl_server_fd(fixture->server), .events = POLLIN};
+	while (!atomic_load(&fixture->is_over)) {
+		(void)poll(&pollfd, 1, 10);
+		ctl_server_turn(fixture->server, clock_mono());
+	}
+	return NULL;
+}
+
+static void the_client_asks_and_gets_objects_or_reasons(void **state)
+{
+	struct fixture *fixture = *state;
+	pthread_t thread;
+	json_t *answer = NULL;
+	/* nobody serves yet */
+	assert_int_equal(ctl_wait_request(fixture->path, "status", 50, &answer), -ETIMEDOUT);
+	assert_int_equal(pthread_create(&thread, NULL, serve, fixture), 0);
+	assert_int_equal(ctl_wait_request(fixture->path, "status x", 5000, &answer), 0);
+	assert_string_equal(json_string_value(json_object_get(answer, "args")), "x");
+	json_decref(answer);
+	assert_int_equal(ctl_wait_request(fixture->path, "much", 5000, &answer), 0);
+	assert_int_equal(json_string_length(json_object_get(answer, "text")), LARGE_BYTES);
+	json_decref(answer);
+	answer = NULL;
+	assert_int_equal(ctl_wait_request(fixture->path, "a\nb", 5000, &answer), ERR_SYNTAX);
+	assert_int_equal(ctl_wait_request("/nonexistent/sock", "status", 5000, &answer), -ENOENT);
+	assert_null(answer);
+	atomic_store(&fixture->is_over, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	ctl_server_close(fixture->server);
+	fixture->server = NULL;
+	assert_int_equal(ctl_wait_request(fixture->path, "status", 5000, &answer), -ECONNREFUSED);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        TEST(requests_are_answered_one_line_each_on_one_connection),
+	        TEST(a_client_that_closed_its_side_still_gets_the_answer),
+	        TEST(many_requests_in_one_packet_are_all_answered),
+	        TEST(bad_requests_are_answered_and_counted),
+	        TEST(a_line_without_end_is_refused_and_closed),
+	        TEST(further_clients_wait_until_one_leaves),
+	        TEST(an_idle_client_is_dropped_in_the_end),
+	        TEST(an_answer_nobody_reads_costs_the_connection),
+	        TEST(a_large_answer_arrives_whole),
+	        TEST(a_stranger_is_refused_and_counted),
+	        TEST(the_client_asks_and_gets_objects_or_reasons),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
