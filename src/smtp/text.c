@@ -10,7 +10,7 @@
 enum { READ_RESERVE = SESSION_READ_MAX + 1 };
 
 #define LARGE_BYTES  (SESSION_TEXT_LARGE - sizeof(struct session_text))
-#define VALUES_BYTES (3 * SESSION_VALUE_MAX)
+#define VALUES_BYTES ((size_t)3 * SESSION_VALUE_MAX)
 
 static_assert(LARGE_BYTES >= REPLY_LISTED_MAX + VALUES_BYTES + READ_RESERVE + SESSION_VALUE_MAX +
                                      sizeof "RCPT TO:",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,7 @@ struct driver {
 	bool is_shut;
 	bool is_closed;
 	enum session_end why;
+	void (*check)(const struct session_event *event); /* sees each event; may be NULL */
 };
 
 /* Defaults of the daemon with the conf's names filled in. */
@@ -103,6 +105,16 @@ static inline void driver_stop(struct driver *driver)
 	driver->text = NULL;
 }
 
+/* Zeroes everything but the big buffers, whose counts say what is in them. */
+static inline void driver_reset(struct driver *driver)
+{
+	driver->n_received = driver->n_outbox = 0;
+	driver->text = NULL;
+	memset(&driver->is_eof, 0,
+	       offsetof(struct driver, events) - offsetof(struct driver, is_eof));
+	memset(&driver->n_events, 0, sizeof *driver - offsetof(struct driver, n_events));
+}
+
 static inline size_t driver_add(char *out, size_t at, struct span s)
 {
 	if (s.len) {
@@ -113,6 +125,9 @@ static inline size_t driver_add(char *out, size_t at, struct span s)
 
 static inline void driver_note(struct driver *driver, const struct session_event *event)
 {
+	if (driver->check) {
+		driver->check(event);
+	}
 	driver->n_commands += event->is_command;
 	driver->n_bad += event->is_bad;
 	driver->n_tuples += event->kind == SESSION_EVENT_TUPLE;
