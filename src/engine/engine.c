@@ -1,0 +1,431 @@
+/* Starts and stops what the engine is made of and adds up its figures. Start order is the order of
+ * need: store, caches and mailboxes, keeper, feeder, workers. The stop goes the same way back.
+ * Called by the role's main thread. */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "engine/feeder.h"
+#include "engine/inspector.h"
+#include "engine/keeper.h"
+#include "engine/worker.h"
+
+enum {
+	STORE_WAIT_MS = 10000, /* for an old engine to let go of the store */
+	STORE_WAIT_STEP_MS = 20,
+	STORE_READERS_MAX = 126, /* ours and the tools' */
+	REASSERT_BYTES = 1 << 16,
+};
+
+struct engine {
+	const struct conf *conf;
+	struct engine_capacity capacity;
+	struct store *store;
+	struct inspector *inspector; /* NULL after a clean stop */
+	struct cache *hosts;
+	struct cache *tuples;
+	struct mailbox *reasserts;
+	int wake_feeder;
+	_Atomic int64_t life_now_secs;
+	struct keeper_port ports[CONF_WORKERS_MAX];
+	struct keeper *keeper;
+	struct feeder *feeder;
+	struct session_conf session;
+	struct worker *workers[CONF_WORKERS_MAX];
+	int *listeners; /* descriptors, those of a worker together */
+	size_t n_listeners;
+	_Atomic uint32_t n_connections;
+	pthread_mutex_t figures_lock; /* figures_reader; nothing else is taken under it */
+	struct store_reader *figures_reader;
+};
+
+static int explain(char why[static ENGINE_WHY_MAX], const char *what, int ret)
+{
+	(void)snprintf(why, ENGINE_WHY_MAX, "%s: %s", what, err_text(ret));
+	return ret;
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+/* A ring's descriptor table is bounded by the soft limit: it becomes the hard one. */
+static uint64_t raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+		return 0;
+	}
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+		log_warning("the file limit cannot be raised to its hard limit: %s",
+		            err_text(-errno));
+	}
+	return limit.rlim_max;
+}
+
+static void measure(struct engine *engine)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	long pages = sysconf(_SC_PHYS_PAGES);
+	long page_bytes = sysconf(_SC_PAGESIZE);
+	uint64_t memory = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0;
+	engine_capacity_of(engine->conf, raise_file_limit(), cores > 0 ? (uint32_t)cores : 1,
+	                   memory, &engine->capacity);
+}
+
+/* --- store ------------------------------------------------------------------------------------ */
+
+static int open_store(struct engine *engine, char why[static ENGINE_WHY_MAX])
+{
+	char dir[4096];
+	char reason[STORE_WHY_MAX] = "";
+	int len = snprintf(dir, sizeof dir, "%s/db", engine->conf->state_dir);
+	if (len < 0 || (size_t)len >= sizeof dir) {
+		return explain(why, "state-dir", -ENAMETOOLONG);
+	}
+	struct store_conf conf = {
+	        .dir = dir,
+	        .map_bytes = engine->conf->map_bytes,
+	        .journal_max = engine->conf->journal_max,
+	        .readers_max = STORE_READERS_MAX,
+	        .create = true, /* the store itself knows whether this is the first start */
+	};
+	struct mono deadline = mono_add_ms(clock_mono(), STORE_WAIT_MS);
+	int ret = store_open(&engine->store, &conf, reason);
+	while (ret == ERR_BUSY && clock_mono().ns < deadline.ns) {
+		(void)poll(NULL, 0, STORE_WAIT_STEP_MS);
+		ret = store_open(&engine->store, &conf, reason);
+	}
+	if (ret != 0) {
+		(void)snprintf(why, ENGINE_WHY_MAX, "%.500s", reason);
+		return ret;
+	}
+	if (store_was_clean(engine->store)) {
+		return 0;
+	}
+	log_info("store: the last engine did not close it; checking it in the background");
+	ret = inspector_start(&engine->inspector, dir, engine->conf->map_bytes);
+	if (ret != 0) {
+		log_error("store: the background check cannot run: %s", err_text(ret));
+	}
+	return 0; /* LMDB survives a sudden death; the check is for the disk's sake */
+}
+
+/* --- parts between the threads ---------------------------------------------------------------- */
+
+static bool make_ports(struct engine *engine)
+{
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		engine->ports[i].requests = mailbox_new(KEEPER_MAILBOX_BYTES);
+		engine->ports[i].answers = mailbox_new(KEEPER_ANSWER_BYTES);
+		if (!engine->ports[i].requests || !engine->ports[i].answers) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static int make_parts(struct engine *engine, char why[static ENGINE_WHY_MAX])
+{
+	engine->hosts = cache_new(engine->conf->host_cache_slots);
+	engine->tuples = cache_new(engine->conf->tuple_cache_slots);
+	engine->reasserts = mailbox_new(REASSERT_BYTES);
+	engine->wake_feeder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (engine->wake_feeder < 0) {
+		return explain(why, "eventfd", -errno);
+	}
+	if (!engine->hosts || !engine->tuples || !engine->reasserts || !make_ports(engine)) {
+		return explain(why, "caches and mailboxes", -ENOMEM);
+	}
+	int ret = store_reader_open(engine->store, &engine->figures_reader);
+	return ret ? explain(why, "store reader", ret) : 0;
+}
+
+static int make_session_conf(struct engine *engine, char why[static ENGINE_WHY_MAX])
+{
+	const struct conf *conf = engine->conf;
+	engine->session = (struct session_conf){
+	        .stutter_ms = conf->stutter_ms,
+	        .grey_stutter_ms = conf->grey_stutter_ms,
+	        .read_timeout_ms = conf->read_timeout_ms,
+	        .write_timeout_ms = conf->write_timeout_ms,
+	        .store_wait_ms = conf->store_wait_ms,
+	        .close_wait_ms = conf->close_wait_ms,
+	        .close_discard_bytes = conf->close_discard_bytes,
+	        .look_min_ms = conf->tick_ms,
+	        .look_max_ms = conf->look_max_ms,
+	        .bad_commands_max =
+	                (uint8_t)(conf->bad_commands_max < UINT8_MAX ? conf->bad_commands_max
+	                                                             : UINT8_MAX),
+	};
+	int ret = reply_set_init(&engine->session.replies, conf->banner, conf->hostname,
+	                         conf->banner_name);
+	return ret ? explain(why, "banner", ret) : 0;
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+static int start_keeper(struct engine *engine, char why[static ENGINE_WHY_MAX])
+{
+	struct keeper_env env = {
+	        .conf = engine->conf,
+	        .store = engine->store,
+	        .hosts = engine->hosts,
+	        .tuples = engine->tuples,
+	        .ports = engine->ports,
+	        .n_ports = engine->capacity.workers,
+	        .wake_feeder = engine->wake_feeder,
+	        .reasserts = engine->reasserts,
+	        .life_now_secs = &engine->life_now_secs,
+	};
+	int ret = keeper_start(&engine->keeper, &env);
+	return ret ? explain(why, "keeper", ret) : 0;
+}
+
+static int start_feeder(struct engine *engine, char why[static ENGINE_WHY_MAX])
+{
+	struct feeder_env env = {
+	        .conf = engine->conf,
+	        .store = engine->store,
+	        .wake = engine->wake_feeder,
+	        .reasserts = engine->reasserts,
+	        .life_now_secs = &engine->life_now_secs,
+	};
+	int ret = feeder_start(&engine->feeder, &env);
+	return ret ? explain(why, "feeder", ret) : 0;
+}
+
+/* The worker's listeners lie together, first of them at `at`. */
+static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n)
+{
+	struct worker_env env = {
+	        .conf = engine->conf,
+	        .session = &engine->session,
+	        .hosts = engine->hosts,
+	        .tuples = engine->tuples,
+	        .hash_key = store_hash_key(engine->store),
+	        .keeper = engine->keeper,
+	        .port = &engine->ports[idx],
+	        .n_connections = &engine->n_connections,
+	        .max_connections = engine->capacity.max_connections,
+	        .table_size = engine->capacity.per_ring,
+	        .idx = idx,
+	        .listeners = engine->listeners + at,
+	        .n_listeners = (uint32_t)n,
+	};
+	return worker_start(&engine->workers[idx], &env);
+}
+
+static int start_workers(struct engine *engine, const struct engine_listener *listeners,
+                         char why[static ENGINE_WHY_MAX])
+{
+	size_t end = 0;
+	for (uint32_t w = 0; w < engine->capacity.workers; w++) {
+		size_t begin = end;
+		for (size_t i = 0; i < engine->n_listeners; i++) {
+			if (listeners[i].worker == w) {
+				engine->listeners[end++] = listeners[i].fd;
+			}
+		}
+		int ret = start_worker(engine, w, begin, end - begin);
+		if (ret != 0) {
+			(void)snprintf(why, ENGINE_WHY_MAX, "worker %u: %s", w, err_text(ret));
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static int take_listeners(struct engine *engine, const struct engine_listener *listeners, size_t n,
+                          char why[static ENGINE_WHY_MAX])
+{
+	for (size_t i = 0; i < n; i++) {
+		if (listeners[i].worker >= engine->capacity.workers) {
+			return explain(why, "a listener for a worker that does not exist",
+			               ERR_RANGE);
+		}
+	}
+	engine->n_listeners = n;
+	engine->listeners = calloc(n + 1, sizeof *engine->listeners);
+	return engine->listeners ? 0 : explain(why, "listeners", -ENOMEM);
+}
+
+/* --- start and stop --------------------------------------------------------------------------- */
+
+static void free_parts(struct engine *engine)
+{
+	store_reader_close(engine->figures_reader);
+	store_close(engine->store);
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		mailbox_free(engine->ports[i].requests);
+		mailbox_free(engine->ports[i].answers);
+	}
+	mailbox_free(engine->reasserts);
+	cache_free(engine->hosts);
+	cache_free(engine->tuples);
+	if (engine->wake_feeder >= 0) {
+		(void)close(engine->wake_feeder);
+	}
+	free(engine->listeners);
+	(void)pthread_mutex_destroy(&engine->figures_lock);
+	free(engine);
+}
+
+void engine_stop(struct engine *engine)
+{
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		worker_stop(engine->workers[i]);
+	}
+	feeder_stop(engine->feeder);
+	keeper_stop(engine->keeper);
+	inspector_stop(engine->inspector);
+	free_parts(engine);
+}
+
+/* The workers that ran have closed theirs; the rest is closed here. */
+static void close_unused(const struct engine *engine, const struct engine_listener *listeners,
+                         size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint32_t w = listeners[i].worker;
+		if (w >= CONF_WORKERS_MAX || !engine->workers[w]) {
+			(void)close(listeners[i].fd);
+		}
+	}
+}
+
+static int start_all(struct engine *engine, const struct engine_listener *listeners, size_t n,
+                     char why[static ENGINE_WHY_MAX])
+{
+	int ret = take_listeners(engine, listeners, n, why);
+	ret = ret ? ret : make_session_conf(engine, why);
+	ret = ret ? ret : open_store(engine, why);
+	ret = ret ? ret : make_parts(engine, why);
+	ret = ret ? ret : start_keeper(engine, why);
+	ret = ret ? ret : start_feeder(engine, why);
+	return ret ? ret : start_workers(engine, listeners, why);
+}
+
+int engine_start(struct engine **out, const struct conf *conf,
+                 const struct engine_listener *listeners, size_t n_listeners,
+                 char why[static ENGINE_WHY_MAX])
+{
+	struct engine *engine = calloc(1, sizeof *engine);
+	if (!engine) {
+		return explain(why, "engine", -ENOMEM);
+	}
+	engine->conf = conf;
+	engine->wake_feeder = -1;
+	(void)pthread_mutex_init(&engine->figures_lock, NULL);
+	measure(engine);
+	int ret = start_all(engine, listeners, n_listeners, why);
+	if (ret != 0) {
+		close_unused(engine, listeners, n_listeners);
+		engine_stop(engine);
+		return ret;
+	}
+	*out = engine;
+	return 0;
+}
+
+void engine_set_firewall(struct engine *engine, int fd)
+{
+	feeder_set_channel(engine->feeder, fd);
+}
+
+bool engine_is_failed(const struct engine *engine)
+{
+	struct keeper_figures figures;
+	keeper_figures_get(engine->keeper, &figures);
+	return figures.is_failed;
+}
+
+void engine_clock_ok(struct engine *engine)
+{
+	keeper_clock_ok(engine->keeper);
+}
+
+/* --- figures ---------------------------------------------------------------------------------- */
+
+static void set_total(struct counters *totals, enum counter which, uint64_t value)
+{
+	atomic_store_explicit(&totals->value[which], value, memory_order_relaxed);
+}
+
+static void add_counters(struct counters *totals, const struct counters *counters)
+{
+	for (enum counter i = 0; i < COUNTER_COUNT; i++) {
+		counters_add(totals, i, counters_get(counters, i));
+	}
+}
+
+static void add_worker(struct engine *engine, uint32_t idx, struct engine_figures *out)
+{
+	struct worker_figures figures;
+	worker_figures_get(engine->workers[idx], &figures);
+	out->conns_now += figures.n_now;
+	out->conns_grey += figures.n_grey;
+	out->conns_white += figures.n_white;
+	out->conns_listed += figures.n_listed;
+	out->conns_unknown += figures.n_unknown;
+	out->worker_conns[idx] = figures.n_now;
+	(void)snprintf(out->accept_mode, sizeof out->accept_mode, "%s", figures.accept_mode);
+	add_counters(&out->totals, worker_counters(engine->workers[idx]));
+}
+
+static void add_keeper(struct engine *engine, struct engine_figures *out)
+{
+	struct keeper_figures figures;
+	keeper_figures_get(engine->keeper, &figures);
+	out->is_store_degraded = figures.is_degraded;
+	out->is_clock_paused = figures.is_clock_paused;
+	out->commit_p50_ms = figures.commit_p50_ms;
+	out->commit_p99_ms = figures.commit_p99_ms;
+	add_counters(&out->totals, keeper_counters(engine->keeper));
+}
+
+static void add_feeder(struct engine *engine, struct engine_figures *out)
+{
+	struct feeder_figures figures;
+	feeder_figures_get(engine->feeder, &figures);
+	out->firewall = figures.firewall;
+	out->has_firewall = figures.is_connected;
+	out->firewall_seq = figures.done_seq;
+	add_counters(&out->totals, feeder_counters(engine->feeder));
+}
+
+static void add_store(struct engine *engine, struct engine_figures *out)
+{
+	(void)pthread_mutex_lock(&engine->figures_lock);
+	if (store_stats_get(engine->figures_reader, &out->store) != 0) {
+		out->store = (struct store_stats){0};
+	}
+	(void)pthread_mutex_unlock(&engine->figures_lock);
+	out->cached_hosts = cache_used(engine->hosts);
+	out->cached_tuples = cache_used(engine->tuples);
+	set_total(&out->totals, COUNTER_store_bad_records, out->store.n_bad_records);
+	set_total(&out->totals, COUNTER_cache_evictions,
+	          cache_evicted(engine->hosts) + cache_evicted(engine->tuples));
+	set_total(&out->totals, COUNTER_log_dropped, log_dropped());
+}
+
+void engine_figures_get(struct engine *engine, struct engine_figures *out)
+{
+	memset(out, 0, sizeof *out);
+	out->capacity = engine->capacity;
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		add_worker(engine, i, out);
+	}
+	add_keeper(engine, out);
+	add_feeder(engine, out);
+	add_store(engine, out);
+}

@@ -1,0 +1,83 @@
+/* What a machine carries, by its limits. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "engine/engine.h"
+
+#define GIB (UINT64_C(1) << 30)
+
+struct row {
+	uint32_t workers;
+	uint32_t asked;
+	uint64_t nofile;
+	uint32_t cores;
+	uint64_t memory;
+	uint32_t want_workers;
+	uint32_t want_max;
+	const char *limit; /* words the limit must contain; "" = no limit */
+};
+
+static const struct row rows[] = {
+        /* default: one worker a core, at most 100,000 */
+        {0, 0, 1048576, 4, 64 * GIB, 4, 100000, ""},
+        {0, 0, 20000, 2, 64 * GIB, 2, 40000, "file limit"},
+        {0, 0, 20000, 8, 64 * GIB, 8, 100000, ""},
+        {0, 0, 1048576, 2, GIB / 4, 2, 28339, "memory"},
+        /* never below 800, unless not even the files carry them */
+        {0, 0, 1048576, 1, 1 << 20, 1, 800, "memory"},
+        {0, 0, 256, 2, 64 * GIB, 2, 512, "file limit"},
+        /* asked for */
+        {2, 10000, 20000, 8, 64 * GIB, 2, 10000, ""},
+        {2, 1000000, 20000, 2, 64 * GIB, 2, 40000, "workers = 50"},
+        {50, 1000000, 20000, 2, 64 * GIB, 50, 1000000, ""},
+        {50, 1000000, 20000, 2, 4 * GIB, 50, 1000000, "memory"},
+        {2, 1000000, 1024, 2, 64 * GIB, 2, 2048, "raised"},
+        {4, 1000000, 1048576, 2, 64 * GIB, 4, 1000000, ""},
+        /* odd machines */
+        {0, 0, 1024, 0, 64 * GIB, 1, 1024, "file limit"},
+        {0, 0, UINT64_MAX, 1000, 64 * GIB, 256, 100000, ""},
+};
+
+static void the_limit_in_the_way_is_named(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct row *row = &rows[i];
+		struct conf conf = {.workers = row->workers, .max_connections = row->asked};
+		struct engine_capacity got;
+		engine_capacity_of(&conf, row->nofile, row->cores, row->memory, &got);
+		assert_int_equal(got.workers, row->want_workers);
+		assert_int_equal(got.max_connections, row->want_max);
+		if (row->limit[0] == '\0') {
+			assert_string_equal(got.limit, "");
+		} else if (!strstr(got.limit, row->limit)) {
+			fail_msg("row %zu: \"%s\" lacks \"%s\"", i, got.limit, row->limit);
+		}
+	}
+}
+
+static void a_ring_has_room_for_more_than_its_share(void **state)
+{
+	(void)state;
+	struct conf conf = {.workers = 4, .max_connections = 40000};
+	struct engine_capacity got;
+	engine_capacity_of(&conf, 1048576, 4, 64 * GIB, &got);
+	assert_int_equal(got.per_ring, 10000 + 2500 + 256);
+	engine_capacity_of(&conf, 11000, 4, 64 * GIB, &got);
+	assert_int_equal(got.per_ring, 11000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(the_limit_in_the_way_is_named),
+	        cmocka_unit_test(a_ring_has_room_for_more_than_its_share),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
