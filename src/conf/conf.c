@@ -37,44 +37,34 @@ static int check_file_kind(int fd, size_t *size)
 	return st.st_size > FILE_BYTES_MAX ? ERR_TOO_LONG : 0;
 }
 
-/* Reads the whole regular file; *text is NUL-terminated and the caller's to free. */
-static int read_file(int fd, char **text, size_t *len)
+/* Reads up to size bytes from the start of the file; *len is what there was. */
+static int read_bytes(int fd, char *text, size_t size, size_t *len)
 {
-	size_t size = 0;
-	int ret = check_file_kind(fd, &size);
-	if (ret != 0) {
-		return ret;
-	}
-	*text = malloc(size + 1);
-	if (!*text) {
-		return -ENOMEM;
-	}
 	for (*len = 0; *len < size;) {
-		ssize_t n = pread(fd, *text + *len, size - *len, (off_t)*len);
+		ssize_t n = pread(fd, text + *len, size - *len, (off_t)*len);
 		if (n < 0 && errno != EINTR) {
-			ret = -errno;
-			free(*text);
-			return ret;
+			return errno > 0 ? -errno : -EIO;
 		}
 		if (n == 0) {
 			break; /* it became shorter */
 		}
 		*len += n > 0 ? (size_t)n : 0;
 	}
-	(*text)[*len] = '\0';
+	text[*len] = '\0';
 	return 0;
 }
 
 static int load_open_file(struct conf *conf, int fd, const char *label,
                           char why[static CONF_ERROR_MAX])
 {
-	char *text = NULL;
+	size_t size = 0;
 	size_t len = 0;
-	int ret = read_file(fd, &text, &len);
-	if (ret != 0) {
-		return refuse_file(ret, label, why);
+	int ret = check_file_kind(fd, &size);
+	char *text = ret == 0 ? malloc(size + 1) : NULL;
+	if (ret == 0) {
+		ret = text ? read_bytes(fd, text, size, &len) : -ENOMEM;
 	}
-	ret = parse_text(conf, text, len, label, why);
+	ret = ret == 0 ? parse_text(conf, text, len, label, why) : refuse_file(ret, label, why);
 	free(text);
 	return ret;
 }

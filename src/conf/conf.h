@@ -29,6 +29,8 @@ enum conf_rules {
 /* auto probes the kernel; the other value forces the fallback so that it can be tested. */
 enum conf_feature { CONF_FEATURE_AUTO, CONF_FEATURE_FALLBACK };
 
+/* Grouped by meaning; there is one a process, so padding costs nothing.
+ * NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct conf {
 	/* processes and files */
 	char *user;           /* key `user`: engine and store */

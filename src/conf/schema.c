@@ -11,7 +11,7 @@
 #define MIN  (60 * SEC)
 #define HOUR (60 * MIN)
 #define DAY  (24 * HOUR)
-#define YEAR (365 * 24 * INT64_C(3600)) /* bounds of SCHEMA_SECS rows */
+#define YEAR (INT64_C(365) * 24 * 3600) /* bounds of SCHEMA_SECS rows */
 #define KIB  INT64_C(1024)
 #define GIB  (KIB * KIB * KIB)
 

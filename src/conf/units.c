@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/span.h"
 #include "conf/schema.h"
@@ -15,12 +16,12 @@ struct unit {
 /* The last one that divides a value is the one it is printed with. */
 static const struct unit durations[] = {
         {"ms", 1},
-        {"", 1000},
-        {"s", 1000},
-        {"m", 60 * 1000},
-        {"h", 3600 * 1000},
-        {"d", 86400 * 1000},
-        {"w", 7 * 86400 * 1000},
+        {"", MS_PER_SEC},
+        {"s", MS_PER_SEC},
+        {"m", UINT64_C(60) * MS_PER_SEC},
+        {"h", UINT64_C(3600) * MS_PER_SEC},
+        {"d", UINT64_C(86400) * MS_PER_SEC},
+        {"w", UINT64_C(7) * 86400 * MS_PER_SEC},
 };
 
 static const struct unit sizes[] = {
@@ -82,8 +83,9 @@ static const char *format_units(uint64_t value, const struct unit *units, size_t
 
 const char *units_format_ms(int64_t ms, char buf[static 32])
 {
-	/* zero and weeks read better in other units */
-	return ms == 0 ? strcpy(buf, "0s")
+	static const struct unit seconds = {"s", MS_PER_SEC};
+	/* zero would take the first unit; weeks read worse than days */
+	return ms == 0 ? format_units(0, &seconds, 1, buf)
 	               : format_units((uint64_t)ms, durations, ARRAY_LEN(durations) - 1, buf);
 }
 
