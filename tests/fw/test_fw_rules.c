@@ -1,0 +1,483 @@
+/* The rule templates: what is made of them, that the kernel takes it, and where packets go. */
+#include "fw_fixture.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+static struct conf gateway_conf(void)
+{
+	struct conf conf = test_conf();
+	conf.rules = CONF_RULES_GATEWAY;
+	conf.mx[0] = addr_of("192.0.2.25");
+	conf.mx[1] = addr_of("2001:db8:2::25");
+	conf.mx[2] = addr_of("192.0.2.26");
+	conf.n_mx = 3;
+	return conf;
+}
+
+static struct conf local_conf(void)
+{
+	struct conf conf = test_conf();
+	conf.rules = CONF_RULES_LOCAL_MTA;
+	conf.interfaces[1] = "eth1.7";
+	conf.n_interfaces = 2;
+	return conf;
+}
+
+static char *rendered(const struct conf *conf)
+{
+	char why[FW_WHY_MAX];
+	char *text = NULL;
+	if (fw_rules_render(conf, &text, why)) {
+		fail_msg("fw_rules_render: %s", why);
+	}
+	return text;
+}
+
+static void check_refused(const struct conf *conf, const char *reason)
+{
+	char why[FW_WHY_MAX];
+	char *text = NULL;
+	assert_true(fw_rules_render(conf, &text, why) < 0);
+	assert_null(text);
+	if (!strstr(why, reason)) {
+		fail_msg("\"%s\" is not in \"%s\"", reason, why);
+	}
+}
+
+/* --- rendering -------------------------------------------------------------------------------- */
+
+static void a_gateways_rules_name_its_mxes_by_family(void **state)
+{
+	(void)state;
+	struct conf conf = gateway_conf();
+	char *text = rendered(&conf);
+	assert_non_null(strstr(text, "\ntable inet mired\nflush table inet mired\n"));
+	assert_non_null(strstr(text, "iifname { \"lo\" } ip daddr { 192.0.2.25, 192.0.2.26 } tcp "
+	                             "dport 25 jump smtp_in\n"));
+	assert_non_null(strstr(text, "iifname { \"lo\" } ip6 daddr { 2001:db8:2::25 } tcp dport 25 "
+	                             "jump smtp_in\n"));
+	assert_non_null(strstr(text, "ip6 saddr & ffff:ffff:ffff:ffff:: @spamd-white6 counter"));
+	assert_non_null(strstr(text, "redirect to :8025\n"));
+	free(text);
+}
+
+static void a_family_without_mx_has_no_rules(void **state)
+{
+	(void)state;
+	struct conf conf = gateway_conf();
+	conf.n_mx = 1;
+	char *text = rendered(&conf);
+	assert_null(strstr(text, "ip6 daddr"));
+	assert_non_null(strstr(text, "ip daddr { 192.0.2.25 }"));
+	free(text);
+	conf.mx[0] = conf.mx[1];
+	text = rendered(&conf);
+	assert_null(strstr(text, "ip daddr"));
+	assert_non_null(strstr(text, "ip6 daddr { 2001:db8:2::25 }"));
+	free(text);
+}
+
+static void several_interfaces_ports_and_prefixes_are_taken_from_the_configuration(void **state)
+{
+	(void)state;
+	struct conf conf = local_conf();
+	conf.nft_table = "mired-two";
+	conf.port = 9025;
+	conf.smtp_port = 2525;
+	conf.ipv6_prefix = 56;
+	char *text = rendered(&conf);
+	assert_non_null(strstr(text, "\ntable inet mired-two {\n"));
+	assert_non_null(strstr(text,
+	                       "iifname { \"lo\", \"eth1.7\" } fib daddr type local tcp dport "
+	                       "2525 jump smtp_in\n"));
+	assert_non_null(strstr(text, "ip6 saddr & ffff:ffff:ffff:ff00:: @spamd-white6"));
+	assert_non_null(strstr(text, "redirect to :9025\n"));
+	free(text);
+}
+
+static void nothing_is_rendered_when_the_administrator_writes_the_rules(void **state)
+{
+	(void)state;
+	struct conf conf = test_conf();
+	char *text = rendered(&conf);
+	assert_string_equal(text, "");
+	free(text);
+}
+
+static void names_that_could_be_program_text_are_refused(void **state)
+{
+	(void)state;
+	struct conf conf = local_conf();
+	conf.interfaces[1] = "x\" } accept";
+	check_refused(&conf, "interface \"x\" } accept\" is not a plain name");
+	conf.interfaces[1] = "sixteen-letters-";
+	check_refused(&conf, "is not a plain name");
+	conf.n_interfaces = 0;
+	check_refused(&conf, "interface is not set");
+	conf = local_conf();
+	conf.nft_table = "a; flush ruleset";
+	check_refused(&conf, "nft-table \"a; flush ruleset\" is not a plain name");
+	conf = gateway_conf();
+	conf.n_mx = 0;
+	check_refused(&conf, "mx-addresses is empty");
+}
+
+static void a_template_that_is_missing_or_wrong_is_named(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/mired-test-XXXXXX";
+	char path[64];
+	char reason[128];
+	assert_non_null(mkdtemp(dir));
+	struct conf conf = local_conf();
+	conf.rules_dir = dir;
+	(void)snprintf(path, sizeof path, "%s/local-mta.nft", dir);
+	(void)snprintf(reason, sizeof reason, "%s: No such file", path);
+	check_refused(&conf, reason);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	(void)fputs("# @FINE@\ntable inet @TABLE@\n@PORTS@\n", file);
+	(void)fclose(file);
+	(void)snprintf(reason, sizeof reason, "%s:3: unknown placeholder @PORTS@", path);
+	check_refused(&conf, reason);
+	(void)unlink(path);
+	(void)rmdir(dir);
+}
+
+/* --- the kernel ------------------------------------------------------------------------------- */
+
+static void put_chains(struct fw *fw)
+{
+	char why[FW_WHY_MAX];
+	if (fw_put_chains(fw, why)) {
+		fail_msg("fw_put_chains: %s", why);
+	}
+}
+
+static unsigned count_of(const char *command, const char *wanted)
+{
+	unsigned n = 0;
+	for (const char *at = output_of(command); (at = strstr(at, wanted)) != NULL; at++) {
+		n++;
+	}
+	return n;
+}
+
+static void both_templates_load_with_every_kind_of_prefix(void **state)
+{
+	(void)state;
+	need_root();
+	static const unsigned prefixes[] = {32, 48, 64, 127, 128};
+	for (size_t i = 0; i < 2 * ARRAY_LEN(prefixes); i++) {
+		struct conf conf = i % 2 ? gateway_conf() : local_conf();
+		conf.ipv6_prefix = prefixes[i / 2];
+		struct fw *fw = open_with(&conf);
+		put_table(fw);
+		put_chains(fw);
+		assert_true(prints("nft list chain inet mired prerouting", "priority dstnat - 5"));
+		assert_int_equal(watched(fw), FW_STATE_OK);
+		close_and_remove(fw);
+	}
+}
+
+static void loading_again_keeps_elements_and_doubles_no_rule(void **state)
+{
+	(void)state;
+	need_root();
+	struct conf conf = gateway_conf();
+	struct fw *fw = open_with(&conf);
+	struct fw_element element = element_of(FW_SET_WHITE, "192.0.2.1", 3600);
+	put_table(fw);
+	assert_int_equal(fw_apply(fw, &element, 1), 0);
+	put_chains(fw);
+	fw_close(fw);
+	conf.n_mx = 1;
+	fw = open_with(&conf);
+	put_table(fw);
+	put_chains(fw);
+	assert_true(is_in(fw, FW_SET_WHITE, "192.0.2.1"));
+	assert_int_equal(count_of("nft list table inet mired", "jump smtp_in"), 1);
+	assert_int_equal(count_of("nft list table inet mired", "redirect to"), 1);
+	close_and_remove(fw);
+}
+
+static void loading_does_not_read_the_elements(void **state)
+{
+	(void)state;
+	need_root();
+	enum { N = 200000 };
+	char why[FW_WHY_MAX];
+	struct fw_element *all = calloc(N, sizeof *all);
+	assert_non_null(all);
+	for (uint32_t i = 0; i < N; i++) {
+		all[i] = (struct fw_element){.addr = addr_number(i), .timeout_secs = 3600};
+	}
+	struct conf conf = local_conf();
+	struct fw *fw = open_with(&conf);
+	put_table(fw);
+	assert_int_equal(fw_replace(fw, all, N, why), 0);
+	double start = seconds_now();
+	put_chains(fw);
+	double took = seconds_now() - start;
+	print_message("rules on top of %d elements in %.3f s\n", N, took);
+	/* dumping them takes seconds */
+	assert_true(took < 1.0);
+	free(all);
+	close_and_remove(fw);
+}
+
+static void rules_without_their_table_fail_whole(void **state)
+{
+	(void)state;
+	need_root();
+	char why[FW_WHY_MAX];
+	struct conf conf = local_conf();
+	struct fw *fw = open_with(&conf);
+	put_table(fw);
+	(void)output_of("nft flush ruleset");
+	assert_true(fw_put_chains(fw, why) < 0);
+	assert_true(strlen(why) > 0);
+	assert_null(strchr(why, '\n'));
+	assert_false(prints("nft list ruleset", "mired"));
+	fw_close(fw);
+}
+
+static void the_watch_sees_rules_and_chains_that_go(void **state)
+{
+	(void)state;
+	need_root();
+	static const char *const acts[] = {
+	        "nft flush chain inet mired to_mired",
+	        "nft flush table inet mired",
+	        "nft 'flush chain inet mired input; delete chain inet mired input'",
+	};
+	struct conf conf = local_conf();
+	struct fw *fw = open_with(&conf);
+	for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
+		put_table(fw);
+		put_chains(fw);
+		(void)output_of("nft insert rule inet mired smtp_in ip saddr 192.0.2.99 accept");
+		(void)output_of("nft add chain inet mired mine");
+		assert_int_equal(watched(fw), FW_STATE_OK);
+		(void)output_of(acts[i]);
+		assert_int_equal(watched(fw), FW_STATE_GONE);
+	}
+	close_and_remove(fw);
+}
+
+/* --- where packets go ------------------------------------------------------------------------- */
+
+enum { PORT_MIRED = 8025, PORT_SMTP = 25, PORT_INNER = 2525 };
+
+/* The test's namespace is the gateway (g0: 198.51.100.1 and 2001:db8:1::1); a second one behind a
+ * veth pair holds the clients. */
+struct world {
+	int here, there;
+	int listeners[6];
+	size_t n_listeners;
+};
+
+static void set_namespace(int fd)
+{
+	assert_int_equal(setns(fd, CLONE_NEWNET), 0);
+}
+
+static int listen_on(const char *text, uint16_t port)
+{
+	struct addr addr = addr_of(text);
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(&addr, port, &ss);
+	int on = 1;
+	int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	if (ss.ss_family == AF_INET6) {
+		assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on), 0);
+	}
+	assert_int_equal(bind(fd, (struct sockaddr *)&ss, len), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	return fd;
+}
+
+static void world_init(struct world *world)
+{
+	*world = (struct world){0};
+	/* a fresh one for each, which takes its addresses and links with it */
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	world->here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	assert_true(world->here >= 0);
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	world->there = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	assert_true(world->there >= 0);
+	char command[512];
+	(void)snprintf(
+	        command, sizeof command,
+	        "ip link set lo up && ip link add c0 type veth peer name g0 netns /proc/%d/fd/%d "
+	        "&& ip addr add 198.51.100.2/24 dev c0 && ip addr add 198.51.100.3/24 dev c0 "
+	        "&& ip -6 addr add 2001:db8:1::2/64 dev c0 nodad "
+	        "&& ip -6 addr add 2001:db8:9::3/64 dev c0 nodad "
+	        "&& ip link set c0 up && ip route add 203.0.113.25 via 198.51.100.1 2>&1",
+	        (int)getpid(), world->here);
+	(void)output_of(command);
+	set_namespace(world->here);
+	(void)output_of("ip link set lo up && ip addr add 198.51.100.1/24 dev g0 "
+	                "&& ip addr add 10.9.9.9/32 dev lo "
+	                "&& ip -6 addr add 2001:db8:1::1/64 dev g0 nodad && ip link set g0 up "
+	                "&& ip -6 route add 2001:db8:9::/64 dev g0 2>&1");
+	static const struct {
+		const char *addr;
+		uint16_t port;
+	} rows[] = {{"0.0.0.0", PORT_MIRED},
+	            {"::", PORT_MIRED},
+	            {"0.0.0.0", PORT_SMTP},
+	            {"::", PORT_SMTP},
+	            {"0.0.0.0", PORT_INNER}};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		world->listeners[world->n_listeners++] = listen_on(rows[i].addr, rows[i].port);
+	}
+}
+
+static void world_fini(struct world *world)
+{
+	for (size_t i = 0; i < world->n_listeners; i++) {
+		(void)close(world->listeners[i]);
+	}
+	(void)close(world->there);
+	(void)close(world->here);
+}
+
+/* The port on this side at which a connection from `from` to `to` arrives; 0 when none does. */
+static unsigned arrives_at(struct world *world, const char *from, const char *to, uint16_t port)
+{
+	struct addr source = addr_of(from);
+	struct addr target = addr_of(to);
+	struct sockaddr_storage ss;
+	unsigned found = 0;
+	set_namespace(world->there);
+	socklen_t len = addr_to_sockaddr(&source, 0, &ss);
+	int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&ss, len), 0);
+	len = addr_to_sockaddr(&target, port, &ss);
+	(void)connect(fd, (struct sockaddr *)&ss, len);
+	set_namespace(world->here);
+	struct pollfd polls[6];
+	for (size_t i = 0; i < world->n_listeners; i++) {
+		polls[i] = (struct pollfd){.fd = world->listeners[i], .events = POLLIN};
+	}
+	(void)poll(polls, world->n_listeners, 400);
+	for (size_t i = 0; i < world->n_listeners; i++) {
+		struct sockaddr_storage local;
+		len = sizeof local;
+		int peer = accept4(world->listeners[i], NULL, NULL, SOCK_CLOEXEC);
+		if (peer >= 0) {
+			assert_int_equal(getsockname(peer, (struct sockaddr *)&local, &len), 0);
+			found = ntohs(local.ss_family == AF_INET
+			                      ? ((struct sockaddr_in *)&local)->sin_port
+			                      : ((struct sockaddr_in6 *)&local)->sin6_port);
+			(void)close(peer);
+		}
+	}
+	(void)close(fd);
+	return found;
+}
+
+static void put_everything(struct fw *fw)
+{
+	char why[FW_WHY_MAX];
+	struct cidr friends;
+	assert_int_equal(cidr_parse(SPAN("198.51.100.200/29"), &friends, NULL), 0);
+	struct addr_range range = cidr_range(&friends);
+	struct fw_element elements[] = {
+	        element_of(FW_SET_WHITE, "198.51.100.3", 3600),
+	        element_of(FW_SET_WHITE, "2001:db8:9::", 3600),
+	};
+	assert_int_equal(fw_put_table(fw, &range, 1, why), 0);
+	assert_int_equal(fw_replace(fw, elements, ARRAY_LEN(elements), why), 0);
+	put_chains(fw);
+}
+
+static void before_a_local_mta_unknown_hosts_meet_mired_and_white_ones_do_not(void **state)
+{
+	(void)state;
+	need_root();
+	struct world world;
+	world_init(&world);
+	struct conf conf = local_conf();
+	conf.interfaces[0] = "g0";
+	struct fw *fw = open_with(&conf);
+	assert_int_equal(arrives_at(&world, "198.51.100.2", "198.51.100.1", 25), PORT_SMTP);
+	put_everything(fw);
+	static const struct {
+		const char *from, *to;
+		uint16_t port;
+		unsigned arrives;
+	} rows[] = {
+	        {"198.51.100.2", "198.51.100.1", 25, PORT_MIRED},
+	        {"198.51.100.3", "198.51.100.1", 25, PORT_SMTP},
+	        {"2001:db8:1::2", "2001:db8:1::1", 25, PORT_MIRED},
+	        {"2001:db8:9::3", "2001:db8:1::1", 25, PORT_SMTP},
+	        {"198.51.100.2", "198.51.100.1", PORT_MIRED, 0},
+	        {"2001:db8:1::2", "2001:db8:1::1", PORT_MIRED, 0},
+	        {"198.51.100.2", "198.51.100.1", PORT_INNER, PORT_INNER},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(arrives_at(&world, rows[i].from, rows[i].to, rows[i].port),
+		                 rows[i].arrives);
+	}
+	struct fw_element trapped = element_of(FW_SET_GREYTRAP, "198.51.100.3", 3600);
+	assert_int_equal(fw_apply(fw, &trapped, 1), 0);
+	assert_int_equal(arrives_at(&world, "198.51.100.3", "198.51.100.1", 25), PORT_MIRED);
+	close_and_remove(fw);
+	world_fini(&world);
+}
+
+static void a_white_host_still_meets_the_gateways_own_dnat(void **state)
+{
+	(void)state;
+	need_root();
+	struct world world;
+	world_init(&world);
+	/* the administrator's rule, made before ours, sends the public address to the inner MX */
+	(void)output_of("nft 'add table ip admin; "
+	                "add chain ip admin pre { type nat hook prerouting priority dstnat; }; "
+	                "add rule ip admin pre ip daddr 203.0.113.25 tcp dport 25 dnat to "
+	                "10.9.9.9:2525'");
+	struct conf conf = gateway_conf();
+	conf.interfaces[0] = "g0";
+	conf.mx[0] = addr_of("203.0.113.25");
+	struct fw *fw = open_with(&conf);
+	assert_int_equal(arrives_at(&world, "198.51.100.2", "203.0.113.25", 25), PORT_INNER);
+	put_everything(fw);
+	assert_int_equal(arrives_at(&world, "198.51.100.2", "203.0.113.25", 25), PORT_MIRED);
+	assert_int_equal(arrives_at(&world, "198.51.100.3", "203.0.113.25", 25), PORT_INNER);
+	/* the gateway's own address is no MX */
+	assert_int_equal(arrives_at(&world, "198.51.100.2", "198.51.100.1", 25), PORT_SMTP);
+	close_and_remove(fw);
+	(void)output_of("nft delete table ip admin");
+	world_fini(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(a_gateways_rules_name_its_mxes_by_family),
+	        cmocka_unit_test(a_family_without_mx_has_no_rules),
+	        cmocka_unit_test(
+	                several_interfaces_ports_and_prefixes_are_taken_from_the_configuration),
+	        cmocka_unit_test(nothing_is_rendered_when_the_administrator_writes_the_rules),
+	        cmocka_unit_test(names_that_could_be_program_text_are_refused),
+	        cmocka_unit_test(a_template_that_is_missing_or_wrong_is_named),
+	        cmocka_unit_test(both_templates_load_with_every_kind_of_prefix),
+	        cmocka_unit_test(loading_again_keeps_elements_and_doubles_no_rule),
+	        cmocka_unit_test(loading_does_not_read_the_elements),
+	        cmocka_unit_test(rules_without_their_table_fail_whole),
+	        cmocka_unit_test(the_watch_sees_rules_and_chains_that_go),
+	        cmocka_unit_test(before_a_local_mta_unknown_hosts_meet_mired_and_white_ones_do_not),
+	        cmocka_unit_test(a_white_host_still_meets_the_gateways_own_dnat),
+	};
+	return cmocka_run_group_tests(tests, enter_namespace, NULL);
+}
