@@ -28,7 +28,7 @@ struct world {
 	struct keeper *keeper;
 };
 
-static int world_unlink(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+static inline int world_unlink(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
 	(void)st;
 	(void)flag;
@@ -36,12 +36,12 @@ static int world_unlink(const char *path, const struct stat *st, int flag, struc
 	return remove(path);
 }
 
-static void world_remove_dir(const char *dir)
+static inline void world_remove_dir(const char *dir)
 {
 	assert_int_equal(nftw(dir, world_unlink, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-static void world_sleep_ms(int ms)
+static inline void world_sleep_ms(int ms)
 {
 	(void)poll(NULL, 0, ms);
 }
@@ -51,7 +51,7 @@ static inline int64_t world_now_secs(void)
 	return clock_wall().secs;
 }
 
-static void world_open_store(struct world *world)
+static inline void world_open_store(struct world *world)
 {
 	struct store_conf conf = {.dir = world->dir,
 	                          .map_bytes = world->conf.map_bytes,
@@ -66,13 +66,13 @@ static void world_open_store(struct world *world)
 	assert_int_equal(store_reader_open(world->store, &world->reader), 0);
 }
 
-static void world_close_store(struct world *world)
+static inline void world_close_store(struct world *world)
 {
 	store_reader_close(world->reader);
 	store_close(world->store);
 }
 
-static void world_init(struct world *world)
+static inline void world_init(struct world *world)
 {
 	*world = (struct world){
 	        .dir = "/tmp/mired-test-XXXXXX",
@@ -91,7 +91,7 @@ static void world_init(struct world *world)
 	world_open_store(world);
 }
 
-static void world_start(struct world *world)
+static inline void world_start(struct world *world)
 {
 	world->hosts = cache_new(WORLD_SLOTS);
 	world->tuples = cache_new(WORLD_SLOTS);
@@ -112,7 +112,7 @@ static void world_start(struct world *world)
 	assert_int_equal(keeper_start(&world->keeper, &env), 0);
 }
 
-static void world_stop(struct world *world)
+static inline void world_stop(struct world *world)
 {
 	keeper_stop(world->keeper);
 	world->keeper = NULL;
@@ -126,7 +126,7 @@ static void world_stop(struct world *world)
 	(void)close(world->wake_feeder);
 }
 
-static void world_fini(struct world *world)
+static inline void world_fini(struct world *world)
 {
 	if (world->keeper) {
 		world_stop(world);
@@ -137,7 +137,7 @@ static void world_fini(struct world *world)
 
 /* --- playing a worker ------------------------------------------------------------------------- */
 
-static struct addr world_addr(const char *text)
+static inline struct addr world_addr(const char *text)
 {
 	struct addr addr;
 	assert_int_equal(addr_parse(span_of_str(text), &addr), 0);
@@ -152,8 +152,8 @@ struct world_tuple {
 };
 
 /* Posts without waking the keeper. False when the mailbox is full. */
-static bool world_post(struct world *world, int port, enum keeper_request_kind kind, uint32_t slot,
-                       const struct world_tuple *tuple)
+static inline bool world_post(struct world *world, int port, enum keeper_request_kind kind,
+                              uint32_t slot, const struct world_tuple *tuple)
 {
 	const char *strings[3] = {tuple->helo, tuple->sender, tuple->recipient};
 	size_t lens[3];
@@ -186,8 +186,8 @@ static bool world_post(struct world *world, int port, enum keeper_request_kind k
 }
 
 /* False when nothing came in time. */
-static bool world_answer_within(struct world *world, int port, int wait_ms,
-                                struct keeper_answer *out)
+static inline bool world_answer_within(struct world *world, int port, int wait_ms,
+                                       struct keeper_answer *out)
 {
 	struct mono deadline = mono_add_ms(clock_mono(), wait_ms);
 	size_t len = 0;
@@ -205,7 +205,7 @@ static bool world_answer_within(struct world *world, int port, int wait_ms,
 	return true;
 }
 
-static struct keeper_answer world_answer(struct world *world, int port)
+static inline struct keeper_answer world_answer(struct world *world, int port)
 {
 	struct keeper_answer answer;
 	assert_true(world_answer_within(world, port, WORLD_WAIT_MS, &answer));
@@ -213,22 +213,22 @@ static struct keeper_answer world_answer(struct world *world, int port)
 }
 
 /* One request and its answer. */
-static struct keeper_answer world_ask(struct world *world, enum keeper_request_kind kind,
-                                      const struct world_tuple *tuple)
+static inline struct keeper_answer world_ask(struct world *world, enum keeper_request_kind kind,
+                                             const struct world_tuple *tuple)
 {
 	assert_true(world_post(world, 0, kind, 1, tuple));
 	keeper_wake(world->keeper);
 	return world_answer(world, 0);
 }
 
-static uint64_t world_count(const struct world *world, enum counter which)
+static inline uint64_t world_count(const struct world *world, enum counter which)
 {
 	return counters_get(keeper_counters(world->keeper), which);
 }
 
 /* --- looking into the store ------------------------------------------------------------------- */
 
-static struct tuple_key world_key(const struct world *world, const struct world_tuple *tuple)
+static inline struct tuple_key world_key(const struct world *world, const struct world_tuple *tuple)
 {
 	struct addr addr = world_addr(tuple->addr);
 	addr = addr_group(&addr, world->conf.ipv6_prefix);
@@ -239,8 +239,8 @@ static struct tuple_key world_key(const struct world *world, const struct world_
 }
 
 /* The stored tuple, found by a walk; false when it is not there. */
-static bool world_find(struct world *world, const struct world_tuple *tuple,
-                       struct grey_record *out)
+static inline bool world_find(struct world *world, const struct world_tuple *tuple,
+                              struct grey_record *out)
 {
 	struct tuple_key key = world_key(world, tuple);
 	struct store_walk *walk = store_walk_new(world->reader, false, true);
@@ -260,8 +260,8 @@ static bool world_find(struct world *world, const struct world_tuple *tuple,
 	return is_found;
 }
 
-static bool world_host(struct world *world, const char *text, enum record_kind kind,
-                       struct grey_record *out)
+static inline bool world_host(struct world *world, const char *text, enum record_kind kind,
+                              struct grey_record *out)
 {
 	struct addr addr = world_addr(text);
 	addr = addr_group(&addr, world->conf.ipv6_prefix);
@@ -269,7 +269,8 @@ static bool world_host(struct world *world, const char *text, enum record_kind k
 }
 
 /* Writes a tuple first seen age_secs ago, before the keeper runs. */
-static void world_seed_tuple(struct world *world, const struct world_tuple *tuple, int64_t age_secs)
+static inline void world_seed_tuple(struct world *world, const struct world_tuple *tuple,
+                                    int64_t age_secs)
 {
 	struct store_txn txn;
 	struct tuple_key key = world_key(world, tuple);
@@ -288,8 +289,8 @@ static void world_seed_tuple(struct world *world, const struct world_tuple *tupl
 	assert_int_equal(store_commit(&txn), 0);
 }
 
-static void world_seed_host(struct world *world, const char *text, enum record_kind kind,
-                            int64_t left_secs)
+static inline void world_seed_host(struct world *world, const char *text, enum record_kind kind,
+                                   int64_t left_secs)
 {
 	struct store_txn txn;
 	struct addr addr = world_addr(text);
