@@ -25,28 +25,17 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "fw/fw.h"
+#include "mired/copy.h"
 #include "mired/nospamd.h"
 #include "priv/msg.h"
 #include "priv/role.h"
 #include "priv/sandbox.h"
 
 enum {
-	COPY_ELEMENTS_MAX = 4000000, /* 96 MB; more hosts than that are not white at a time */
-	COPY_ELEMENTS_MIN = 4096,
 	RECEIVE_MAX = 256,  /* messages of the engine in one turn */
 	RETRY_MIN_MS = 100, /* doubling up to */
 	RETRY_MAX_MS = 10000,
 	ASK_AGAIN_MS = 10000, /* a copy that was asked for and does not begin */
-};
-
-/* A complete copy on its way from the engine. */
-struct copy {
-	struct fw_element *elements; /* NULL when n is 0 */
-	size_t n, size;
-	uint64_t n_left_out; /* beyond the bound, or nonsense */
-	uint64_t seq;
-	bool is_open;  /* between FILL_BEGIN and FILL_END */
-	bool is_whole; /* to be applied */
 };
 
 /* Owned by the role's only thread. */
@@ -97,13 +86,6 @@ static int take_conf(struct role *role, int fd)
 	return 0;
 }
 
-/* What the engine's channel held is worth nothing without its end. */
-static void forget_copy(struct role *role)
-{
-	free(role->copy.elements);
-	role->copy = (struct copy){0};
-}
-
 static void drop_peer(struct role *role)
 {
 	if (role->peer >= 0) {
@@ -111,7 +93,7 @@ static void drop_peer(struct role *role)
 		role->peer = -1;
 	}
 	if (role->copy.is_open) {
-		forget_copy(role);
+		copy_fini(&role->copy);
 	}
 }
 
@@ -129,24 +111,53 @@ static void take_peer(struct role *role, int fd)
 	role->has_bad_peer = false;
 }
 
-/* Until MSG_START. ERR_CLOSED: there is nothing to do any more. */
+static int take_one(struct role *role, const struct msg *msg)
+{
+	switch (msg->type) {
+	case MSG_CONF:
+		return take_conf(role, msg->fd);
+	case MSG_PEER:
+		take_peer(role, msg->fd);
+		return 0;
+	case MSG_START:
+		return role->has_conf ? 0 : ERR_SYNTAX;
+	case MSG_STOP:
+		return ERR_CLOSED;
+	case MSG_LISTENER:
+	case MSG_CONTROL:
+	case MSG_READY:
+	case MSG_FATAL:
+	case MSG_FILL_BEGIN:
+	case MSG_FILL:
+	case MSG_FILL_END:
+	case MSG_CHANGES:
+	case MSG_NEED_FILL:
+	case MSG_DONE:
+	case MSG_TYPE_END:
+		break;
+	}
+	if (msg->fd >= 0) {
+		(void)close(msg->fd);
+	}
+	return ERR_SYNTAX;
+}
+
+/* Until MSG_START, also after an error: closing a channel with unread messages would show to the
+ * supervisor before our reason does. Returns the first error; ERR_CLOSED: nothing to do any more.
+ */
 static int take_all(struct role *role)
 {
 	struct msg msg = {.fd = -1};
-	int ret = 0;
-	while (!ret && msg.type != MSG_START) {
-		ret = msg_recv(role->supervisor, &msg);
-		if (!ret && msg.type == MSG_CONF) {
-			ret = take_conf(role, msg.fd);
-		} else if (!ret && msg.type == MSG_PEER) {
-			take_peer(role, msg.fd);
-		} else if (!ret && msg.type == MSG_STOP) {
-			ret = ERR_CLOSED;
-		} else if (!ret && msg.type != MSG_START) {
-			ret = ERR_SYNTAX;
+	int first = 0;
+	while (msg.type != MSG_START) {
+		int ret = msg_recv(role->supervisor, &msg);
+		ret = ret ? ret : take_one(role, &msg);
+		first = first ? first : ret;
+		if (ret == ERR_CLOSED || (ret < 0 && ret > ERR_SYNTAX)) {
+			break;
 		}
 	}
-	return ret || role->has_conf ? ret : ERR_SYNTAX;
+	return first;
 }
 
 static int start_log(const struct conf *conf)
@@ -300,7 +311,7 @@ static int step_elements(struct role *role, char why[static FW_WHY_MAX])
 	role->seq = copy->seq;
 	role->has_elements = true;
 	role->must_tell = true;
-	forget_copy(role);
+	copy_fini(&role->copy);
 	return 0;
 }
 
@@ -359,38 +370,6 @@ static void watch(struct role *role, struct mono now)
 
 /* --- messages of the engine ------------------------------------------------------------------- */
 
-/* Checks one element again, although only our own engine can send one. */
-static bool to_element(const struct msg_element *in, struct fw_element *out)
-{
-	*out = (struct fw_element){.addr = in->addr,
-	                           .timeout_secs = in->timeout_secs,
-	                           .set = in->set,
-	                           .is_deleted = in->is_deleted};
-	return in->set < FW_SET_COUNT && (in->is_deleted || in->timeout_secs > 0);
-}
-
-static bool copy_grow(struct copy *copy)
-{
-	size_t size = copy->size ? copy->size * 2 : COPY_ELEMENTS_MIN;
-	struct fw_element *elements = realloc(copy->elements, size * sizeof *elements);
-	if (elements) {
-		copy->elements = elements;
-		copy->size = size;
-	}
-	return elements != NULL;
-}
-
-static void copy_add(struct copy *copy, const struct msg_element *in)
-{
-	struct fw_element element;
-	if (!to_element(in, &element) || element.is_deleted || copy->n == COPY_ELEMENTS_MAX ||
-	    (copy->n == copy->size && !copy_grow(copy))) {
-		copy->n_left_out++;
-		return;
-	}
-	copy->elements[copy->n++] = element;
-}
-
 /* Changes on top of no copy are worth nothing: they are part of the one that was asked for. */
 static void apply_changes(struct role *role, const struct msg *msg, struct mono now)
 {
@@ -400,7 +379,7 @@ static void apply_changes(struct role *role, const struct msg *msg, struct mono 
 		return;
 	}
 	for (size_t i = 0; i < msg->n_elements; i++) {
-		n += to_element(&msg->elements[i], &elements[n]);
+		n += copy_to_element(&msg->elements[i], &elements[n]);
 	}
 	int ret = fw_apply(role->fw, elements, n);
 	if (ret == 0) {
@@ -422,7 +401,7 @@ static bool on_message(struct role *role, const struct msg *msg, struct mono now
 {
 	struct copy *copy = &role->copy;
 	if (msg->type == MSG_FILL_BEGIN) {
-		forget_copy(role);
+		copy_fini(&role->copy);
 		copy->is_open = true;
 	} else if (msg->type == MSG_FILL && copy->is_open) {
 		for (size_t i = 0; i < msg->n_elements; i++) {
@@ -556,7 +535,7 @@ static int run(struct role *role)
 static void stop(struct role *role)
 {
 	drop_peer(role);
-	forget_copy(role);
+	copy_fini(&role->copy);
 	fw_close(role->fw);
 	nospamd_fini(&role->nospamd);
 	if (role->has_conf) {

@@ -1,0 +1,367 @@
+/* The firewall role in a child process: the test is its supervisor and its engine, in a network
+ * namespace of its own. Skipped without root. */
+#include "mired/role_firewall.h"
+
+#include "../fw/fw_fixture.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "priv/msg.h"
+#include "priv/role.h"
+
+enum { WAIT_MS = 5000, N_WHITE = 100000 };
+
+struct world {
+	pid_t pid;
+	int supervisor; /* our end */
+	int engine;     /* our end */
+	char dir[64];
+	char log[80];
+	char nospamd[80];
+	const char *rules_dir;
+	struct fw *eye; /* looks into the kernel beside the role */
+};
+
+static void send_msg(int socket, struct msg msg)
+{
+	msg.fd = msg.fd > 0 ? msg.fd : -1;
+	assert_int_equal(msg_send(socket, &msg), 0);
+}
+
+/* The next message, which must come in time. */
+static struct msg await_msg(int socket)
+{
+	struct msg msg;
+	struct pollfd pfd = {.fd = socket, .events = POLLIN};
+	assert_int_equal(poll(&pfd, 1, WAIT_MS), 1);
+	assert_int_equal(msg_recv(socket, &msg), 0);
+	return msg;
+}
+
+static struct msg await_type(int socket, enum msg_type type)
+{
+	struct msg msg = await_msg(socket);
+	while (msg.type != type) {
+		msg = await_msg(socket);
+	}
+	return msg;
+}
+
+static struct msg await_done(const struct world *world, uint64_t seq)
+{
+	struct msg msg = await_type(world->engine, MSG_DONE);
+	while (msg.seq != seq || !msg.figures.is_complete) {
+		msg = await_type(world->engine, MSG_DONE);
+	}
+	return msg;
+}
+
+/* --- the role and its surroundings ------------------------------------------------------------ */
+
+static int conf_file(const struct world *world, const char *more)
+{
+	int fd = memfd_create("mired.conf", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(
+	        dprintf(fd,
+	                "nft-table = \"mired\"\nrules = local-mta\ninterface = {\"lo\"}\n"
+	                "rules-dir = \"%s\"\nfirewall-user = \"nobody\"\n"
+	                "firewall-watch = \"50ms\"\nnospamd-file = \"%s\"\nforeground = yes\n%s",
+	                world->rules_dir, world->nospamd, more) > 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	return fd;
+}
+
+static void connect_engine(struct world *world)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	send_msg(world->supervisor, (struct msg){.type = MSG_PEER, .fd = pair[1]});
+	(void)close(pair[1]);
+	world->engine = pair[0];
+}
+
+static void role_start_child(struct world *world, const char *more)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	world->pid = fork();
+	assert_true(world->pid >= 0);
+	if (world->pid == 0) {
+		int log = open(world->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		(void)dup2(log, STDERR_FILENO);
+		(void)close(pair[0]);
+		_exit(role_firewall_main(pair[1]));
+	}
+	(void)close(pair[1]);
+	world->supervisor = pair[0];
+	int conf = conf_file(world, more);
+	send_msg(world->supervisor, (struct msg){.type = MSG_CONF, .fd = conf});
+	(void)close(conf);
+	connect_engine(world);
+	send_msg(world->supervisor, (struct msg){.type = MSG_START});
+}
+
+/* Exit status. */
+static int await_end(struct world *world)
+{
+	int status;
+	(void)close(world->supervisor);
+	(void)close(world->engine);
+	assert_int_equal(waitpid(world->pid, &status, 0), world->pid);
+	world->pid = 0;
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static const char *log_of(const struct world *world)
+{
+	char command[128];
+	(void)snprintf(command, sizeof command, "cat %s", world->log);
+	return output_of(command);
+}
+
+static int setup(void **state)
+{
+	static struct world world;
+	if (geteuid() != 0) {
+		return 0;
+	}
+	world = (struct world){.dir = "/tmp/mired-test-XXXXXX", .rules_dir = NFT_SOURCE_DIR};
+	assert_non_null(mkdtemp(world.dir));
+	(void)snprintf(world.log, sizeof world.log, "%s/log", world.dir);
+	(void)snprintf(world.nospamd, sizeof world.nospamd, "%s/nospamd", world.dir);
+	FILE *file = fopen(world.nospamd, "w");
+	assert_non_null(file);
+	(void)fputs("192.0.2.0/24 # friends\nnobody.example\n2001:db8:5::/48\n", file);
+	(void)fclose(file);
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	struct conf conf = test_conf();
+	world.eye = open_with(&conf);
+	*state = &world;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *world = *state;
+	if (!world) {
+		return 0;
+	}
+	if (world->pid > 0) {
+		(void)kill(world->pid, SIGKILL);
+		(void)waitpid(world->pid, NULL, 0);
+	}
+	fw_close(world->eye);
+	(void)unlink(world->log);
+	(void)unlink(world->nospamd);
+	(void)rmdir(world->dir);
+	return 0;
+}
+
+/* --- the engine's side ------------------------------------------------------------------------ */
+
+static void send_copy(const struct world *world, uint32_t n, uint64_t seq)
+{
+	struct msg msg = {.type = MSG_FILL};
+	send_msg(world->engine, (struct msg){.type = MSG_FILL_BEGIN});
+	for (uint32_t i = 0; i < n; i++) {
+		msg.elements[msg.n_elements++] =
+		        (struct msg_element){.addr = addr_number(i), .timeout_secs = 3600};
+		if (msg.n_elements == MSG_ELEMENTS_MAX || i + 1 == n) {
+			send_msg(world->engine, msg);
+			msg.n_elements = 0;
+		}
+	}
+	send_msg(world->engine, (struct msg){.type = MSG_FILL_END, .seq = seq});
+}
+
+static void send_change(const struct world *world, const char *text, bool is_deleted, uint64_t seq)
+{
+	struct msg msg = {.type = MSG_CHANGES, .seq = seq, .n_elements = 1};
+	msg.elements[0] = (struct msg_element){.addr = addr_of(text),
+	                                       .timeout_secs = is_deleted ? 0 : 3600,
+	                                       .is_deleted = is_deleted};
+	send_msg(world->engine, msg);
+}
+
+/* Up to the first complete state. */
+static void bring_up(struct world *world, const char *more, uint32_t n)
+{
+	role_start_child(world, more);
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	send_copy(world, n, 7);
+	(void)await_done(world, 7);
+	(void)await_type(world->supervisor, MSG_READY);
+}
+
+static void rules_come_after_the_copy_and_then_it_says_ready(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	role_start_child(world, "");
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	assert_false(prints("nft list chains", "chain"));
+	assert_true(prints("nft list set inet mired nospamd", "192.0.2.0/24"));
+	assert_true(prints("nft list set inet mired nospamd6", "2001:db8:5::/48"));
+	send_copy(world, 1000, 7);
+	struct msg done = await_done(world, 7);
+	assert_int_equal(done.figures.elements_added, 1000);
+	assert_int_equal(done.figures.failures, 0);
+	(void)await_type(world->supervisor, MSG_READY);
+	assert_true(prints("nft list chains", "chain to_mired"));
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.3.231"));
+	assert_non_null(strstr(log_of(world), "nospamd:2: neither an address nor a network: "
+	                                      "nobody.example"));
+	send_msg(world->supervisor, (struct msg){.type = MSG_STOP});
+	assert_int_equal(await_end(world), ROLE_EXIT_OK);
+	assert_false(prints("nft list tables", "mired"));
+}
+
+static void it_runs_as_another_user_with_one_capability(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 1);
+	char command[128];
+	(void)snprintf(command, sizeof command, "cat /proc/%d/status", (int)world->pid);
+	const char *status = output_of(command);
+	assert_non_null(strstr(status, "Uid:\t65534\t65534\t65534\t65534"));
+	assert_non_null(strstr(status, "CapPrm:\t0000000000001000"));
+	assert_non_null(strstr(status, "CapEff:\t0000000000001000"));
+	assert_non_null(strstr(status, "NoNewPrivs:\t1"));
+}
+
+static void changes_are_in_the_kernel_when_they_are_answered(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	double start = seconds_now();
+	send_change(world, "198.51.100.9", false, 8);
+	(void)await_done(world, 8);
+	print_message("change to answer: %.1f ms\n", (seconds_now() - start) * 1000);
+	assert_true(is_in(world->eye, FW_SET_WHITE, "198.51.100.9"));
+	send_change(world, "198.51.100.9", true, 9);
+	(void)await_done(world, 9);
+	assert_false(is_in(world->eye, FW_SET_WHITE, "198.51.100.9"));
+}
+
+static void a_flushed_ruleset_is_back_within_two_seconds(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", N_WHITE);
+	double start = seconds_now();
+	(void)output_of("nft flush ruleset");
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	double asked = seconds_now();
+	send_copy(world, N_WHITE, 8);
+	struct msg done = await_done(world, 8);
+	double took = seconds_now() - start;
+	print_message("%d entries back after %.3f s (asked for after %.3f s)\n", N_WHITE, took,
+	              asked - start);
+	assert_true(took < 2.0);
+	assert_int_equal(done.figures.restores, 1);
+	for (uint32_t i = 0; i < N_WHITE; i++) {
+		struct addr addr = addr_number(i);
+		assert_int_equal(fw_has(world->eye, FW_SET_WHITE, &addr), 1);
+	}
+	assert_true(prints("nft list set inet mired nospamd", "192.0.2.0/24"));
+	assert_true(prints("nft list chains", "chain to_mired"));
+}
+
+static void a_flush_in_the_middle_of_a_copy_needs_no_second_one(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	send_msg(world->engine, (struct msg){.type = MSG_FILL_BEGIN});
+	(void)usleep(100000);
+	(void)output_of("nft flush ruleset");
+	(void)usleep(200000);
+	send_msg(world->engine, (struct msg){.type = MSG_FILL_END, .seq = 9});
+	(void)await_done(world, 9);
+	assert_true(prints("nft list chains", "chain to_mired"));
+	assert_false(is_in(world->eye, FW_SET_WHITE, "10.0.0.1"));
+}
+
+static void a_new_engine_is_asked_and_the_rules_stay_meanwhile(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	(void)close(world->engine);
+	connect_engine(world);
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	assert_true(prints("nft list chains", "chain to_mired"));
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.9"));
+	send_copy(world, 5, 20);
+	(void)await_done(world, 20);
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.4"));
+	assert_false(is_in(world->eye, FW_SET_WHITE, "10.0.0.9"));
+}
+
+static void bad_messages_are_dropped_and_it_goes_on(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	assert_int_equal(send(world->engine, "garbage", 7, 0), 7);
+	send_msg(world->engine, (struct msg){.type = MSG_STOP});
+	send_msg(world->engine, (struct msg){.type = MSG_FILL});
+	send_msg(world->engine, (struct msg){.type = MSG_FILL_END, .seq = 99});
+	assert_int_equal(send(world->supervisor, "garbage", 7, 0), 7);
+	send_change(world, "198.51.100.9", false, 8);
+	(void)await_done(world, 8);
+	assert_true(is_in(world->eye, FW_SET_WHITE, "198.51.100.9"));
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.9"));
+}
+
+static void without_its_supervisor_it_leaves_the_table(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	assert_int_equal(kill(world->pid, SIGTERM), 0);
+	assert_int_equal(await_end(world), ROLE_EXIT_OK);
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.9"));
+	/* the next one finds it and replaces what has changed */
+	bring_up(world, "kernel-set-refresh = fallback\nkernel-set-destroy = fallback\n", 5);
+	assert_false(is_in(world->eye, FW_SET_WHITE, "10.0.0.9"));
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.4"));
+}
+
+static void what_it_cannot_start_with_is_said(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	world->rules_dir = "/nonexistent";
+	role_start_child(world, "");
+	struct msg msg = await_type(world->supervisor, MSG_FATAL);
+	assert_non_null(strstr(msg.text, "/nonexistent/local-mta.nft: No such file"));
+	assert_int_equal(await_end(world), ROLE_EXIT_FAILED);
+}
+
+#define ROLE_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        ROLE_TEST(rules_come_after_the_copy_and_then_it_says_ready),
+	        ROLE_TEST(it_runs_as_another_user_with_one_capability),
+	        ROLE_TEST(changes_are_in_the_kernel_when_they_are_answered),
+	        ROLE_TEST(a_flushed_ruleset_is_back_within_two_seconds),
+	        ROLE_TEST(a_flush_in_the_middle_of_a_copy_needs_no_second_one),
+	        ROLE_TEST(a_new_engine_is_asked_and_the_rules_stay_meanwhile),
+	        ROLE_TEST(bad_messages_are_dropped_and_it_goes_on),
+	        ROLE_TEST(without_its_supervisor_it_leaves_the_table),
+	        ROLE_TEST(what_it_cannot_start_with_is_said),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
