@@ -1,4 +1,5 @@
-/* The pace: when bytes are due, how long the session waits, how it closes. */
+/* The pace: when bytes are due, when input is looked for. Timeouts and ends are in
+ * test_session_waits.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -179,39 +180,6 @@ static void pace_survives_fifty_days(void **state)
 	}
 }
 
-static void silent_client_is_dropped_after_the_read_timeout(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	run_for(1000);
-	assert_true(driver->is_closed);
-	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
-	assert_int_equal(driver_age_ms(driver), 400000);
-}
-
-static void half_a_line_does_not_extend_the_read_timeout(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	while (!driver->is_closed) {
-		driver_type(driver, "x");
-		run_for(7);
-	}
-	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
-	assert_int_equal(driver_age_ms(driver), 400000);
-}
-
-static void read_timeout_begins_with_the_end_of_the_reply(void **state)
-{
-	(void)state;
-	start(SESSION_LISTED);
-	run_for(1000);
-	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
-	assert_int_equal(driver_age_ms(driver), 435000);
-}
-
 static void looks_become_rarer_and_begin_anew_with_input(void **state)
 {
 	(void)state;
@@ -228,25 +196,6 @@ static void looks_become_rarer_and_begin_anew_with_input(void **state)
 	assert_int_equal(driver_age_ms(driver), 18350);
 	driver_wake(driver);
 	assert_int_equal(driver_age_ms(driver), 18400);
-}
-
-static void blocked_write_times_out(void **state)
-{
-	(void)state;
-	for (int is_late_news = 0; is_late_news < 2; is_late_news++) {
-		for (uint32_t stutter = 0; stutter <= 1000; stutter += 1000) {
-			driver->conf.stutter_ms = stutter;
-			driver->is_closed = false;
-			start(SESSION_LISTED);
-			driver->is_late_news = is_late_news;
-			driver->is_blocked = true;
-			run_for(1000);
-			assert_true(driver->is_closed);
-			assert_int_equal(driver->why, SESSION_END_WRITE_TIMEOUT);
-			assert_int_equal(driver_age_ms(driver), stutter + 400000);
-		}
-	}
-	assert_int_equal(driver->n_received, 0);
 }
 
 /* The owner reports each send as done, and learns afterwards that every second did not go out. The
@@ -294,102 +243,6 @@ static void short_send_is_continued(void **state)
 	assert_memory_equal(step.bytes.ptr, "xample.org", 10);
 }
 
-static void type_mail(void)
-{
-	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n");
-}
-
-static void last_byte_of_a_stuttered_deferral_waits_for_the_store(void **state)
-{
-	(void)state;
-	driver->conf.grey_stutter_ms = 1000000;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	type_mail();
-	run_for(BANNER_BYTES + 22 + 27 + 30 + 47 + 4);
-	static const char end[] = "please try again later.\r";
-	assert_memory_equal(driver->received + driver->n_received - sizeof end + 1, end,
-	                    sizeof end - 1);
-	uint32_t before = driver->received_ms[driver->n_received - 1];
-	driver_store_all(driver);
-	run_for(3);
-	assert_int_equal(driver->received[driver->n_received - 1], '\n');
-	assert_true(driver->received_ms[driver->n_received - 1] - before >= 1000);
-	assert_int_equal(driver->n_unstored, 0);
-}
-
-static void unstored_deferral_is_finished_after_store_wait_and_counted_once(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	type_mail();
-	run_for(9);
-	size_t before = driver->n_received;
-	run_for(2);
-	assert_int_equal(driver->n_received, before + 48);
-	assert_int_equal(driver->n_unstored, 1);
-	assert_int_equal(driver->received_ms[before], driver->received_ms[before - 1] + 10000);
-	driver_store_all(driver);
-	driver->is_eof = true;
-	run_for(10);
-	assert_int_equal(driver->why, SESSION_END_DONE);
-	assert_int_equal(driver->n_unstored, 1);
-}
-
-static void blocked_deferral_is_counted_unstored_once(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	type_mail();
-	run_for(9);
-	driver->is_blocked = true;
-	driver->is_late_news = true;
-	run_for(1000);
-	assert_int_equal(driver->n_unstored, 1);
-	assert_int_equal(driver->why, SESSION_END_WRITE_TIMEOUT);
-}
-
-static void commands_wait_when_too_many_tuples_are_on_their_way(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
-	for (int i = 0; i < SESSION_PENDING_MAX + 50; i++) {
-		driver_type(driver, "RCPT TO:<b>\r\n");
-	}
-	run_for(60);
-	assert_int_equal(driver->n_tuples, SESSION_PENDING_MAX);
-	session_stored(&driver->session, driver->now);
-	driver_answer(driver);
-	run_for(1);
-	assert_int_equal(driver->n_tuples, SESSION_PENDING_MAX + 1);
-	driver_store_all(driver);
-	run_for(60);
-	assert_int_equal(driver->n_tuples, SESSION_PENDING_MAX + 50);
-	assert_false(driver->is_closed);
-}
-
-static void client_that_waits_for_the_store_for_ever_is_dropped(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
-	for (int i = 0; i < SESSION_PENDING_MAX + 1; i++) {
-		driver_type(driver, "RCPT TO:<b>\r\n");
-	}
-	driver->is_eof = true;
-	run_for(1000);
-	assert_true(driver->is_closed);
-}
-
 static void ten_megabytes_without_line_end_stay_bounded(void **state)
 {
 	(void)state;
@@ -431,62 +284,6 @@ static void ten_megabytes_of_header_are_held_for_as_long_as_they_come(void **sta
 	assert_in_range(driver->n_long, 1270, 1281);
 }
 
-static void closing_ends_by_eof_amount_or_time(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	for (int how = 0; how < 3; how++) {
-		driver->is_shut = driver->is_closed = driver->is_eof = false;
-		driver->n_outbox = 0;
-		driver->conf.close_discard_bytes = how == 1 ? 2000 : 65536;
-		start(SESSION_GREY);
-		driver_type(driver, "QUIT\r\n");
-		while (!driver->is_shut) {
-			driver_wake(driver);
-		}
-		uint32_t shut_at = driver_age_ms(driver);
-		driver->is_eof = how == 0;
-		for (int i = 0; i < 4 && how == 1; i++) {
-			char piece[500] = {0};
-			assert_true(driver_put(driver, span_of(piece, sizeof piece)));
-		}
-		run_for(60);
-		assert_int_equal(driver->why, SESSION_END_DONE);
-		if (how == 2) {
-			assert_int_equal(driver_age_ms(driver) - shut_at, 5000);
-		} else {
-			assert_in_range(driver_age_ms(driver) - shut_at, 1, 500);
-		}
-		driver_stop(driver);
-	}
-}
-
-static void reset_ends_every_state(void **state)
-{
-	(void)state;
-	static const char *const scripts[] = {
-	        "",         "HELO x\r\n",   "HELO x\r\nMAIL FROM:<a>\r\n",
-	        "DATA\r\n", "DATA\r\n\r\n", "DATA\r\n.\r\n",
-	        "QUIT\r\n"};
-	for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
-		for (uint32_t secs = 0; secs < 250; secs += 7) {
-			driver->is_closed = false;
-			driver->n_outbox = 0;
-			start(SESSION_LISTED);
-			driver_type(driver, scripts[i]);
-			run_for(secs);
-			bool was_closed = driver->is_closed;
-			session_dead(&driver->session);
-			assert_true(mono_ms_diff(driver->session.due, driver->now) <= 0);
-			driver_wake(driver);
-			assert_true(driver->is_closed);
-			assert_true(was_closed || driver->why == SESSION_END_PEER ||
-			            driver->why == SESSION_END_DONE);
-			driver_stop(driver);
-		}
-	}
-}
-
 static void unknown_host_hears_nothing_until_it_is_classified(void **state)
 {
 	(void)state;
@@ -514,19 +311,6 @@ static void early_classification_keeps_the_first_byte_at_its_time(void **state)
 	run_for(20);
 	assert_int_equal(driver->received_ms[0], 1000);
 	assert_int_equal(driver->received_ms[10], 11000);
-}
-
-static void unknown_host_is_grey_after_store_wait(void **state)
-{
-	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_UNKNOWN);
-	run_for(20);
-	assert_int_equal(driver->received_ms[0], 10000);
-	session_classify(&driver->session, &driver->conf, SESSION_WHITE, driver->now);
-	type_mail();
-	run_for(20);
-	assert_int_equal(driver->n_tuples, 1);
 }
 
 static void pipelined_input_fills_a_small_text_and_waits(void **state)
@@ -563,25 +347,13 @@ int main(void)
 	        TEST(punctual_enough_owner_keeps_the_nominal_pace),
 	        TEST(late_owner_never_makes_short_gaps),
 	        TEST(pace_survives_fifty_days),
-	        TEST(silent_client_is_dropped_after_the_read_timeout),
-	        TEST(half_a_line_does_not_extend_the_read_timeout),
-	        TEST(read_timeout_begins_with_the_end_of_the_reply),
 	        TEST(looks_become_rarer_and_begin_anew_with_input),
-	        TEST(blocked_write_times_out),
 	        TEST(sends_taken_back_lose_and_repeat_nothing),
 	        TEST(short_send_is_continued),
-	        TEST(last_byte_of_a_stuttered_deferral_waits_for_the_store),
-	        TEST(unstored_deferral_is_finished_after_store_wait_and_counted_once),
-	        TEST(blocked_deferral_is_counted_unstored_once),
-	        TEST(commands_wait_when_too_many_tuples_are_on_their_way),
-	        TEST(client_that_waits_for_the_store_for_ever_is_dropped),
 	        TEST(ten_megabytes_without_line_end_stay_bounded),
 	        TEST(ten_megabytes_of_header_are_held_for_as_long_as_they_come),
-	        TEST(closing_ends_by_eof_amount_or_time),
-	        TEST(reset_ends_every_state),
 	        TEST(unknown_host_hears_nothing_until_it_is_classified),
 	        TEST(early_classification_keeps_the_first_byte_at_its_time),
-	        TEST(unknown_host_is_grey_after_store_wait),
 	        TEST(pipelined_input_fills_a_small_text_and_waits),
 	        TEST(session_fits_its_place),
 	};

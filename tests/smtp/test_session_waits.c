@@ -1,0 +1,337 @@
+/* How long a session waits for the client, the socket and the store, and how it closes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "driver.h"
+
+enum { BANNER_BYTES = sizeof "220 mail.example.org ESMTP Mailer\r\n" - 1 };
+
+static struct driver *driver;
+
+static int setup(void **state)
+{
+	(void)state;
+	driver = calloc(1, sizeof *driver);
+	driver_conf(&driver->conf);
+	return driver ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	driver_stop(driver);
+	free(driver);
+	return 0;
+}
+
+/* Accepted shortly before the 32-bit milliseconds wrap. */
+static void start(enum session_class cls)
+{
+	driver_start(driver, cls, (struct mono_ms){UINT32_MAX - 3500});
+}
+
+static void run_for(uint32_t secs)
+{
+	driver_wait(driver, secs * MS_PER_SEC);
+}
+
+static void type_mail(void)
+{
+	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n");
+}
+
+static void silent_client_is_dropped_after_the_read_timeout(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	run_for(1000);
+	assert_true(driver->is_closed);
+	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
+	assert_int_equal(driver_age_ms(driver), 400000);
+}
+
+static void half_a_line_does_not_extend_the_read_timeout(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	while (!driver->is_closed) {
+		driver_type(driver, "x");
+		run_for(7);
+	}
+	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
+	assert_int_equal(driver_age_ms(driver), 400000);
+}
+
+static void read_timeout_begins_with_the_end_of_the_reply(void **state)
+{
+	(void)state;
+	start(SESSION_LISTED);
+	run_for(1000);
+	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
+	assert_int_equal(driver_age_ms(driver), 435000);
+}
+
+static void blocked_write_times_out(void **state)
+{
+	(void)state;
+	for (int is_late_news = 0; is_late_news < 2; is_late_news++) {
+		for (uint32_t stutter = 0; stutter <= 1000; stutter += 1000) {
+			driver->conf.stutter_ms = stutter;
+			driver->is_closed = false;
+			start(SESSION_LISTED);
+			driver->is_late_news = is_late_news;
+			driver->is_blocked = true;
+			run_for(1000);
+			assert_true(driver->is_closed);
+			assert_int_equal(driver->why, SESSION_END_WRITE_TIMEOUT);
+			assert_int_equal(driver_age_ms(driver), stutter + 400000);
+		}
+	}
+	assert_int_equal(driver->n_received, 0);
+}
+
+static void last_byte_of_a_stuttered_deferral_waits_for_the_store(void **state)
+{
+	(void)state;
+	driver->conf.grey_stutter_ms = 1000000;
+	start(SESSION_GREY);
+	driver->auto_store = false;
+	type_mail();
+	run_for(BANNER_BYTES + 22 + 27 + 30 + 47 + 4);
+	static const char end[] = "please try again later.\r";
+	assert_memory_equal(driver->received + driver->n_received - sizeof end + 1, end,
+	                    sizeof end - 1);
+	uint32_t before = driver->received_ms[driver->n_received - 1];
+	driver_store_all(driver);
+	run_for(3);
+	assert_int_equal(driver->received[driver->n_received - 1], '\n');
+	assert_true(driver->received_ms[driver->n_received - 1] - before >= 1000);
+	assert_int_equal(driver->n_unstored, 0);
+}
+
+static void unstored_deferral_is_finished_after_store_wait_and_counted_once(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	driver->auto_store = false;
+	type_mail();
+	run_for(9);
+	size_t before = driver->n_received;
+	run_for(2);
+	assert_int_equal(driver->n_received, before + 48);
+	assert_int_equal(driver->n_unstored, 1);
+	assert_int_equal(driver->received_ms[before], driver->received_ms[before - 1] + 10000);
+	driver_store_all(driver);
+	driver->is_eof = true;
+	run_for(10);
+	assert_int_equal(driver->why, SESSION_END_DONE);
+	assert_int_equal(driver->n_unstored, 1);
+}
+
+static void blocked_deferral_is_counted_unstored_once(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	driver->auto_store = false;
+	type_mail();
+	run_for(9);
+	driver->is_blocked = true;
+	driver->is_late_news = true;
+	run_for(1000);
+	assert_int_equal(driver->n_unstored, 1);
+	assert_int_equal(driver->why, SESSION_END_WRITE_TIMEOUT);
+}
+
+static void commands_wait_when_too_many_tuples_are_on_their_way(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	driver->auto_store = false;
+	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
+	for (int i = 0; i < SESSION_PENDING_MAX + 50; i++) {
+		driver_type(driver, "RCPT TO:<b>\r\n");
+	}
+	run_for(60);
+	assert_int_equal(driver->n_tuples, SESSION_PENDING_MAX);
+	session_stored(&driver->session, driver->now);
+	driver_answer(driver);
+	run_for(1);
+	assert_int_equal(driver->n_tuples, SESSION_PENDING_MAX + 1);
+	driver_store_all(driver);
+	run_for(60);
+	assert_int_equal(driver->n_tuples, SESSION_PENDING_MAX + 50);
+	assert_false(driver->is_closed);
+}
+
+static void client_that_waits_for_the_store_for_ever_is_dropped(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	driver->auto_store = false;
+	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
+	for (int i = 0; i < SESSION_PENDING_MAX + 1; i++) {
+		driver_type(driver, "RCPT TO:<b>\r\n");
+	}
+	driver->is_eof = true;
+	run_for(1000);
+	assert_true(driver->is_closed);
+}
+
+static void closing_ends_by_eof_amount_or_time(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	for (int how = 0; how < 3; how++) {
+		driver->is_shut = driver->is_closed = driver->is_eof = false;
+		driver->n_outbox = 0;
+		driver->conf.close_discard_bytes = how == 1 ? 2000 : 65536;
+		start(SESSION_GREY);
+		driver_type(driver, "QUIT\r\n");
+		while (!driver->is_shut) {
+			driver_wake(driver);
+		}
+		uint32_t shut_at = driver_age_ms(driver);
+		driver->is_eof = how == 0;
+		for (int i = 0; i < 4 && how == 1; i++) {
+			char piece[500] = {0};
+			assert_true(driver_put(driver, span_of(piece, sizeof piece)));
+		}
+		run_for(60);
+		assert_int_equal(driver->why, SESSION_END_DONE);
+		if (how == 2) {
+			assert_int_equal(driver_age_ms(driver) - shut_at, 5000);
+		} else {
+			assert_in_range(driver_age_ms(driver) - shut_at, 1, 500);
+		}
+		driver_stop(driver);
+	}
+}
+
+static void reset_ends_every_state(void **state)
+{
+	(void)state;
+	static const char *const scripts[] = {
+	        "",         "HELO x\r\n",   "HELO x\r\nMAIL FROM:<a>\r\n",
+	        "DATA\r\n", "DATA\r\n\r\n", "DATA\r\n.\r\n",
+	        "QUIT\r\n"};
+	for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
+		for (uint32_t secs = 0; secs < 250; secs += 7) {
+			driver->is_closed = false;
+			driver->n_outbox = 0;
+			start(SESSION_LISTED);
+			driver_type(driver, scripts[i]);
+			run_for(secs);
+			bool was_closed = driver->is_closed;
+			session_dead(&driver->session);
+			assert_true(mono_ms_diff(driver->session.due, driver->now) <= 0);
+			driver_wake(driver);
+			assert_true(driver->is_closed);
+			assert_true(was_closed || driver->why == SESSION_END_PEER ||
+			            driver->why == SESSION_END_DONE);
+			driver_stop(driver);
+		}
+	}
+}
+
+static void unknown_host_is_grey_after_store_wait(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_UNKNOWN);
+	run_for(20);
+	assert_int_equal(driver->received_ms[0], 10000);
+	session_classify(&driver->session, &driver->conf, SESSION_WHITE, driver->now);
+	type_mail();
+	run_for(20);
+	assert_int_equal(driver->n_tuples, 1);
+}
+
+static void held_session_that_is_woken_early_goes_on_waiting(void **state)
+{
+	(void)state;
+	start(SESSION_UNKNOWN);
+	struct session_step step =
+	        session_wake(&driver->session, &driver->conf, mono_ms_add(driver->now, 4000));
+	assert_int_equal(step.kind, SESSION_STEP_HOLD);
+	assert_int_equal(mono_ms_diff(driver->session.due, driver->opened), 10000);
+}
+
+static void input_after_the_final_command_is_not_kept(void **state)
+{
+	(void)state;
+	start(SESSION_PASSIVE);
+	driver_type(driver, "QUIT\r\n");
+	run_for(BANNER_BYTES + 10);
+	assert_int_equal(session_room(&driver->session, driver->text), 0);
+	assert_int_equal(session_input(&driver->session, &driver->conf, driver->text,
+	                               SPAN("NOOP\r\n"), NULL, driver->now),
+	                 6);
+	run_for(60);
+	assert_int_equal(driver->n_commands, 1);
+	assert_int_equal(driver->why, SESSION_END_DONE);
+}
+
+static void news_of_a_failed_send_after_the_shutdown_changes_nothing(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	driver_type(driver, "QUIT\r\n");
+	while (!driver->is_shut) {
+		driver_wake(driver);
+	}
+	session_unsent(&driver->session, &driver->conf, 5, driver->now);
+	driver->is_eof = true;
+	run_for(5);
+	assert_int_equal(driver->why, SESSION_END_DONE);
+}
+
+/* A distance of 0 between looks would never let time pass. */
+static void looks_are_never_without_a_distance(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	driver->conf.look_min_ms = 0;
+	driver->conf.look_max_ms = 0;
+	driver->conf.read_timeout_ms = 1000;
+	start(SESSION_GREY);
+	run_for(2);
+	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
+	assert_int_equal(driver_age_ms(driver), 1000);
+	assert_in_range(driver->n_wakes, 1000, 1002);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	        TEST(silent_client_is_dropped_after_the_read_timeout),
+	        TEST(half_a_line_does_not_extend_the_read_timeout),
+	        TEST(read_timeout_begins_with_the_end_of_the_reply),
+	        TEST(blocked_write_times_out),
+	        TEST(last_byte_of_a_stuttered_deferral_waits_for_the_store),
+	        TEST(unstored_deferral_is_finished_after_store_wait_and_counted_once),
+	        TEST(blocked_deferral_is_counted_unstored_once),
+	        TEST(commands_wait_when_too_many_tuples_are_on_their_way),
+	        TEST(client_that_waits_for_the_store_for_ever_is_dropped),
+	        TEST(closing_ends_by_eof_amount_or_time),
+	        TEST(reset_ends_every_state),
+	        TEST(unknown_host_is_grey_after_store_wait),
+	        TEST(held_session_that_is_woken_early_goes_on_waiting),
+	        TEST(input_after_the_final_command_is_not_kept),
+	        TEST(news_of_a_failed_send_after_the_shutdown_changes_nothing),
+	        TEST(looks_are_never_without_a_distance),
+	};
+#undef TEST
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
