@@ -86,7 +86,8 @@ bool pending_queue_has_room(struct pending_queue *queue)
 
 static size_t request_bytes(const struct keeper_request *request)
 {
-	return sizeof *request + request->helo_len + request->sender_len + request->recipient_len;
+	return offsetof(struct keeper_request, strings) + request->helo_len + request->sender_len +
+	       request->recipient_len;
 }
 
 static void queue_add(struct keeper *keeper, uint32_t port, const struct keeper_request *request,
@@ -326,7 +327,8 @@ static bool drain_port(struct keeper *keeper, uint32_t port)
 		if (!request) {
 			return false;
 		}
-		ASSERT(len >= sizeof *request && len >= request_bytes(request));
+		ASSERT(len >= offsetof(struct keeper_request, strings) &&
+		       len >= request_bytes(request));
 		ASSERT(request->helo_len <= RECORD_STRING_MAX &&
 		       request->sender_len <= RECORD_STRING_MAX &&
 		       request->recipient_len <= RECORD_STRING_MAX);
