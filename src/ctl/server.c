@@ -12,12 +12,17 @@
 #include "ctl/ctl.h"
 #include "ctl/rights.h"
 
-enum { EVENTS_MAX = MIRED_CTL_CLIENTS_MAX + 1, LISTENER_MARK = MIRED_CTL_CLIENTS_MAX };
+enum {
+	EVENTS_MAX = MIRED_CTL_CLIENTS_MAX + 1,
+	LISTENER_MARK = MIRED_CTL_CLIENTS_MAX,
+	ACCEPT_PAUSE_MS = 1000
+};
 
 struct ctl_server {
 	int listener;
 	int epoll;
-	bool is_listening; /* the listener is in the epoll set: there is a free place */
+	bool is_listening;     /* the epoll set looks at the listener */
+	struct mono listen_at; /* not before, after an accept that failed */
 	struct rights rights;
 	const struct ctl_verb *verbs;
 	void *ctx;
@@ -83,10 +88,9 @@ static void listen_on(struct ctl_server *server, bool is_listening)
 	}
 }
 
-static void drop(struct ctl_server *server, struct client *client)
+static void drop(struct client *client)
 {
 	client_fini(client); /* closing takes it out of the epoll set */
-	listen_on(server, true);
 }
 
 static void turn_client(struct ctl_server *server, struct client *client, struct mono now)
@@ -94,12 +98,12 @@ static void turn_client(struct ctl_server *server, struct client *client, struct
 	const struct client_host host = {answer, refuse, server};
 	uint32_t events = client_turn(client, &host, now);
 	if (events == 0) {
-		drop(server, client);
+		drop(client);
 		return;
 	}
 	if (events != client->events && watch(server, EPOLL_CTL_MOD, client->fd, events,
 	                                      (uint32_t)(client - server->clients)) != 0) {
-		drop(server, client);
+		drop(client);
 		return;
 	}
 	client->events = events;
@@ -124,14 +128,19 @@ static void accept_clients(struct ctl_server *server, struct mono now)
 			return;
 		}
 		int fd = accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED) {
+			/* out of descriptors: without the pause the caller's loop would spin */
+			server->listen_at = mono_add_ms(now, ACCEPT_PAUSE_MS);
+			listen_on(server, false);
+		}
 		if (fd < 0) {
-			return; /* nobody there, or out of descriptors: the next turn tries again */
+			return;
 		}
 		client_init(place, fd, rights_of_peer(&server->rights, fd), now);
 		place->events = EPOLLIN;
 		if (watch(server, EPOLL_CTL_ADD, fd, EPOLLIN,
 		          (uint32_t)(place - server->clients)) != 0) {
-			drop(server, place);
+			drop(place);
 		}
 	}
 }
@@ -194,7 +203,7 @@ static void drop_late(struct ctl_server *server, struct mono now)
 	for (size_t i = 0; i < ARRAY_LEN(server->clients); i++) {
 		struct client *client = &server->clients[i];
 		if (client->fd >= 0 && client_is_late(client, now)) {
-			drop(server, client);
+			drop(client);
 		}
 	}
 }
@@ -211,7 +220,8 @@ void ctl_server_turn(struct ctl_server *server, struct mono now)
 		}
 	}
 	drop_late(server, now);
-	if (server->is_listening) {
+	if (mono_diff_ms(now, server->listen_at) >= 0 && find_place(server)) {
+		listen_on(server, true);
 		accept_clients(server, now);
 	}
 }

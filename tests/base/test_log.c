@@ -1,6 +1,7 @@
 /* The logger, with stderr bent into a pipe or a file. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -205,6 +210,46 @@ static void a_stuck_writer_costs_lines_but_never_time(void **state)
 	assert_true(lost > 10000);
 }
 
+/* In a child with a /dev of its own: logs to a syslog socket that it reads itself. */
+static int log_to_own_syslog(void)
+{
+	static const struct log_options to_syslog = {"mired-test", false, LOG_LEVEL_DEBUG};
+	struct sockaddr_un sun = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+	char text[512];
+	char wanted[64];
+	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("none", "/dev", "tmpfs", 0, NULL) != 0) {
+		return 2;
+	}
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (bind(fd, (struct sockaddr *)&sun, sizeof sun) != 0 || log_open(&to_syslog) != 0) {
+		return 3;
+	}
+	log_warning("%s", "50%s off");
+	log_close();
+	ssize_t len = recv(fd, text, sizeof text - 1, MSG_DONTWAIT);
+	text[len > 0 ? len : 0] = '\0';
+	(void)snprintf(wanted, sizeof wanted, " mired-test[%d]: 50%%s off", (int)getpid());
+	/* facility daemon (3), severity warning (4) */
+	return strncmp(text, "<28>", 4) == 0 && strstr(text, wanted) ? 0 : 4;
+}
+
+static void lines_reach_syslog_with_ident_pid_and_priority(void **state)
+{
+	int status = 0;
+	(void)state;
+	if (geteuid() != 0) {
+		skip();
+	}
+	pid_t pid = fork();
+	if (pid == 0) {
+		_exit(log_to_own_syslog());
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +258,7 @@ int main(void)
 	        cmocka_unit_test(a_long_line_is_cut),
 	        cmocka_unit_test(all_lines_of_all_threads_arrive_in_each_threads_order),
 	        cmocka_unit_test(rings_of_ended_threads_are_used_again),
+	        cmocka_unit_test(lines_reach_syslog_with_ident_pid_and_priority),
 	        cmocka_unit_test(a_stuck_writer_costs_lines_but_never_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -23,6 +24,7 @@
 
 enum { LARGE_BYTES = 3 << 20 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct fixture {
 	char dir[64];
 	char path[96];
@@ -250,6 +252,26 @@ static void further_clients_wait_until_one_leaves(void **state)
 	run(fixture);
 }
 
+static void without_descriptors_the_server_pauses_and_recovers(void **state)
+{
+	struct fixture *fixture = *state;
+	struct rlimit before;
+	struct pollfd pollfd = {.fd = ctl_server_fd(fixture->server), .events = POLLIN};
+	int fd = connect_client(fixture);
+	send_text(fd, "status\n");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	struct rlimit none = {.rlim_cur = 3, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ctl_server_turn(fixture->server, fixture->now);
+	int ret = setrlimit(RLIMIT_NOFILE, &before);
+	assert_int_equal(ret, 0);
+	assert_int_equal(poll(&pollfd, 1, 0), 0);
+	fixture->now = mono_add_ms(fixture->now, 1000);
+	ctl_server_turn(fixture->server, fixture->now);
+	assert_answer(fixture, fd, "{\"uptime_secs\":7,\"args\":\"\"}\n", false);
+	(void)close(fd);
+}
+
 static void an_idle_client_is_dropped_in_the_end(void **state)
 {
 	struct fixture *fixture = *state;
@@ -385,6 +407,7 @@ int main(void)
 	        TEST(bad_requests_are_answered_and_counted),
 	        TEST(a_line_without_end_is_refused_and_closed),
 	        TEST(further_clients_wait_until_one_leaves),
+	        TEST(without_descriptors_the_server_pauses_and_recovers),
 	        TEST(an_idle_client_is_dropped_in_the_end),
 	        TEST(an_answer_nobody_reads_costs_the_connection),
 	        TEST(a_large_answer_arrives_whole),
