@@ -62,10 +62,10 @@ static uint64_t check_asked(uint64_t asked, const struct bounds *bounds,
 	uint64_t workers_needed = (asked + bounds->ring_max - 1) / bounds->ring_max;
 	if (asked > bounds->by_files && workers_needed <= CONF_WORKERS_MAX) {
 		(void)snprintf(out->limit, sizeof out->limit,
-		               "the file limit (hard RLIMIT_NOFILE %llu a worker): for %llu "
-		               "connections set workers = %llu or raise it",
-		               (unsigned long long)bounds->ring_max, (unsigned long long)asked,
-		               (unsigned long long)workers_needed);
+		               "the file limit (hard RLIMIT_NOFILE %u a worker): for %u "
+		               "connections set workers = %u or raise it",
+		               (uint32_t)bounds->ring_max, (uint32_t)asked,
+		               (uint32_t)workers_needed);
 	} else if (asked > bounds->by_files) {
 		(void)snprintf(
 		        out->limit, sizeof out->limit,
@@ -74,8 +74,8 @@ static uint64_t check_asked(uint64_t asked, const struct bounds *bounds,
 		        (unsigned long long)bounds->ring_max, (unsigned long long)asked);
 	} else if (asked > bounds->by_memory) {
 		(void)snprintf(out->limit, sizeof out->limit,
-		               "memory: %llu connections take about %llu MiB, more than half of it",
-		               (unsigned long long)asked,
+		               "memory: %u connections take about %llu MiB, more than half of it",
+		               (uint32_t)asked,
 		               (unsigned long long)(connection_bytes(asked) / BYTES_A_MIB));
 	}
 	return min_u64(asked, bounds->by_files);

@@ -268,9 +268,10 @@ static void an_expired_tuple_that_was_not_swept_is_new_again(void **state)
 {
 	struct world *world = *state;
 	world->conf.sweep_ms = 1000000;
+	world_seed_tuple(world, &letter, 14400 - 1);
 	world_start(world);
 	(void)world_ask(world, KEEPER_HOST, &letter); /* the first sweep is over */
-	world_seed_tuple(world, &letter, 14400);
+	world_sleep_ms(1100);
 	(void)world_ask(world, KEEPER_TUPLE, &letter);
 	struct grey_record record;
 	assert_true(world_find(world, &letter, &record));
