@@ -115,14 +115,14 @@ static uint32_t checksum(struct span key, struct span body)
 	return (uint32_t)hash[0] << 24 | (uint32_t)hash[1] << 16 | (uint32_t)hash[2] << 8 | hash[3];
 }
 
-/* Room for the sum; sum_close fills it in when the value is whole. */
+/* Room for the sum; record_seal fills it in when the value is whole. */
 static void sum_open(struct record_value *out)
 {
 	out->len = 0;
 	put_be(out, 0, SUM_BYTES);
 }
 
-static void sum_close(struct span key, struct record_value *out)
+void record_seal(struct span key, struct record_value *out)
 {
 	size_t len = out->len;
 	uint32_t sum = checksum(key, span_of(out->bytes + SUM_BYTES, len - SUM_BYTES));
@@ -295,7 +295,7 @@ void record_encode(struct span key, enum record_kind kind, const struct grey_rec
 		put_bytes(out, cut(text->sender));
 		put_bytes(out, cut(text->recipient));
 	}
-	sum_close(key, out);
+	record_seal(key, out);
 }
 
 static struct tuple_text get_text(struct reader *in)
@@ -356,7 +356,7 @@ void record_change_encode(const struct journal_change *change, struct record_val
 	put_bytes(out, span_of(change->hash, sizeof change->hash));
 	put_time(out, change->at);
 	put_time(out, change->expire);
-	sum_close(span_of(key.bytes, key.len), out);
+	record_seal(span_of(key.bytes, key.len), out);
 }
 
 int record_change_decode(struct span key, struct span value, struct journal_change *out)
@@ -394,7 +394,7 @@ void record_meta_encode(const struct store_meta *meta, struct record_value *out)
 	put_bytes(out, span_of(meta->hash_key, sizeof meta->hash_key));
 	put_time(out, meta->created);
 	put_be(out, meta->is_clean, 1);
-	sum_close(record_meta_key, out);
+	record_seal(record_meta_key, out);
 }
 
 int record_meta_decode(struct span value, struct store_meta *out)

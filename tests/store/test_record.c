@@ -303,6 +303,42 @@ static void meta_reads_back_and_damage_is_noticed(void **state)
 	}
 }
 
+static void sound_bytes_of_another_version_are_told_apart(void **state)
+{
+	(void)state;
+	struct record_value value;
+	struct record_key key = tuple_row(&value);
+	struct grey_record record;
+	value.bytes[4]++;
+	record_seal(key_span(&key), &value);
+	assert_int_equal(
+	        record_decode(key_span(&key), value_span(&value), RECORD_GREY, &record, NULL),
+	        ERR_VERSION);
+	struct store_meta meta = {.created = {1}};
+	record_meta_encode(&meta, &value);
+	value.bytes[13]++; /* schema */
+	record_seal(record_meta_key, &value);
+	assert_int_equal(record_meta_decode(value_span(&value), &meta), ERR_VERSION);
+	value.bytes[4] ^= 1; /* magic */
+	record_seal(record_meta_key, &value);
+	assert_int_equal(record_meta_decode(value_span(&value), &meta), ERR_SYNTAX);
+}
+
+static void lengths_that_do_not_add_up_are_refused(void **state)
+{
+	(void)state;
+	struct grey_record record;
+	for (size_t at = 38; at < 44; at++) { /* the three lengths */
+		struct record_value value;
+		struct record_key key = tuple_row(&value);
+		value.bytes[at] ^= at % 2 ? 1 : 8;
+		record_seal(key_span(&key), &value);
+		assert_int_equal(record_decode(key_span(&key), value_span(&value), RECORD_GREY,
+		                               &record, NULL),
+		                 ERR_SYNTAX);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,6 +354,8 @@ int main(void)
 	        cmocka_unit_test(keys_of_a_wrong_length_or_kind_are_refused),
 	        cmocka_unit_test(a_change_reads_back_as_it_was_written),
 	        cmocka_unit_test(meta_reads_back_and_damage_is_noticed),
+	        cmocka_unit_test(sound_bytes_of_another_version_are_told_apart),
+	        cmocka_unit_test(lengths_that_do_not_add_up_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
