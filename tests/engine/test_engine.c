@@ -1,0 +1,322 @@
+/* The engine as one: started on loopback, spoken to, stopped. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/err.h"
+#include "engine/engine.h"
+#include "engine/listener.h"
+#include "keeper_world.h"
+
+enum { WORKERS = 2, CLIENTS = 200, STOP_MAX_MS = 2000 };
+
+struct fixture {
+	struct conf conf;
+	char dir[64];
+	char db[80];
+	uint16_t port;
+	struct engine_listener listeners[WORKERS];
+	struct engine *engine;
+};
+
+static void open_listeners(struct fixture *fix)
+{
+	struct addr addr = world_addr("127.0.0.1");
+	char why[LISTENER_WHY_MAX];
+	for (uint32_t w = 0; w < WORKERS; w++) {
+		struct sockaddr_in sin;
+		socklen_t len = sizeof sin;
+		int fd = listener_open(&addr, fix->port, &fix->conf, true, why);
+		assert_true(fd >= 0);
+		assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
+		fix->port = ntohs(sin.sin_port);
+		fix->listeners[w] = (struct engine_listener){.fd = fd, .worker = w};
+	}
+}
+
+static int setup(void **state)
+{
+	struct fixture *fix = calloc(1, sizeof *fix);
+	assert_non_null(fix);
+	(void)snprintf(fix->dir, sizeof fix->dir, "/tmp/mired-test-XXXXXX");
+	assert_non_null(mkdtemp(fix->dir));
+	(void)snprintf(fix->db, sizeof fix->db, "%s/db", fix->dir);
+	char path[80];
+	char why[CONF_ERROR_MAX] = "";
+	(void)snprintf(path, sizeof path, "%s/conf", fix->dir);
+	FILE *file = fopen(path, "we");
+	assert_non_null(file);
+	assert_true(fprintf(file,
+	                    "state-dir = \"%s\"\nworkers = %d\nmax-connections = 1000\n"
+	                    "grey-stutter = 0s\nstore-map = 64m\n"
+	                    "host-cache = 4096\ntuple-cache = 4096\n",
+	                    fix->dir, WORKERS) > 0);
+	assert_int_equal(fclose(file), 0);
+	struct conf_cli cli;
+	if (conf_load(&fix->conf, &cli, path, 0, NULL, why) != 0) {
+		fail_msg("%s", why);
+	}
+	*state = fix;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fix = *state;
+	if (fix->engine) {
+		engine_stop(fix->engine);
+	}
+	conf_fini(&fix->conf);
+	world_remove_dir(fix->dir);
+	free(fix);
+	return 0;
+}
+
+static void start(struct fixture *fix)
+{
+	char why[ENGINE_WHY_MAX] = "";
+	open_listeners(fix);
+	if (engine_start(&fix->engine, &fix->conf, fix->listeners, WORKERS, why) != 0) {
+		fail_msg("%s", why);
+	}
+}
+
+/* --- a client --------------------------------------------------------------------------------- */
+
+static int dial(const struct fixture *fix)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET,
+	                          .sin_port = htons(fix->port),
+	                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof sin), 0);
+	return fd;
+}
+
+/* Reads one line; its code. */
+static int read_code(int fd)
+{
+	char line[512] = "";
+	size_t len = 0;
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	while (len < sizeof line - 1 && !strchr(line, '\n')) {
+		assert_int_equal(poll(&pfd, 1, WORLD_WAIT_MS), 1);
+		ssize_t n = read(fd, line + len, 1);
+		assert_int_equal(n, 1);
+		len++;
+	}
+	return (int)strtol(line, NULL, 10);
+}
+
+static int command(int fd, const char *line)
+{
+	assert_int_equal(write(fd, line, strlen(line)), (ssize_t)strlen(line));
+	return read_code(fd);
+}
+
+static void defer_one(const struct fixture *fix)
+{
+	int fd = dial(fix);
+	assert_int_equal(read_code(fd), 220);
+	assert_int_equal(command(fd, "HELO client.example\r\n"), 250);
+	assert_int_equal(command(fd, "MAIL FROM:<a@example.org>\r\n"), 250);
+	assert_int_equal(command(fd, "RCPT TO:<b@example.net>\r\n"), 250);
+	assert_int_equal(command(fd, "DATA\r\n"), 451);
+	(void)close(fd);
+}
+
+static uint64_t stored_tuples(struct fixture *fix, bool *was_clean)
+{
+	struct store *store = NULL;
+	struct store_reader *reader = NULL;
+	struct store_stats stats;
+	struct store_conf conf = {
+	        .dir = fix->db, .map_bytes = 64 << 20, .readers_max = 16, .read_only = true};
+	char why[STORE_WHY_MAX];
+	assert_int_equal(store_open(&store, &conf, why), 0);
+	assert_int_equal(store_reader_open(store, &reader), 0);
+	assert_int_equal(store_stats_get(reader, &stats), 0);
+	*was_clean = store_was_clean(store);
+	store_reader_close(reader);
+	store_close(store);
+	return stats.n_tuples;
+}
+
+/* --- tests ------------------------------------------------------------------------------------ */
+
+static void a_deferred_mail_is_in_the_store(void **state)
+{
+	struct fixture *fix = *state;
+	start(fix);
+	defer_one(fix);
+	defer_one(fix);
+	struct engine_figures *figures = calloc(1, sizeof *figures);
+	assert_non_null(figures);
+	engine_figures_get(fix->engine, figures);
+	assert_int_equal(figures->store.n_tuples, 1);
+	assert_int_equal(counters_get(&figures->totals, COUNTER_tuples_new), 1);
+	assert_int_equal(counters_get(&figures->totals, COUNTER_tuples_early), 1);
+	assert_int_equal(counters_get(&figures->totals, COUNTER_accepted), 2);
+	assert_int_equal(figures->capacity.max_connections, 1000);
+	assert_false(figures->is_store_degraded);
+	assert_true(figures->accept_mode[0] != '\0');
+	free(figures);
+	engine_stop(fix->engine);
+	fix->engine = NULL;
+	bool was_clean = false;
+	assert_int_equal(stored_tuples(fix, &was_clean), 1);
+	assert_true(was_clean);
+}
+
+static void a_stop_with_open_connections_is_quick(void **state)
+{
+	struct fixture *fix = *state;
+	int fds[CLIENTS];
+	start(fix);
+	for (int i = 0; i < CLIENTS; i++) {
+		fds[i] = dial(fix);
+	}
+	assert_int_equal(read_code(fds[CLIENTS - 1]), 220);
+	struct mono begun = clock_mono();
+	engine_stop(fix->engine);
+	fix->engine = NULL;
+	assert_in_range(mono_diff_ms(clock_mono(), begun), 0, STOP_MAX_MS);
+	for (int i = 0; i < CLIENTS; i++) {
+		(void)close(fds[i]);
+	}
+}
+
+/* Holds the store for a while and dies. */
+_Noreturn static void hold_store(const struct fixture *fix, int ready, int ms)
+{
+	struct store *store = NULL;
+	struct store_conf conf = {.dir = fix->db,
+	                          .map_bytes = 64 << 20,
+	                          .journal_max = 1000,
+	                          .readers_max = 16,
+	                          .create = true};
+	char why[STORE_WHY_MAX];
+	if (store_open(&store, &conf, why) != 0 || write(ready, "", 1) != 1) {
+		_exit(1);
+	}
+	world_sleep_ms(ms);
+	_exit(0);
+}
+
+static void a_new_engine_waits_for_the_old_one_to_let_go(void **state)
+{
+	struct fixture *fix = *state;
+	int pipe_fds[2];
+	char byte = 0;
+	assert_int_equal(pipe(pipe_fds), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		hold_store(fix, pipe_fds[1], 700);
+	}
+	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+	struct mono begun = clock_mono();
+	start(fix);
+	assert_in_range(mono_diff_ms(clock_mono(), begun), 500, 5000);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	(void)close(pipe_fds[0]);
+	(void)close(pipe_fds[1]);
+	defer_one(fix);
+}
+
+/* The engine that is killed. */
+_Noreturn static void doomed(struct fixture *fix, int ready)
+{
+	start(fix);
+	if (write(ready, &fix->port, sizeof fix->port) < 0) {
+		_exit(1);
+	}
+	for (;;) {
+		(void)pause();
+	}
+}
+
+static void a_killed_engine_leaves_a_store_that_serves_on(void **state)
+{
+	struct fixture *fix = *state;
+	int pipe_fds[2];
+	bool was_clean = true;
+	assert_int_equal(pipe(pipe_fds), 0);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		doomed(fix, pipe_fds[1]);
+	}
+	assert_int_equal(read(pipe_fds[0], &fix->port, sizeof fix->port), sizeof fix->port);
+	defer_one(fix);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	(void)close(pipe_fds[0]);
+	(void)close(pipe_fds[1]);
+	assert_int_equal(stored_tuples(fix, &was_clean), 1);
+	assert_false(was_clean);
+	fix->port = 0;
+	start(fix);
+	defer_one(fix);
+	engine_stop(fix->engine);
+	fix->engine = NULL;
+	assert_int_equal(stored_tuples(fix, &was_clean), 1);
+	assert_true(was_clean);
+}
+
+static void assert_start_fails(struct fixture *fix, int code, const char *words)
+{
+	char why[ENGINE_WHY_MAX] = "";
+	open_listeners(fix);
+	assert_int_equal(engine_start(&fix->engine, &fix->conf, fix->listeners, WORKERS, why),
+	                 code);
+	if (!strstr(why, words)) {
+		fail_msg("\"%s\" lacks \"%s\"", why, words);
+	}
+	for (int w = 0; w < WORKERS; w++) {
+		assert_int_equal(fcntl(fix->listeners[w].fd, F_GETFD), -1);
+	}
+}
+
+static void a_failed_start_says_why_and_closes_its_listeners(void **state)
+{
+	struct fixture *fix = *state;
+	char *banner = fix->conf.banner;
+	char bad[] = "%x";
+	fix->conf.banner = bad;
+	assert_start_fails(fix, ERR_SYNTAX, "banner");
+	fix->conf.banner = banner;
+	char *dir = fix->conf.state_dir;
+	char missing[] = "/nonexistent/mired";
+	fix->conf.state_dir = missing;
+	assert_start_fails(fix, ERR_NOT_FOUND, missing);
+	fix->conf.state_dir = dir;
+	fix->conf.workers = 1; /* fewer than there are listeners for */
+	assert_start_fails(fix, ERR_RANGE, "listener");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(a_deferred_mail_is_in_the_store, setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_stop_with_open_connections_is_quick, setup,
+	                                        teardown),
+	        cmocka_unit_test_setup_teardown(a_new_engine_waits_for_the_old_one_to_let_go, setup,
+	                                        teardown),
+	        cmocka_unit_test_setup_teardown(a_killed_engine_leaves_a_store_that_serves_on,
+	                                        setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_failed_start_says_why_and_closes_its_listeners,
+	                                        setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
