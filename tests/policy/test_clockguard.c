@@ -9,7 +9,9 @@
 #include "base/compiler.h"
 #include "policy/clockguard.h"
 
-enum { START_SECS = 1700000000, HOUR = 3600 };
+enum { START_SECS = 1700000000 };
+
+#define HOUR INT64_C(3600)
 
 /* A guard with both clocks, which can be moved apart. */
 struct clocks {
@@ -40,7 +42,7 @@ static void ordinary_time_passes(void **state)
 	for (int i = 0; i < 1000; i++) {
 		assert_false(pass(&clocks, 250, i % 4 == 3));
 	}
-	assert_false(pass(&clocks, (int64_t)5 * HOUR * MS_PER_SEC, (int64_t)5 * HOUR));
+	assert_false(pass(&clocks, 5 * HOUR * MS_PER_SEC, 5 * HOUR));
 	assert_false(clocks.guard.is_paused);
 	assert_int_equal(clocks.guard.expiry_now.secs, START_SECS + 250 + 5 * HOUR);
 }
@@ -96,9 +98,9 @@ static void backward_step_revives_and_expires_nothing(void **state)
 	assert_true(pass(&clocks, 1000, -2 * HOUR));
 	assert_false(clocks.guard.is_paused);
 	assert_int_equal(clocks.guard.expiry_now.secs, START_SECS);
-	assert_false(pass(&clocks, (int64_t)HOUR * MS_PER_SEC, HOUR));
+	assert_false(pass(&clocks, HOUR * MS_PER_SEC, HOUR));
 	assert_int_equal(clocks.guard.expiry_now.secs, START_SECS);
-	assert_false(pass(&clocks, (int64_t)2 * HOUR * MS_PER_SEC, (int64_t)2 * HOUR));
+	assert_false(pass(&clocks, 2 * HOUR * MS_PER_SEC, 2 * HOUR));
 	assert_int_equal(clocks.guard.expiry_now.secs, START_SECS + HOUR);
 }
 

@@ -9,7 +9,10 @@
 
 #include "driver.h"
 
-enum { BANNER_BYTES = sizeof "220 mail.example.org ESMTP Mailer\r\n" - 1 };
+enum {
+	BANNER_BYTES = sizeof "220 mail.example.org ESMTP Mailer\r\n" - 1,
+	TEN_MEGABYTES = 10 * 1024 * 1024,
+};
 
 static struct driver *driver;
 
@@ -251,7 +254,7 @@ static void ten_megabytes_without_line_end_stay_bounded(void **state)
 	driver->conf.stutter_ms = 0;
 	start(SESSION_GREY);
 	size_t n_sent = 0;
-	for (; n_sent < 10 * 1024 * 1024 && !driver->is_closed; n_sent += sizeof chunk) {
+	for (; n_sent < TEN_MEGABYTES && !driver->is_closed; n_sent += sizeof chunk) {
 		while (!driver->is_closed && !driver_put(driver, span_of(chunk, sizeof chunk))) {
 			driver_wake(driver);
 		}
@@ -271,7 +274,7 @@ static void ten_megabytes_of_header_are_held_for_as_long_as_they_come(void **sta
 	driver->conf.stutter_ms = 0;
 	start(SESSION_PASSIVE);
 	driver_type(driver, "DATA\r\n");
-	for (size_t n = 0; n < 10 * 1024 * 1024; n += sizeof chunk) {
+	for (size_t n = 0; n < TEN_MEGABYTES; n += sizeof chunk) {
 		while (!driver_put(driver, span_of(chunk, sizeof chunk))) {
 			driver_wake(driver);
 			assert_false(driver->is_closed);
