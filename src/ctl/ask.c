@@ -1,6 +1,7 @@
 /* The asking side of the control protocol: one request over one connection, with a deadline. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,22 +43,20 @@ static int connect_to(const char *path, int timeout_ms)
 
 static int send_request(int fd, const char *request)
 {
-	char line[MIRED_CTL_REQUEST_MAX];
-	size_t len = strlen(request);
+	char line[MIRED_CTL_REQUEST_MAX + 1];
 	if (strchr(request, '\n')) {
 		return ERR_SYNTAX;
 	}
-	if (len >= sizeof line) {
+	int len = snprintf(line, sizeof line, "%s\n", request);
+	if (len < 0 || (size_t)len >= sizeof line) {
 		return ERR_TOO_LONG;
 	}
-	memcpy(line, request, len);
-	line[len] = '\n';
 	/* blocking, so the whole line goes out or the time is up */
-	ssize_t n = send(fd, line, len + 1, MSG_NOSIGNAL);
+	ssize_t n = send(fd, line, (size_t)len, MSG_NOSIGNAL);
 	if (n < 0) {
 		return errno == EAGAIN ? -ETIMEDOUT : errno == EPIPE ? ERR_CLOSED : -errno;
 	}
-	return (size_t)n == len + 1 ? 0 : -ETIMEDOUT;
+	return n == len ? 0 : -ETIMEDOUT;
 }
 
 static int grow(struct answer *answer)
@@ -109,6 +108,7 @@ static int receive_some(int fd, struct answer *answer, struct mono deadline)
 
 static int parse_answer(const struct answer *answer, json_t **out)
 {
+	ASSERT(answer->text); /* receive_some found the line feed in it */
 	const char *end = memchr(answer->text, '\n', answer->len);
 	json_t *json = json_loadb(answer->text, (size_t)(end - answer->text), 0, NULL);
 	if (!json_is_object(json)) {

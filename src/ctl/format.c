@@ -139,8 +139,8 @@ static void print_line(const char *indent, char *name, const json_t *value, FILE
 {
 	char text[VALUE_MAX];
 	format_value(name, value, text, sizeof text);
-	for (char *c = name; *c; c++) {
-		*c = *c == '_' ? ' ' : *c;
+	for (char *c = strchr(name, '_'); c; c = strchr(c, '_')) {
+		*c = ' ';
 	}
 	(void)fprintf(out, "%s%-*s %s\n", indent, 34 - (int)strlen(indent), name, text);
 }
