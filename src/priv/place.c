@@ -159,7 +159,7 @@ static int hold_lock(int fd, const char *path, bool *left_over, char why[static 
 		if (errno != EWOULDBLOCK) {
 			return failed(why, path, -errno);
 		}
-		(void)snprintf(why, PLACE_WHY_MAX, "another mired (pid %ld) holds %s", read_pid(fd),
+		(void)snprintf(why, PLACE_WHY_MAX, "another mired (pid %ld) holds %.400s", read_pid(fd),
 		               path);
 		return ERR_BUSY;
 	}
