@@ -201,12 +201,11 @@ static bool check_db(struct check *check, enum store_db db)
 	return is_sound;
 }
 
-static int check_content(struct check *check)
+static int check_dbs(struct check *check)
 {
-	int rc = mdb_txn_begin(check->env, NULL, MDB_RDONLY, &check->txn);
-	rc = rc ? rc : door_open_dbs(check->txn, check->dbi, 0);
+	int rc = door_open_dbs(check->txn, check->dbi, 0);
 	if (rc) {
-		(void)finding(check, "no snapshot with all databases: %s", mdb_strerror(rc));
+		(void)finding(check, "not all databases are there: %s", mdb_strerror(rc));
 		return FOUND_DAMAGE;
 	}
 	for (enum store_db db = 0; db < DB_COUNT; db++) {
@@ -217,6 +216,19 @@ static int check_content(struct check *check)
 	return FOUND_NOTHING;
 }
 
+static int check_content(struct check *check)
+{
+	int rc = mdb_txn_begin(check->env, NULL, MDB_RDONLY, &check->txn);
+	if (rc) {
+		(void)finding(check, "no snapshot: %s", mdb_strerror(rc));
+		return FOUND_TROUBLE;
+	}
+	int found = check_dbs(check);
+	mdb_txn_abort(check->txn);
+	return found;
+}
+
+/* In good health it leaves no reader behind, which would keep pages from being used again. */
 static int check_env(struct check *check, const char *dir, uint64_t map_bytes)
 {
 	int rc = door_env_open(&check->env, dir, map_bytes, CHECK_READERS, MDB_RDONLY);
@@ -224,7 +236,9 @@ static int check_env(struct check *check, const char *dir, uint64_t map_bytes)
 		(void)finding(check, "it cannot be opened: %s", mdb_strerror(rc));
 		return rc > 0 ? FOUND_TROUBLE : FOUND_DAMAGE;
 	}
-	return door_check_size(check->env, check->why) ? FOUND_DAMAGE : check_content(check);
+	int found = door_check_size(check->env, check->why) ? FOUND_DAMAGE : check_content(check);
+	mdb_env_close(check->env);
+	return found;
 }
 
 /* Nothing of the parent's is used here but memory: its locks and files are let go of. */

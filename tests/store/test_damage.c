@@ -270,6 +270,32 @@ static void a_damaged_record_counts_as_absent_and_can_be_written_again(void **st
 	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
 }
 
+static void a_first_start_that_was_interrupted_is_finished(void **state)
+{
+	struct fixture *f = *state;
+	MDB_env *env = NULL;
+	fixture_remove(f, "data.mdb");
+	fixture_remove(f, "lock.mdb");
+	fixture_remove(f, "installed");
+	/* LMDB's file is there, without a first commit */
+	assert_int_equal(door_env_open(&env, f->dir, FIXTURE_MAP_BYTES, 8, 0), 0);
+	mdb_env_close(env);
+	struct store_conf conf = fixture_conf(f);
+	struct store *store = NULL;
+	conf.read_only = true;
+	assert_int_equal(store_open(&store, &conf, f->why), ERR_CORRUPT);
+	store = fixture_open(f);
+	assert_int_equal(rows_commit(store, 0, 0), 0);
+	store_close(store);
+	/* the same with the marker is damage */
+	fixture_remove(f, "data.mdb");
+	fixture_remove(f, "lock.mdb");
+	assert_int_equal(door_env_open(&env, f->dir, FIXTURE_MAP_BYTES, 8, 0), 0);
+	mdb_env_close(env);
+	conf.read_only = false;
+	assert_int_equal(store_open(&store, &conf, f->why), ERR_CORRUPT);
+}
+
 static void a_check_that_hangs_is_ended(void **state)
 {
 	struct fixture *f = *state;
@@ -295,6 +321,7 @@ int main(void)
 	        DAMAGE_TEST(a_file_cut_short_is_refused),
 	        DAMAGE_TEST(a_file_of_something_else_is_refused),
 	        DAMAGE_TEST(a_damaged_record_counts_as_absent_and_can_be_written_again),
+	        DAMAGE_TEST(a_first_start_that_was_interrupted_is_finished),
 	        DAMAGE_TEST(a_check_that_hangs_is_ended),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,11 +5,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 // clang-format on
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 
 #include "store_fixture.h"
 
@@ -387,173 +384,6 @@ static void walks_beside_a_writer_miss_no_standing_row(void **state)
 	store_close(store);
 }
 
-/* --- opening ---------------------------------------------------------------------------------- */
-
-static void a_second_writer_is_refused(void **state)
-{
-	struct fixture *f = *state;
-	struct store *store = fixture_open(f);
-	(void)fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		struct store_conf conf = fixture_conf(f);
-		struct store *second = NULL;
-		_exit(store_open(&second, &conf, f->why) == ERR_BUSY ? 7 : 1);
-	}
-	int status = 0;
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(WEXITSTATUS(status), 7);
-	store_close(store);
-	store_close(fixture_open(f));
-}
-
-static void a_tool_reads_beside_the_writer(void **state)
-{
-	struct fixture *f = *state;
-	struct store *store = fixture_open(f);
-	assert_int_equal(rows_commit(store, 0, 9), 0);
-	(void)fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		struct store_conf conf = fixture_conf(f);
-		conf.read_only = true;
-		conf.map_bytes = 1 << 20;
-		struct store *tool = NULL;
-		struct store_txn txn;
-		if (store_open(&tool, &conf, f->why)) {
-			_exit(1);
-		}
-		struct store_reader *reader = fixture_reader(tool);
-		int64_t n = rows_walk(reader, true, true, NULL);
-		store_begin(tool, &txn, t0);
-		int ret = store_commit(&txn);
-		_exit(n == 10 && ret == -EROFS ? 7 : 2);
-	}
-	int status = 0;
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(WEXITSTATUS(status), 7);
-	store_close(store);
-}
-
-static void a_tool_follows_when_the_writers_file_outgrows_its_map(void **state)
-{
-	struct fixture *f = *state;
-	struct store_conf conf = fixture_conf(f);
-	int ready[2];
-	int grown[2];
-	store_close(fixture_open(f));
-	assert_int_equal(pipe(ready) | pipe(grown), 0);
-	(void)fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		char byte = 0;
-		struct store *tool = NULL;
-		conf.read_only = true;
-		conf.map_bytes = 64 << 10;
-		int ret = store_open(&tool, &conf, f->why);
-		struct store_reader *reader = ret ? NULL : fixture_reader(tool);
-		ssize_t n = write(ready[1], &byte, 1) + read(grown[0], &byte, 1);
-		_exit(n == 2 && reader && rows_walk(reader, true, true, NULL) == 2000 ? 7 : 1);
-	}
-	char byte = 0;
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	struct store *store = fixture_open(f);
-	for (uint32_t n = 0; n < 2000; n += 500) {
-		assert_int_equal(rows_commit(store, n, n + 499), 0);
-	}
-	assert_int_equal(write(grown[1], &byte, 1), 1);
-	int status = 0;
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(WEXITSTATUS(status), 7);
-	store_close(store);
-	for (int i = 0; i < 2; i++) {
-		(void)close(ready[i]);
-		(void)close(grown[i]);
-	}
-}
-
-static void a_store_that_vanished_is_not_made_anew(void **state)
-{
-	struct fixture *f = *state;
-	struct store_conf conf = fixture_conf(f);
-	struct store *store = fixture_open(f);
-	char path[FIXTURE_PATH_MAX + 64];
-	store_close(store);
-	fixture_path(f, "data.mdb", path);
-	assert_int_equal(truncate(path, 0), 0);
-	assert_int_equal(store_open(&store, &conf, f->why), ERR_NOT_FOUND);
-	assert_non_null(strstr(f->why, "missing or empty"));
-	assert_non_null(strstr(f->why, "/installed"));
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(store_open(&store, &conf, f->why), ERR_NOT_FOUND);
-	assert_int_equal(access(path, F_OK), -1);
-	/* the way out the message names */
-	fixture_remove(f, "installed");
-	store_close(fixture_open(f));
-}
-
-static void without_create_a_missing_store_is_an_error(void **state)
-{
-	struct fixture *f = *state;
-	struct store_conf conf = fixture_conf(f);
-	struct store *store = NULL;
-	conf.create = false;
-	assert_int_equal(store_open(&store, &conf, f->why), ERR_NOT_FOUND);
-	conf.create = true;
-	conf.read_only = true;
-	assert_int_equal(store_open(&store, &conf, f->why), ERR_NOT_FOUND);
-	conf.dir = "/nonexistent/store";
-	assert_int_equal(store_open(&store, &conf, f->why), ERR_NOT_FOUND);
-	assert_non_null(strstr(f->why, "/nonexistent/store"));
-}
-
-static void a_foreign_directory_is_refused(void **state)
-{
-	struct fixture *f = *state;
-	struct store_conf conf = fixture_conf(f);
-	struct store *store = NULL;
-	if (geteuid() != 0) {
-		skip();
-	}
-	assert_int_equal(chown(f->dir, 65534, 65534), 0);
-	assert_int_equal(store_open(&store, &conf, f->why), -EACCES);
-	assert_non_null(strstr(f->why, "uid 65534"));
-	assert_int_equal(chown(f->dir, 0, 0), 0);
-}
-
-static void files_are_for_the_owner_only(void **state)
-{
-	static const char *const names[] = {"data.mdb", "lock.mdb", "writer.lock", "installed"};
-	struct fixture *f = *state;
-	store_close(fixture_open(f));
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char path[FIXTURE_PATH_MAX + 64];
-		struct stat st;
-		fixture_path(f, names[i], path);
-		assert_int_equal(stat(path, &st), 0);
-		assert_int_equal(st.st_mode & 07777, 0600);
-	}
-}
-
-static void the_clean_mark_tells_a_stop_from_a_death(void **state)
-{
-	struct fixture *f = *state;
-	(void)fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		_exit(rows_commit(fixture_open(f), 0, 0) == 0 ? 7 : 1); /* no close */
-	}
-	int status = 0;
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(WEXITSTATUS(status), 7);
-	struct store *store = fixture_open(f);
-	assert_false(store_was_clean(store));
-	store_close(store);
-	store = fixture_open(f);
-	assert_true(store_was_clean(store));
-	store_close(store);
-}
-
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -572,14 +402,6 @@ int main(void)
 	        STORE_TEST(a_walk_meets_every_row_once_in_slices),
 	        STORE_TEST(the_longest_texts_fit_a_walk),
 	        STORE_TEST(walks_beside_a_writer_miss_no_standing_row),
-	        STORE_TEST(a_second_writer_is_refused),
-	        STORE_TEST(a_tool_reads_beside_the_writer),
-	        STORE_TEST(a_tool_follows_when_the_writers_file_outgrows_its_map),
-	        STORE_TEST(a_store_that_vanished_is_not_made_anew),
-	        STORE_TEST(without_create_a_missing_store_is_an_error),
-	        STORE_TEST(a_foreign_directory_is_refused),
-	        STORE_TEST(files_are_for_the_owner_only),
-	        STORE_TEST(the_clean_mark_tells_a_stop_from_a_death),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
