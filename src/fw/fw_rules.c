@@ -249,7 +249,10 @@ static void flatten(const char *message, char why[static FW_WHY_MAX])
 		if (is_space && is_blank) {
 			continue;
 		}
-		why[len++] = is_space ? ' ' : *message;
+		why[len++] = *message;
+		if (is_space) {
+			why[len - 1] = ' ';
+		}
 		is_blank = is_space;
 	}
 	why[len] = '\0';

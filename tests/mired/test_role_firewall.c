@@ -147,6 +147,7 @@ static int setup(void **state)
 	return 0;
 }
 
+/* A role that still runs must end well, and a sanitizer must have had nothing to say. */
 static int teardown(void **state)
 {
 	struct world *world = *state;
@@ -154,9 +155,10 @@ static int teardown(void **state)
 		return 0;
 	}
 	if (world->pid > 0) {
-		(void)kill(world->pid, SIGKILL);
-		(void)waitpid(world->pid, NULL, 0);
+		assert_int_equal(await_end(world), ROLE_EXIT_OK);
 	}
+	assert_null(strstr(log_of(world), "Sanitizer"));
+	assert_null(strstr(log_of(world), "runtime error"));
 	fw_close(world->eye);
 	(void)unlink(world->log);
 	(void)unlink(world->nospamd);
