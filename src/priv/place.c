@@ -159,8 +159,8 @@ static int hold_lock(int fd, const char *path, bool *left_over, char why[static 
 		if (errno != EWOULDBLOCK) {
 			return failed(why, path, -errno);
 		}
-		(void)snprintf(why, PLACE_WHY_MAX, "another mired (pid %ld) holds %.400s", read_pid(fd),
-		               path);
+		(void)snprintf(why, PLACE_WHY_MAX, "another mired (pid %ld) holds %.400s",
+		               read_pid(fd), path);
 		return ERR_BUSY;
 	}
 	*left_over = read_pid(fd) != 0;
