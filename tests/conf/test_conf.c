@@ -105,7 +105,7 @@ static void bad_files_are_refused_with_file_line_and_reason(void **state)
 	         ":2: banner: \"a\\x0ab\" is not a good value: printable text of 1 to 256 "
 	         "characters"},
 	        {"state-dir = var/lib\n", ERR_SYNTAX,
-	         ":1: state-dir: \"var/lib\" is not a good value: absolute path of at most 3000 "
+	         ":1: state-dir: \"var/lib\" is not a good value: absolute path of at most 480 "
 	         "bytes"},
 	        {"nft-table = \"a; flush ruleset\"\n", ERR_SYNTAX,
 	         ":1: nft-table: \"a; flush ruleset\" is not a good value: a plain name of 1 to "
@@ -437,6 +437,28 @@ static void help_names_every_key(void **state)
 	free(text);
 }
 
+static void the_manual_has_a_line_for_every_key_with_its_default(void **state)
+{
+	static char manual[64 * 1024];
+	FILE *file = fopen(TEST_SOURCE_DIR "/../src/man/mired.conf.5", "r");
+	(void)state;
+	assert_non_null(file);
+	manual[fread(manual, 1, sizeof manual - 1, file)] = '\0';
+	(void)fclose(file);
+	for (size_t i = 0; i < schema_n_rows; i++) {
+		const struct schema_row *row = &schema_rows[i];
+		/* lists and what the machine or the build decides are put into words there */
+		bool is_fixed =
+		        row->def && !schema_is_list(row) && strcmp(row->name, "rules-dir") != 0;
+		char wanted[160];
+		(void)snprintf(wanted, sizeof wanted, "\n.It Cm %s = Ar %s%s", row->name,
+		               is_fixed ? row->def : "", is_fixed ? "\n" : "");
+		if (!strstr(manual, wanted)) {
+			fail_msg("missing in mired.conf.5: %s", wanted);
+		}
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -456,6 +478,7 @@ int main(void)
 	        TEST(orders_to_the_program_are_told_apart),
 	        TEST(the_example_file_is_up_to_date_and_loads_to_the_defaults),
 	        TEST(help_names_every_key),
+	        TEST(the_manual_has_a_line_for_every_key_with_its_default),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
