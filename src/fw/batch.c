@@ -45,7 +45,7 @@ static const uint16_t op_types[BATCH_OP_COUNT] = {
 
 void batch_init(struct batch *batch)
 {
-	*batch = (struct batch){0};
+	*batch = (struct batch){.bytes_max = BATCH_BYTES_MAX};
 }
 
 void batch_fini(struct batch *batch)
@@ -61,7 +61,7 @@ static uint8_t *extend(struct batch *batch, size_t n)
 	if (batch->ret) {
 		return NULL;
 	}
-	if (batch->len + n > BATCH_BYTES_MAX) {
+	if (batch->len + n > batch->bytes_max) {
 		batch->ret = ERR_TOO_LONG;
 		return NULL;
 	}

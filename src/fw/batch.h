@@ -15,6 +15,7 @@ enum { BATCH_BYTES_MAX = 256 << 20 };
 struct batch {
 	uint8_t *bytes;
 	size_t len, size;
+	size_t bytes_max;   /* BATCH_BYTES_MAX unless the owner sets less */
 	int ret;            /* first error */
 	uint32_t first_seq; /* of the begin message */
 	uint32_t last_seq;  /* of the message written last */

@@ -44,7 +44,9 @@ void fw_close(struct fw *fw);
  * flush and add in one transaction. */
 MUST_USE int fw_put_table(struct fw *fw, const struct addr_range *nospamd, size_t n_nospamd,
                           char why[static FW_WHY_MAX]);
-/* Step 2: replaces the content of all learned sets: flush and add in one transaction. */
+/* Step 2: replaces the content of all learned sets: flush and add in one transaction. Where the
+ * kernel takes no message of that size (no right to a larger send buffer, no memory) the sets are
+ * flushed and then filled in pieces. -ENOENT = table gone. */
 MUST_USE int fw_replace(struct fw *fw, const struct fw_element *elements, size_t n,
                         char why[static FW_WHY_MAX]);
 /* Step 3: all chains of the rule template in one transaction (nothing for rules = none). */
@@ -56,10 +58,11 @@ MUST_USE int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n
 
 enum fw_state {
 	FW_STATE_OK,   /* nothing changed, or only by us, or our parts are untouched */
-	FW_STATE_GONE, /* our table, one of its sets or chains is missing or was replaced */
+	FW_STATE_GONE, /* our table, one of its sets, chains or rules is missing or was replaced */
 };
 
-/* Cheap: asks the ruleset's generation and only if somebody else changed it compares handles. */
+/* Cheap: asks the ruleset's generation and only if somebody else changed it compares handles. What
+ * others add does not matter; elements are not looked at. GONE stays until fw_put_table. */
 MUST_USE int fw_watch(struct fw *fw, enum fw_state *state);
 
 /* One get-element request. 1 = in the set, 0 = not, negative = error. */

@@ -254,6 +254,7 @@ static void give_back_buffer(struct fw *fw)
 {
 	if (fw->batch.size > KEEP_BYTES_MAX) {
 		batch_fini(&fw->batch);
+		batch_init(&fw->batch);
 	}
 }
 

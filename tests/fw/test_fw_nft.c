@@ -1,6 +1,8 @@
 /* Table, sets, elements and the watch against the real kernel. */
 #include "fw_fixture.h"
 
+#include "fw/fw_int.h"
+
 /* Every way the kernel's features can be used; tests of elements run under each. */
 static const struct {
 	const char *name;
@@ -196,6 +198,31 @@ static void a_hundred_thousand_elements_are_replaced_at_once(void **state)
 	}
 }
 
+static void a_copy_too_large_for_one_message_is_replaced_in_pieces(void **state)
+{
+	(void)state;
+	need_root();
+	enum { N = 20000 };
+	for (size_t way = 0; way < ARRAY_LEN(ways); way++) {
+		char why[FW_WHY_MAX];
+		struct fw *fw = open_way(way);
+		struct fw_element old = element_of(FW_SET_WHITE, "192.0.2.1", 3600);
+		static struct fw_element all[N];
+		for (uint32_t i = 0; i < N; i++) {
+			all[i] = (struct fw_element){.addr = addr_number(i), .timeout_secs = 3600};
+		}
+		assert_int_equal(fw_apply(fw, &old, 1), 0);
+		fw->batch.bytes_max = 200000;
+		assert_int_equal(fw_replace(fw, all, N, why), 0);
+		assert_false(is_in(fw, FW_SET_WHITE, "192.0.2.1"));
+		for (uint32_t i = 0; i < N; i++) {
+			assert_int_equal(fw_has(fw, FW_SET_WHITE, &all[i].addr), 1);
+		}
+		assert_int_equal(watched(fw), FW_STATE_OK);
+		close_and_remove(fw);
+	}
+}
+
 static void nospamd_networks_become_ranges_of_the_interval_sets(void **state)
 {
 	(void)state;
@@ -381,6 +408,7 @@ int main(void)
 	        cmocka_unit_test(an_element_without_timeout_does_not_stay_for_ever),
 	        cmocka_unit_test(figures_count_what_was_done),
 	        cmocka_unit_test(a_hundred_thousand_elements_are_replaced_at_once),
+	        cmocka_unit_test(a_copy_too_large_for_one_message_is_replaced_in_pieces),
 	        cmocka_unit_test(nospamd_networks_become_ranges_of_the_interval_sets),
 	        cmocka_unit_test(a_large_nospamd_list_fits),
 	        cmocka_unit_test(an_existing_table_keeps_its_elements),
