@@ -291,8 +291,11 @@ void worker_on_name(struct worker *worker, const struct ring_event *event)
 	struct conn *conn = conn_at(&worker->conns, event->tag.slot);
 	struct sockaddr_in6 name = conn->name;
 	struct addr peer;
-	if (conn->phase == CONN_CLOSING || event->res < 0 ||
-	    addr_from_sockaddr((const struct sockaddr *)&name, &peer) < 0) {
+	if (conn->phase == CONN_CLOSING) {
+		worker_close(worker, event->tag.slot);
+		return;
+	}
+	if (event->res < 0 || addr_from_sockaddr((const struct sockaddr *)&name, &peer) < 0) {
 		worker_count(worker, COUNTER_peer_closed);
 		worker_close(worker, event->tag.slot);
 		return;
