@@ -184,7 +184,45 @@ static void client_that_waits_for_the_store_for_ever_is_dropped(void **state)
 	}
 	driver->is_eof = true;
 	run_for(1000);
-	assert_true(driver->is_closed);
+	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
+}
+
+static void lines_before_eof_are_answered_when_the_store_has_caught_up(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	driver->auto_store = false;
+	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
+	for (int i = 0; i < SESSION_PENDING_MAX; i++) {
+		driver_type(driver, "RCPT TO:<b>\r\n");
+	}
+	driver_type(driver, "QUIT\r\n");
+	driver->is_eof = true;
+	run_for(300);
+	assert_false(driver->is_closed);
+	driver_store_all(driver);
+	run_for(10);
+	assert_int_equal(driver->why, SESSION_END_DONE);
+	static const char bye[] = "221 mail.example.org closing the connection\r\n";
+	assert_memory_equal(driver->received + driver->n_received - sizeof bye + 1, bye,
+	                    sizeof bye - 1);
+}
+
+static void store_that_answers_in_part_does_not_extend_the_wait(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	start(SESSION_GREY);
+	driver->auto_store = false;
+	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nRCPT TO:<c>\r\nDATA\r\n");
+	run_for(9);
+	size_t before = driver->n_received;
+	session_stored(&driver->session, driver->now);
+	driver_answer(driver);
+	run_for(5);
+	assert_int_equal(driver->n_unstored, 1);
+	assert_int_equal(driver->received_ms[before], driver->received_ms[before - 1] + 10000);
 }
 
 static void closing_ends_by_eof_amount_or_time(void **state)
@@ -324,6 +362,8 @@ int main(void)
 	        TEST(blocked_deferral_is_counted_unstored_once),
 	        TEST(commands_wait_when_too_many_tuples_are_on_their_way),
 	        TEST(client_that_waits_for_the_store_for_ever_is_dropped),
+	        TEST(lines_before_eof_are_answered_when_the_store_has_caught_up),
+	        TEST(store_that_answers_in_part_does_not_extend_the_wait),
 	        TEST(closing_ends_by_eof_amount_or_time),
 	        TEST(reset_ends_every_state),
 	        TEST(unknown_host_is_grey_after_store_wait),
