@@ -44,6 +44,8 @@ struct feeder {
 	struct store_reader *reader;
 	int channel; /* -1 = no role */
 	bool must_fill;
+	bool has_copy; /* a complete copy was sent since the role asked for one */
+	bool has_done; /* and it has answered since */
 	struct mono fill_at;
 	uint64_t cursor; /* the journal is sent up to here */
 	uint64_t n_sent; /* messages that will be answered by MSG_DONE carry this seq at most */
@@ -71,7 +73,21 @@ static void publish(struct feeder *feeder, const struct msg_figures *firewall)
 	/* with nothing under way, what was skipped (tuples) counts as done too */
 	feeder->figures.done_seq =
 	        feeder->n_done == feeder->n_sent ? feeder->cursor : feeder->n_done;
+	if (!feeder->has_done) {
+		feeder->figures.done_seq = 0;
+		feeder->figures.firewall.is_complete = false;
+	}
 	(void)pthread_mutex_unlock(&feeder->lock);
+}
+
+/* Nothing is known of the kernel's sets until a copy has arrived there. */
+static void want_fill(struct feeder *feeder, int64_t wait_ms)
+{
+	feeder->must_fill = true;
+	feeder->has_copy = false;
+	feeder->has_done = false;
+	feeder->fill_at = mono_add_ms(clock_mono(), wait_ms);
+	publish(feeder, NULL);
 }
 
 static void drop_channel(struct feeder *feeder, int reason)
@@ -79,6 +95,7 @@ static void drop_channel(struct feeder *feeder, int reason)
 	(void)close(feeder->channel);
 	feeder->channel = -1;
 	feeder->must_fill = false;
+	feeder->has_done = false;
 	log_warning("firewall: connection to the role lost: %s", err_text(reason));
 	publish(feeder, NULL);
 }
@@ -109,9 +126,7 @@ static void take_channel(struct feeder *feeder)
 		log_error("firewall: channel unusable: %s", err_text(-errno));
 	}
 	feeder->channel = next;
-	feeder->must_fill = true;
-	feeder->fill_at = mono_add_ms(clock_mono(), ASK_WAIT_MS);
-	publish(feeder, NULL);
+	want_fill(feeder, ASK_WAIT_MS);
 }
 
 static void on_message(struct feeder *feeder, const struct msg *msg)
@@ -120,10 +135,10 @@ static void on_message(struct feeder *feeder, const struct msg *msg)
 		(void)close(msg->fd); /* none of these messages carries one */
 	}
 	if (msg->type == MSG_NEED_FILL) {
-		feeder->must_fill = true;
-		feeder->fill_at = clock_mono();
+		want_fill(feeder, 0);
 	} else if (msg->type == MSG_DONE) {
 		feeder->n_done = msg->seq;
+		feeder->has_done = feeder->has_copy;
 		publish(feeder, &msg->figures);
 	} else {
 		log_warning("firewall: unexpected message %d dropped", (int)msg->type);
@@ -296,6 +311,7 @@ static int fill(struct feeder *feeder)
 	ret = ret ? ret : send_mark(feeder, MSG_FILL_END);
 	if (ret == 0) {
 		feeder->n_sent = feeder->cursor;
+		feeder->has_copy = !feeder->must_fill;
 		counters_add(&feeder->counters, COUNTER_fw_fills, 1);
 		return 0;
 	}
@@ -362,8 +378,7 @@ static int send_journal(struct feeder *feeder)
 		            "complete copy follows",
 		            (unsigned long long)feeder->cursor);
 		counters_add(&feeder->counters, COUNTER_fw_feed_behind, 1);
-		feeder->must_fill = true;
-		feeder->fill_at = clock_mono();
+		want_fill(feeder, 0);
 		return ret;
 	}
 	return ret ? ret : n < 0 ? n : 0;

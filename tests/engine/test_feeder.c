@@ -171,6 +171,16 @@ static const struct msg_element *kernel_find(const struct fixture *fix, const ch
 	return NULL;
 }
 
+static void feeder_until_done(struct fixture *fix, uint64_t seq)
+{
+	struct feeder_figures figures = {.done_seq = 0};
+	for (int i = 0; i < WORLD_WAIT_MS && figures.done_seq < seq; i++) {
+		feeder_figures_get(fix->feeder, &figures);
+		world_sleep_ms(1);
+	}
+	assert_int_equal(figures.done_seq, seq);
+}
+
 /* --- playing the keeper ----------------------------------------------------------------------- */
 
 static void wake(struct fixture *fix)
@@ -300,12 +310,7 @@ static void tuples_only_move_the_cursor(void **state)
 	world_seed_tuple(&fix->world, &tuple, 0);
 	world_seed_tuple(&fix->world, &tuple, 0);
 	wake(fix);
-	struct feeder_figures figures = {.done_seq = 0};
-	for (int i = 0; i < WORLD_WAIT_MS && figures.done_seq < 2; i++) {
-		feeder_figures_get(fix->feeder, &figures);
-		world_sleep_ms(1);
-	}
-	assert_int_equal(figures.done_seq, 2);
+	feeder_until_done(fix, 2);
 	assert_false(role_receive(fix, 0));
 }
 
@@ -332,11 +337,32 @@ static void a_lost_table_is_filled_again(void **state)
 	connect_role(fix);
 	say(fix, MSG_NEED_FILL, 0);
 	role_until_fill(fix, 1);
+	feeder_until_done(fix, 1);
 	fix->kernel.n = 0;
 	say(fix, MSG_NEED_FILL, 0);
 	role_until_fill(fix, 2);
 	assert_int_equal(fix->kernel.n, 1);
+	feeder_until_done(fix, 1);
 	assert_int_equal(counters_get(feeder_counters(fix->feeder), COUNTER_fw_fills), 2);
+}
+
+static void nothing_is_called_done_while_a_copy_is_wanted(void **state)
+{
+	struct fixture *fix = *state;
+	struct feeder_figures figures = {.done_seq = 1};
+	put_host(fix, "192.0.2.1", RECORD_WHITE, 1000);
+	connect_role(fix);
+	say(fix, MSG_NEED_FILL, 0);
+	role_until_fill(fix, 1);
+	feeder_until_done(fix, 1);
+	say(fix, MSG_NEED_FILL, 0); /* and the role does not read the copy yet */
+	for (int i = 0; i < WORLD_WAIT_MS && figures.done_seq > 0; i++) {
+		feeder_figures_get(fix->feeder, &figures);
+		world_sleep_ms(1);
+	}
+	assert_int_equal(figures.done_seq, 0);
+	role_until_fill(fix, 2);
+	feeder_until_done(fix, 1);
 }
 
 static void a_new_role_replaces_a_dead_one(void **state)
@@ -453,6 +479,7 @@ int main(void)
 	        WITH_FIXTURE(tuples_only_move_the_cursor),
 	        WITH_FIXTURE(a_copy_longer_than_the_socket_takes_arrives_whole),
 	        WITH_FIXTURE(a_lost_table_is_filled_again),
+	        WITH_FIXTURE(nothing_is_called_done_while_a_copy_is_wanted),
 	        WITH_FIXTURE(a_new_role_replaces_a_dead_one),
 	        WITH_FIXTURE(a_feed_left_behind_fills_again),
 	        WITH_FIXTURE(only_a_host_that_is_white_is_asserted_again),
