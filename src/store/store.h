@@ -120,7 +120,7 @@ bool store_reader_host(struct store_reader *reader, const struct addr *addr, enu
  * copy. */
 MUST_USE int store_journal_read(struct store_reader *reader, uint64_t after,
                                 struct journal_change *out, int max);
-/* Number of the newest committed change. */
+/* Number of the newest committed change; 0 when there is none or it cannot be read. */
 uint64_t store_journal_last(struct store_reader *reader);
 
 /* --- figures and checking --------------------------------------------------------------------- */

@@ -237,9 +237,9 @@ static void a_file_of_something_else_is_refused(void **state)
 	assert_untouched(f, image, 10 * PAGE);
 }
 
-static void a_damaged_record_counts_as_absent_and_can_be_written_again(void **state)
+/* Flips a bit in the text of row 77, in all copies of it. */
+static void damage_row_77(const struct fixture *f)
 {
-	struct fixture *f = *state;
 	static const char text[] = "<sender-77@example.org>";
 	uint8_t *hit = memmem(image, n_image, text, sizeof text - 1);
 	while (hit) { /* old copies on free pages as well */
@@ -247,6 +247,12 @@ static void a_damaged_record_counts_as_absent_and_can_be_written_again(void **st
 		hit = memmem(hit, n_image - (size_t)(hit - image), text, sizeof text - 1);
 	}
 	image_write(f, image, n_image);
+}
+
+static void a_damaged_record_counts_as_absent_and_can_be_written_again(void **state)
+{
+	struct fixture *f = *state;
+	damage_row_77(f);
 	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), ERR_CORRUPT);
 	assert_non_null(strstr(f->why, "database tuple"));
 
@@ -266,6 +272,29 @@ static void a_damaged_record_counts_as_absent_and_can_be_written_again(void **st
 	assert_true(stats.n_bad_records >= 2);
 	assert_int_equal(rows_walk(reader, true, true, NULL), N_ROWS);
 	store_reader_close(reader);
+	store_close(store);
+	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
+}
+
+static void the_sweep_drops_an_expiry_row_whose_record_lives_on(void **state)
+{
+	struct fixture *f = *state;
+	struct store_txn txn;
+	struct row row;
+	damage_row_77(f);
+	struct store *store = fixture_open(f);
+	row_fill(&row, store, 77);
+	row.record.expire.secs += 5000; /* the row for its old time cannot be known */
+	store_begin(store, &txn, (struct wall){FIXTURE_T0});
+	store_put_tuple(&txn, &row.key, &row.record, &row.spans);
+	assert_int_equal(store_commit(&txn), 0);
+	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), ERR_CORRUPT);
+	assert_non_null(strstr(f->why, "database expiry"));
+	store_begin(store, &txn, (struct wall){FIXTURE_T0});
+	assert_int_equal(store_sweep(&txn, row_record(77).expire, 1000, NULL, NULL), 78);
+	struct grey_record found;
+	assert_true(store_get_tuple(&txn, &row.key, &found));
+	assert_int_equal(store_commit(&txn), 0);
 	store_close(store);
 	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
 }
@@ -321,6 +350,7 @@ int main(void)
 	        DAMAGE_TEST(a_file_cut_short_is_refused),
 	        DAMAGE_TEST(a_file_of_something_else_is_refused),
 	        DAMAGE_TEST(a_damaged_record_counts_as_absent_and_can_be_written_again),
+	        DAMAGE_TEST(the_sweep_drops_an_expiry_row_whose_record_lives_on),
 	        DAMAGE_TEST(a_first_start_that_was_interrupted_is_finished),
 	        DAMAGE_TEST(a_check_that_hangs_is_ended),
 	};

@@ -101,6 +101,46 @@ static void a_full_disk_fails_commits_until_there_is_room(void **state)
 	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
 }
 
+/* Texts that take two pages each: the disk fills up in the middle of one write, and then LMDB says
+ * EIO. */
+static int commit_long(struct store *store, uint32_t n)
+{
+	static uint8_t longest[RECORD_STRING_MAX];
+	struct tuple_text text = {span_of(longest, sizeof longest),
+	                          span_of(longest, sizeof longest),
+	                          span_of(longest, sizeof longest)};
+	struct store_txn txn;
+	struct addr addr = row_addr(n);
+	struct grey_record record = row_record(n);
+	struct tuple_key key = record_tuple_key(store_hash_key(store), &addr, &text);
+	store_begin(store, &txn, (struct wall){FIXTURE_T0});
+	for (int i = 0; i < 8; i++) {
+		key.hash[0] = (uint8_t)i;
+		store_put_tuple(&txn, &key, &record, &text);
+	}
+	return store_commit(&txn);
+}
+
+static void a_disk_that_fills_in_the_middle_of_a_write_is_full(void **state)
+{
+	struct fixture *f = *state;
+	if (!has_own_mounts) {
+		skip();
+	}
+	ballast_in(f);
+	struct store *store = fixture_open(f);
+	int ret = 0;
+	uint32_t n = 0;
+	while (n < COMMITS_MAX && (ret = commit_long(store, n)) == 0) {
+		n++;
+	}
+	assert_int_equal(ret, ERR_FULL);
+	assert_rows(store, n * 8);
+	fixture_remove(f, "ballast");
+	assert_int_equal(commit_long(store, n), 0);
+	store_close(store);
+}
+
 static void closing_on_a_full_disk_loses_only_the_mark(void **state)
 {
 	struct fixture *f = *state;
@@ -183,6 +223,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(a_full_disk_fails_commits_until_there_is_room,
+	                                        setup_tmpfs, teardown_tmpfs),
+	        cmocka_unit_test_setup_teardown(a_disk_that_fills_in_the_middle_of_a_write_is_full,
 	                                        setup_tmpfs, teardown_tmpfs),
 	        cmocka_unit_test_setup_teardown(closing_on_a_full_disk_loses_only_the_mark,
 	                                        setup_tmpfs, teardown_tmpfs),

@@ -340,6 +340,37 @@ static void the_longest_texts_fit_a_walk(void **state)
 	store_close(store);
 }
 
+static void a_transaction_larger_than_the_waiting_list_is_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct store *store = fixture_open(f);
+	assert_int_equal(rows_commit(store, 0, 2499), 0);
+	store_close(store);
+	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
+}
+
+static void readers_beyond_the_bound_are_told(void **state)
+{
+	struct fixture *f = *state;
+	struct store_conf conf = fixture_conf(f);
+	struct store *store = NULL;
+	struct store_reader *readers[64];
+	int n = 0;
+	int ret = 0;
+	conf.readers_max = 4;
+	assert_int_equal(store_open(&store, &conf, f->why), 0);
+	while (n < 64 && (ret = store_reader_open(store, &readers[n])) == 0) {
+		n++;
+	}
+	assert_int_equal(ret, ERR_BUSY);
+	assert_true(n >= 4);
+	assert_int_equal(rows_commit(store, 0, 9), 0);
+	for (int i = 0; i < n; i++) {
+		store_reader_close(readers[i]);
+	}
+	store_close(store);
+}
+
 struct walker {
 	struct store *store;
 	_Atomic bool is_over;
@@ -401,6 +432,8 @@ int main(void)
 	        STORE_TEST(the_sweep_sees_what_its_own_transaction_put),
 	        STORE_TEST(a_walk_meets_every_row_once_in_slices),
 	        STORE_TEST(the_longest_texts_fit_a_walk),
+	        STORE_TEST(a_transaction_larger_than_the_waiting_list_is_whole),
+	        STORE_TEST(readers_beyond_the_bound_are_told),
 	        STORE_TEST(walks_beside_a_writer_miss_no_standing_row),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
