@@ -57,13 +57,13 @@ struct engine_figures {
 	struct counters totals;
 	uint64_t conns_now, conns_grey, conns_white, conns_listed, conns_unknown;
 	struct store_stats store;
-	bool is_store_degraded; /* commits fail at present */
-	bool is_clock_paused;
 	double commit_p50_ms, commit_p99_ms;
 	uint64_t cached_hosts, cached_tuples;
 	struct msg_figures firewall;
-	bool has_firewall;     /* the role is connected */
-	uint64_t firewall_seq; /* last change known to be in the kernel */
+	uint64_t firewall_seq;  /* last change known to be in the kernel */
+	bool has_firewall;      /* the role is connected */
+	bool is_store_degraded; /* commits fail at present */
+	bool is_clock_paused;
 	struct engine_capacity capacity;
 	char accept_mode[32]; /* what the probe chose */
 	uint64_t worker_conns[CONF_WORKERS_MAX];

@@ -32,6 +32,7 @@ enum {
 };
 
 struct feeder {
+	struct counters counters;
 	struct feeder_env env;
 	pthread_t thread;
 	int control; /* eventfd: must_stop or next_channel changed */
@@ -39,7 +40,6 @@ struct feeder {
 	pthread_mutex_t lock; /* the two fields below; nothing else is taken under it */
 	int next_channel;     /* -1 = none */
 	struct feeder_figures figures;
-	struct counters counters;
 
 	struct store_reader *reader;
 	int channel; /* -1 = no role */

@@ -104,6 +104,7 @@ struct dirty {
 };
 
 struct keeper {
+	struct counters counters;
 	struct keeper_env env;
 	pthread_t thread;
 	int wake; /* eventfd */
@@ -114,7 +115,6 @@ struct keeper {
 	_Atomic bool is_failed;
 	_Atomic bool is_clock_paused;
 	struct latency latency;
-	struct counters counters;
 
 	struct greylist_conf rules;
 	struct store_reader *reader;

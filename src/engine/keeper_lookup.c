@@ -126,9 +126,9 @@ struct cache_entry keeper_host_learn(struct keeper *keeper, const struct addr *a
 	struct grey_record none = {.first = keeper->life,
 	                           .expire = {keeper->life.secs + KEEPER_NONE_SECS}};
 	struct cache_entry entry = keeper_entry_of(CACHE_NONE, &none);
-	if (grey_record_is_live(trapped, keeper->life)) {
+	if (trapped && grey_record_is_live(trapped, keeper->life)) {
 		entry = keeper_entry_of(CACHE_TRAPPED, trapped);
-	} else if (grey_record_is_live(white, keeper->life)) {
+	} else if (white && grey_record_is_live(white, keeper->life)) {
 		entry = keeper_entry_of(CACHE_WHITE, white);
 	}
 	struct cache_key key = keeper_host_key(addr);

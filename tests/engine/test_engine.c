@@ -31,9 +31,9 @@ struct fixture {
 static void open_listeners(struct fixture *fix)
 {
 	struct addr addr = world_addr("127.0.0.1");
-	char why[LISTENER_WHY_MAX];
+	char why[LISTENER_WHY_MAX] = "";
 	for (uint32_t w = 0; w < WORKERS; w++) {
-		struct sockaddr_in sin;
+		struct sockaddr_in sin = {.sin_port = 0};
 		socklen_t len = sizeof sin;
 		int fd = listener_open(&addr, fix->port, &fix->conf, true, why);
 		assert_true(fd >= 0);
