@@ -67,7 +67,8 @@ struct ring_options {
 /* Any thread. -errno with `why` naming the limit or setting that stands in the way. */
 MUST_USE int ring_open(struct ring **out, const struct ring_options *options,
                        char why[static RING_WHY_MAX]);
-/* Worker thread, once, before any request: it becomes the single issuer. */
+/* Worker thread, once, before any request: it becomes the single issuer. Fails with ERR_DENIED when
+ * an operation off the allow-list is not refused. */
 MUST_USE int ring_enable(struct ring *ring);
 /* Worker thread, or any when that has ended. What is still open in the table is closed by the
  * kernel some time later. */

@@ -5,7 +5,7 @@
 #include "engine/worker.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/thread.h"
 #include "engine/worker_impl.h"
 
 enum {
@@ -274,21 +275,11 @@ static void free_all(struct worker *worker)
 	free(worker);
 }
 
-/* Signals are for the thread that has the signalfd. */
-static int start_thread(struct worker *worker)
-{
-	sigset_t all;
-	sigset_t before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int ret = -pthread_create(&worker->thread, NULL, run, worker);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return ret;
-}
-
 static int start_and_wait(struct worker *worker)
 {
-	int ret = start_thread(worker);
+	char name[16];
+	(void)snprintf(name, sizeof name, "worker %u", worker->env.idx % CONF_WORKERS_MAX);
+	int ret = thread_start(&worker->thread, name, run, worker);
 	if (ret < 0) {
 		return ret;
 	}

@@ -7,10 +7,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -107,6 +109,34 @@ static void requests_before_enabling_are_refused(void **state)
 	assert_int_equal(ring_submit(ring), -EBADFD);
 	ring_close(ring);
 	close(fd);
+}
+
+/* The descriptor of the only ring this process has. */
+static int ring_descriptor(void)
+{
+	for (int fd = 3; fd < 256; fd++) {
+		char path[32];
+		char target[64] = "";
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof target - 1) > 0 && strstr(target, "[io_uring]")) {
+			return fd;
+		}
+	}
+	return -1;
+}
+
+static void enabled_ring_takes_no_more_registrations(void **state)
+{
+	(void)state;
+	enum { UNREGISTER_FILES = 3, REGISTER_PROBE = 8 };
+	struct ring *ring = open_ring(4, false); /* which tries an operation off the list, too */
+	int fd = ring_descriptor();
+	assert_true(fd >= 0);
+	assert_int_equal(syscall(SYS_io_uring_register, fd, UNREGISTER_FILES, NULL, 0), -1);
+	assert_int_equal(errno, EACCES);
+	assert_int_equal(syscall(SYS_io_uring_register, fd, REGISTER_PROBE, NULL, 0), -1);
+	assert_int_equal(errno, EACCES);
+	ring_close(ring);
 }
 
 static void wait_ends_at_its_time_and_at_an_event(void **state)
@@ -269,6 +299,7 @@ int main(void)
 	        cmocka_unit_test(tag_survives_the_way_through_the_kernel),
 	        cmocka_unit_test(table_beyond_the_file_limit_is_refused_by_name),
 	        cmocka_unit_test(requests_before_enabling_are_refused),
+	        cmocka_unit_test(enabled_ring_takes_no_more_registrations),
 	        cmocka_unit_test(wait_ends_at_its_time_and_at_an_event),
 	        cmocka_unit_test(multishot_connection_is_named_served_and_closed),
 	        cmocka_unit_test(single_shot_accepts_have_an_address_each),
