@@ -29,8 +29,7 @@ enum conf_rules {
 /* auto probes the kernel; the other value forces the fallback so that it can be tested. */
 enum conf_feature { CONF_FEATURE_AUTO, CONF_FEATURE_FALLBACK };
 
-/* Grouped by meaning; there is one a process, so padding costs nothing.
- * NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
+/* Fields are grouped by meaning. */
 struct conf {
 	/* processes and files */
 	char *user;           /* key `user`: engine and store */

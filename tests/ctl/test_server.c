@@ -24,7 +24,6 @@
 
 enum { LARGE_BYTES = 3 << 20 };
 
-/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct fixture {
 	char dir[64];
 	char path[96];
