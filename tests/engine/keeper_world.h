@@ -13,11 +13,11 @@
 
 #include "engine/keeper.h"
 
-enum { WORLD_PORTS = 2, WORLD_WAIT_MS = 10000, WORLD_SLOTS = 4096 };
+enum { WORLD_PORTS = 2, WORLD_WAIT_MS = 10000 };
 
 struct world {
 	char dir[64];
-	struct conf conf;
+	struct conf conf; /* may be changed before world_start */
 	struct store *store;
 	struct store_reader *reader;
 	struct cache *hosts;
@@ -85,7 +85,9 @@ static inline void world_init(struct world *world)
 	                 .commit_max = 256,
 	                 .commit_wait_ms = 20,
 	                 .journal_max = 10000,
-	                 .sweep_ms = 50},
+	                 .sweep_ms = 50,
+	                 .host_cache_slots = 4096,
+	                 .tuple_cache_slots = 4096},
 	};
 	assert_non_null(mkdtemp(world->dir));
 	world_open_store(world);
@@ -93,8 +95,8 @@ static inline void world_init(struct world *world)
 
 static inline void world_start(struct world *world)
 {
-	world->hosts = cache_new(WORLD_SLOTS);
-	world->tuples = cache_new(WORLD_SLOTS);
+	world->hosts = cache_new(world->conf.host_cache_slots);
+	world->tuples = cache_new(world->conf.tuple_cache_slots);
 	world->reasserts = mailbox_new(1 << 16);
 	world->wake_feeder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	for (int i = 0; i < WORLD_PORTS; i++) {
@@ -213,17 +215,43 @@ static inline struct keeper_answer world_answer(struct world *world, int port)
 }
 
 /* One request and its answer. */
+static inline struct keeper_answer world_ask_on(struct world *world, int port,
+                                                enum keeper_request_kind kind,
+                                                const struct world_tuple *tuple)
+{
+	assert_true(world_post(world, port, kind, 1, tuple));
+	keeper_wake(world->keeper);
+	return world_answer(world, port);
+}
+
 static inline struct keeper_answer world_ask(struct world *world, enum keeper_request_kind kind,
                                              const struct world_tuple *tuple)
 {
-	assert_true(world_post(world, 0, kind, 1, tuple));
-	keeper_wake(world->keeper);
-	return world_answer(world, 0);
+	return world_ask_on(world, 0, kind, tuple);
 }
 
 static inline uint64_t world_count(const struct world *world, enum counter which)
 {
 	return counters_get(keeper_counters(world->keeper), which);
+}
+
+/* False when the counter does not get there in time. */
+static inline bool world_reaches(struct world *world, enum counter which, uint64_t at_least)
+{
+	for (int i = 0; i < WORLD_WAIT_MS; i++) {
+		if (world_count(world, which) >= at_least) {
+			return true;
+		}
+		world_sleep_ms(1);
+	}
+	return false;
+}
+
+static inline bool world_is_degraded(struct world *world)
+{
+	struct keeper_figures figures;
+	keeper_figures_get(world->keeper, &figures);
+	return figures.is_degraded;
 }
 
 /* --- looking into the store ------------------------------------------------------------------- */
