@@ -35,6 +35,7 @@ enum {
 	RETRY_MS = 200,         /* a failed client comes back after this */
 	CLIENT_WAIT_MS = 60000, /* a client that is not through by then has failed */
 	LOOP_WAIT_MS = 10,
+	PUSH_SEND_BUFFER = 65536,
 	TEXT_MAX = 512,     /* all four commands of a client */
 	LINE_MAX_KEPT = 80, /* of a reply line: its code is what matters */
 	GRACE_SECONDS = 10, /* then the alarm ends what should have ended by itself */
@@ -165,6 +166,11 @@ static int open_socket(const struct load *load, uint32_t idx)
 	int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		return -errno;
+	}
+	if (options->push_bytes > 0) {
+		/* what waits in our own kernel is not the server's burden */
+		int size = PUSH_SEND_BUFFER;
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 	}
 	if (options->has_sources) {
 		struct sockaddr_storage from;
