@@ -285,8 +285,8 @@ void engine_stop(struct engine *engine)
 	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
 		worker_stop(engine->workers[i]);
 	}
-	feeder_stop(engine->feeder);
 	keeper_stop(engine->keeper);
+	feeder_stop(engine->feeder);
 	inspector_stop(engine->inspector);
 	free_parts(engine);
 }

@@ -283,6 +283,34 @@ static void decide_all(struct keeper *keeper, struct store_txn *txn)
 
 /* --- step 5: what became durable is made known ------------------------------------------------ */
 
+/* Lines of spamd(8) that operators' scripts read; only with `verbose`. */
+static void log_new(const struct pending *pending)
+{
+	char ip[ADDR_TEXT_MAX];
+	char text[3][LOG_LINE_MAX / 4];
+	struct tuple_text tuple = text_of(&pending->request);
+	log_debug("new entry %s from %s to %s, helo %s", addr_format(&pending->request.addr, ip),
+	          span_escape(tuple.sender, text[0], sizeof text[0]),
+	          span_escape(tuple.recipient, text[1], sizeof text[1]),
+	          span_escape(tuple.helo, text[2], sizeof text[2]));
+}
+
+static void log_promotion(const struct keeper *keeper, const struct pending *pending)
+{
+	char ip[ADDR_TEXT_MAX];
+	log_debug("whitelisting %s in %s/db", addr_format(&pending->request.addr, ip),
+	          keeper->env.conf->state_dir);
+}
+
+static void log_result(const struct keeper *keeper, const struct batch_result *result)
+{
+	if (result->verdict == VERDICT_NEW) {
+		log_new(result->pending);
+	} else if (result->verdict == VERDICT_PROMOTE) {
+		log_promotion(keeper, result->pending);
+	}
+}
+
 static void learn_promotion(struct keeper *keeper, const struct batch_result *result)
 {
 	struct cache_key key = keeper_host_key(&result->pending->request.addr);
@@ -317,6 +345,9 @@ static void learn_result(struct keeper *keeper, const struct batch_result *resul
 	case VERDICT_TRAPPED:
 		host = CACHE_TRAPPED;
 		break;
+	}
+	if (keeper->env.conf->verbose) {
+		log_result(keeper, result);
 	}
 	answer_stored(keeper, result->pending, (uint8_t)host);
 	keeper->queue.n--;

@@ -58,7 +58,7 @@ static int setup(void **state)
 	assert_true(fprintf(file,
 	                    "state-dir = \"%s\"\nworkers = %d\nmax-connections = 1000\n"
 	                    "grey-stutter = 0s\nstore-map = 64m\n"
-	                    "host-cache = 4096\ntuple-cache = 4096\n",
+	                    "host-cache = 4096\ntuple-cache = 4096\nverbose = yes\n",
 	                    fix->dir, WORKERS) > 0);
 	assert_int_equal(fclose(file), 0);
 	struct conf_cli cli;
