@@ -123,8 +123,10 @@ struct cache_entry keeper_host_learn(struct keeper *keeper, const struct addr *a
                                      const struct grey_record *white,
                                      const struct grey_record *trapped)
 {
-	struct grey_record none = {.first = keeper->life,
-	                           .expire = {keeper->life.secs + KEEPER_NONE_SECS}};
+	/* workers judge it by the wall clock, the keeper by the guard's: it lasts by both */
+	int64_t now_secs =
+	        keeper->life.secs > keeper->wall.secs ? keeper->life.secs : keeper->wall.secs;
+	struct grey_record none = {.first = keeper->wall, .expire = {now_secs + KEEPER_NONE_SECS}};
 	struct cache_entry entry = keeper_entry_of(CACHE_NONE, &none);
 	if (trapped && grey_record_is_live(trapped, keeper->life)) {
 		entry = keeper_entry_of(CACHE_TRAPPED, trapped);
