@@ -29,8 +29,10 @@ def test_overlong_lines_nul_bytes_bare_ends_and_8_bit(world):
     net, mired = start(world)
     pids = mired.pids()
     lines = [
-        (b"HELO " + b"h" * 100_000 + b"\r\n", "250"),
-        (b"MAIL FROM:<" + b"m" * 9_000 + b">\r\n", "250"),
+        (b"HELO " + b"h" * 8_000 + b"\r\n", "250"),
+        (b"NOOP " + b"n" * 8_500, "250"),  # 8,191 bytes count as a line
+        (b"the rest of it\r\n", "500"),
+        (b"MAIL FROM:<" + b"m" * 8_000 + b">\r\n", "250"),
         (b"RCPT TO:<a\0b@mx.example>\r\n", "250"),
         (b"NOOP\n", "250"),
         (b"RSET\n", "250"),

@@ -29,7 +29,7 @@ def payload(text):
         return unescape(text[4:])
     if found := re.match(r"repeat (\d+) (.*)", text):
         return unescape(found.group(2)) * int(found.group(1))
-    return text.encode() + b"\r\n"
+    return text.encode("latin-1") + b"\r\n"
 
 
 def expect_line(client, prefix, is_exact):
@@ -47,7 +47,7 @@ def expect_silence(client, secs):
 def play(net, number, path):
     """One script as one connection from an address of its own."""
     with Client(net.out, net.target(False), source=topology.client4(number)) as client:
-        for line_no, line in enumerate(path.read_text().splitlines(), 1):
+        for line_no, line in enumerate(path.read_text("latin-1").splitlines(), 1):
             try:
                 step(client, line)
             except (Failure, OSError) as error:
@@ -79,7 +79,7 @@ def test_scripts(world):
     Mired(world, net, stutter="0s", hostname="mail.example.org", passtime="25m",
           greyexp="4h", look_interval="4s").start()
     scripts = [path for path in sorted(SCRIPTS.glob("*.smtp"))
-               if re.search(r"^# real: yes$", path.read_text(), re.M)]
+               if re.search(r"^# real: yes$", path.read_text("latin-1"), re.M)]
     check(scripts, "there are scripts for a real daemon")
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         played = [pool.submit(play, net, n, path) for n, path in enumerate(scripts)]

@@ -5,7 +5,7 @@ import time
 import postfix
 import topology
 import world as w
-from client import Client, attempt, try_mail
+from client import Client, attempt, try_mail, try_many
 from daemon import Mired
 from load import Load
 from world import check, marked, run, wait_for
@@ -25,7 +25,8 @@ def hold_idle(world, net, mired, n=N_IDLE):
 def test_ten_thousand_idle_connections_do_not_delay_a_whitelisting_and_a_delivery(world):
     net = topology.gateway(world)
     mx = postfix.receiver(world, net.mta, net.mta_listen)
-    mired = Mired(world, net).start()
+    # small caches: what is measured is the connections, not the cache filling with their hosts
+    mired = Mired(world, net, host_cache=4096, tuple_cache=4096, verbose="no").start()
     engine = mired.pids()["engine"]
     before = w.rss_bytes(engine)
     load = hold_idle(world, net, mired)
@@ -96,18 +97,20 @@ def test_a_full_disk_delays_nothing_but_storing(world):
     fill(ballast)
     n = 0
     while not mired.status()["store"]["degraded"]:
-        n += 1
         check(n < 3000, "the store notices the full disk")
-        check(try_mail(net.out, net.target(False), topology.client4(n),
-                       recipient=f"<{'x' * 900}@mx.example>").startswith("451"), "451 goes on")
+        replies = try_many(net.out, net.target(False), map(topology.client4, range(n, n + 24)),
+                           recipient=f"<{'x' * 900}@mx.example>")
+        check(all(reply.startswith("451") for reply in replies), "451 goes on:", replies)
+        n += 24
     began = time.monotonic()
-    reply = try_mail(net.out, net.target(False), topology.client4(n + 1), helo="while.full")
+    reply = try_mail(net.out, net.target(False), topology.client4(n), helo="while.full")
     check(reply.startswith("451"), "a client gets its 451 on a full disk:", reply)
     check(time.monotonic() - began < 4, "after store-wait at the latest")
-    check(mired.status()["greylist"]["deferred"] > n, "deferrals go on")
+    check(mired.status()["greylist"]["deferred_unstored"] >= 1, "counted:",
+          mired.status()["greylist"])
     ballast.unlink()
     wait_for("the store to recover", lambda: not mired.status()["store"]["degraded"], 15)
-    check(try_mail(net.out, net.target(False), topology.client4(n + 2),
+    check(try_mail(net.out, net.target(False), topology.client4(n + 1),
                    helo="after.full").startswith("451"), "served after it")
     helos = {row[2] for row in mired.rows() if row[0] == "GREY"}
     check({"while.full", "after.full"} <= helos, "both tuples are stored:", sorted(helos)[:9])
@@ -165,12 +168,12 @@ def test_a_bad_nospamd_line_is_named_and_the_others_are_loaded(world):
 
 
 BAD_CONFIGS = [
-    ("an unknown key", "no-such-key = 1\n", ":1:"),
-    ("a bad duration", "\npasstime = \"soon\"\n", ":2:"),
-    ("a value out of range", "stutter = \"3h\"\n", ":1:"),
-    ("a wrong type", "port = {1, 2\n", ":"),
+    ("an unknown key", "no-such-key = 1\n", "mired.conf:1:"),
+    ("a bad duration", "\npasstime = \"soon\"\n", "mired.conf:2:"),
+    ("a value out of range", "stutter = \"3h\"\n", "mired.conf:1:"),
+    ("a wrong type", "port = {1, 2\n", "mired.conf:"),
     ("a gateway without servers", "rules = \"gateway\"\ninterface = {\"ext\"}\n", "mx-addresses"),
-    ("binary rubbish", "\x01\x02\xff = \x00\n", ":"),
+    ("binary rubbish", "\x01\x02\xff = \x00\n", "mired.conf:"),
 ]
 
 
@@ -184,7 +187,7 @@ def test_wrong_configurations_are_refused_with_file_line_and_reason(world):
             done = mired.run_to_end(*options)
             said = done.stdout + done.stderr
             check(done.returncode == 1, f"{what} is refused:", done.returncode, said)
-            check("mired.conf" in said and where in said, f"{what} is named:", said)
+            check(where in said, f"{what} is named:", said)
 
 
 @marked(timeout_secs=60)

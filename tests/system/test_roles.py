@@ -18,6 +18,7 @@ def test_a_client_that_connects_right_after_the_engines_death_is_served(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="0s").start()
     old = mired.kill9("engine")["engine"]
+    wait_for("its end", lambda: not pid_is_alive(old), 5, step_secs=0.001)
     reply = try_mail(net.out, net.target(False), topology.client4(1))
     check(reply.startswith("451"), "served, not refused:", reply)
     new_pid(mired, "engine", old)

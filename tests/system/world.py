@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -95,6 +96,7 @@ class Netns:
     def __init__(self, name):
         self.name = name
         self.path = f"/run/netns/{name}"
+        self._threads = threading.local()  # of each: the namespace it came from
         run(["ip", "netns", "add", name])
         self.shell("ip link set lo up; "
                    "echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad; "
@@ -121,14 +123,14 @@ class Netns:
         run(["ip", "netns", "del", self.name], check_code=False)
 
     def __enter__(self):
-        self._before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self._threads.before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self._enter(self.path)
         return self
 
     def __exit__(self, *_):
-        if _libc.setns(self._before, CLONE_NEWNET) != 0:
+        if _libc.setns(self._threads.before, CLONE_NEWNET) != 0:
             os._exit(70)  # a thread in an unknown namespace must not go on
-        os.close(self._before)
+        os.close(self._threads.before)
 
     @staticmethod
     def _enter(path):
