@@ -110,7 +110,7 @@ const struct schema_row schema_rows[] = {
 	 "time between tries after a failed commit"},
 	{"store-map", 0, SCHEMA_BYTES64, AT(map_bytes), KIB * KIB, 16 * KIB * GIB, NULL, "64g",
 	 "address space of the store: its greatest size"},
-	{"commit-max", 0, SCHEMA_U32, AT(commit_max), 1, 100000, NULL, "256",
+	{"commit-max", 0, SCHEMA_U32, AT(commit_max), 1, 500, NULL, "256",
 	 "most changes in one commit"},
 	{"commit-wait", 0, SCHEMA_MS, AT(commit_wait_ms), 0, 250, NULL, "20ms",
 	 "how long a commit gathers changes"},

@@ -189,7 +189,7 @@ int place_lock(const char *dir, int *fd, bool *left_over, char why[static PLACE_
 
 void place_unlock(int fd)
 {
-	(void)ftruncate(fd, 0);
+	(void)!ftruncate(fd, 0); /* a stale number in an unlocked file misleads nobody */
 	(void)close(fd);
 }
 

@@ -76,7 +76,7 @@ static long pid_in(struct fixture *fixture, const char *name)
 	char text[32] = "";
 	FILE *file = fopen(at(fixture, name), "r");
 	assert_non_null(file);
-	(void)fgets(text, sizeof text, file);
+	assert_non_null(fgets(text, sizeof text, file));
 	assert_int_equal(fclose(file), 0);
 	return strtol(text, NULL, 10);
 }
