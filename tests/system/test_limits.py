@@ -10,14 +10,18 @@ from daemon import Mired
 from load import Load
 from world import check, marked, run, wait_for
 
-N_IDLE = 10_000
+N_IDLE, N_WARM = 10_000, 500
+# 128 a connection by design; the rest is the first touch of mailboxes and log rings of fixed size
+GROWTH_BYTES_MAX = 256
 
 
 def hold_idle(world, net, mired, n=N_IDLE):
-    """Opens n idle connections from the outside and returns the load that holds them."""
+    """Opens n more idle connections from the outside and returns the load that holds them."""
+    n_all = mired.status()["connections"]["now"] + n
     load = Load(world, net.out, net.target(False), "--idle", n,
                 "--source-range", "198.19.0.1-198.19.99.255", seconds=90)
-    wait_for(f"{n} connections", lambda: mired.status()["connections"]["now"] >= n, 60, 0.2)
+    wait_for(f"{n_all} connections", lambda: mired.status()["connections"]["now"] >= n_all, 60,
+             0.2)
     return load
 
 
@@ -28,8 +32,9 @@ def test_ten_thousand_idle_connections_do_not_delay_a_whitelisting_and_a_deliver
     # small caches: what is measured is the connections, not the cache filling with their hosts
     mired = Mired(world, net, host_cache=4096, tuple_cache=4096, verbose="no").start()
     engine = mired.pids()["engine"]
+    loads = [hold_idle(world, net, mired, N_WARM)]  # what is touched once only is touched now
     before = w.rss_bytes(engine)
-    load = hold_idle(world, net, mired)
+    loads.append(hold_idle(world, net, mired))
     growth = (w.rss_bytes(engine) - before) / N_IDLE
     print(f"RSS of the engine grew by {growth:.0f} bytes a connection")
     began = time.monotonic()
@@ -39,8 +44,9 @@ def test_ten_thousand_idle_connections_do_not_delay_a_whitelisting_and_a_deliver
     print(f"deferred, retried and delivered in {took:.1f} s beside {N_IDLE} connections")
     check(took < 30, "in normal time:", took)
     check(mired.status()["connections"]["now"] >= N_IDLE, "all of them are still held")
-    check(growth <= 1024, "at most 1 KiB a connection:", growth)
-    load.end()
+    check(growth <= GROWTH_BYTES_MAX, "within the design's bound:", growth)
+    for load in loads:
+        load.end()
 
 
 @marked(timeout_secs=120, alone=True)

@@ -231,7 +231,7 @@ class World:
         return "".join(f"--- {path.name}\n{path.read_text(errors='replace')}"
                        for path in sorted(self.sanitizer_dir.iterdir()) if path.stat().st_size)
 
-    def log_tails(self, n_lines=60):
+    def log_tails(self, n_lines=25):
         out = []
         for path in self._logs:
             with contextlib.suppress(OSError):
