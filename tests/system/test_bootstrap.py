@@ -1,0 +1,75 @@
+"""The README's first command in a world of its own: /etc, /var/lib and /run are covered, so this
+machine's own mired, if there is one, is not touched."""
+import os
+import pathlib
+import signal
+
+import topology
+from client import Client, attempt
+from world import TOP, check, marked, run, wait_for
+
+
+def cover(world):
+    """Where writes below the covered directories go."""
+    path = world.dir / "cover"
+    if not path.exists():
+        world.tmpfs(path, "256m")
+    return path
+
+
+def covered(world, command):
+    """argv that runs a shell command with private versions of what bootstrap writes."""
+    script = "mount -t tmpfs -o mode=755 tmpfs /run; "
+    for lower in ("/etc", "/var/lib"):
+        upper = cover(world) / lower[1:].replace("/", "-")
+        for part in ("up", "work"):
+            (upper / part).mkdir(parents=True, exist_ok=True)
+        script += (f"mount -t overlay overlay -o lowerdir={lower},upperdir={upper}/up,"
+                   f"workdir={upper}/work {lower}; ")
+    return ["unshare", "--mount", "sh", "-ec", f"{script} cd '{TOP}'; {command}"]
+
+
+def processes(net, what):
+    """Processes of the gateway whose command line has this word."""
+    found = []
+    for pid in net.gw.pids():
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if any(word.endswith(what) for word in words):
+            found.append(pid)
+    return found
+
+
+def serve_once(world, net, number):
+    """bootstrap run until it defers somebody and shows figures; then Ctrl-C."""
+    log = world.dir / f"run{number}.log"
+    process = world.spawn(covered(world, "exec ./bootstrap run"), ns=net.gw, log=log)
+
+    def is_serving():
+        check(process.poll() is None, "bootstrap run goes on:", log.read_text()[-2000:])
+        return "serving on" in log.read_text() and "mired" in net.gw.shell("nft list tables")
+    wait_for("bootstrap run to serve", is_serving, 240, step_secs=0.5)
+    with Client(net.out, topology.GW4) as client:
+        check(attempt(client).startswith("451"), "an unknown client is deferred")
+    wait_for("the figures", lambda: "connections" in log.read_text().split("serving on")[1], 30)
+    for pid in [*processes(net, b"./bootstrap"), *processes(net, b"release/mired")]:
+        os.kill(pid, signal.SIGINT)  # as a terminal does
+    check(process.wait(timeout=30) == 0, "exit 0, got", process.returncode)
+    check("mired" not in net.gw.shell("nft list tables"), "the table is removed")
+
+
+@marked(timeout_secs=400, alone=True)
+def test_run_serves_stops_and_runs_again(world):
+    net = topology.local(world)
+    net.gw.shell(f"ip route add default via {topology.OUT4}")
+    serve_once(world, net, 1)
+    conf = cover(world) / "etc/up/mired/mired.conf"
+    check('interface = {"ext"}' in conf.read_text(), "the default route's:", conf.read_text())
+    serve_once(world, net, 2)
+
+
+@marked(timeout_secs=300, alone=True)
+def test_run_refuses_without_an_interface(world):
+    net = topology.local(world)
+    done = run(covered(world, "./bootstrap run"), ns=net.gw, check_code=False, timeout_secs=240)
+    check(done.returncode == 1 and "--interface" in done.stderr, "it does not guess:", done.stderr)
+    check(not (cover(world) / "etc/up/mired").exists(), "and writes nothing")
