@@ -69,14 +69,10 @@ static int load_open_file(struct conf *conf, int fd, const char *label,
 	return ret;
 }
 
-static int load_file(struct conf *conf, const char *path, bool may_be_missing,
-                     char why[static CONF_ERROR_MAX])
+static int load_file(struct conf *conf, const char *path, char why[static CONF_ERROR_MAX])
 {
 	/* O_NONBLOCK: a FIFO must be refused, not waited for */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 && errno == ENOENT && may_be_missing) {
-		return 0;
-	}
 	if (fd < 0) {
 		return refuse_file(-errno, path, why);
 	}
@@ -118,13 +114,18 @@ static int begin(struct conf *conf, const char *label, char why[static CONF_ERRO
 	return ret;
 }
 
-static int finish(struct conf *conf, int ret, char why[static CONF_ERROR_MAX])
+/* `where`: what the values came from, for the message about two that do not fit together. */
+static int finish(struct conf *conf, int ret, const char *where, char why[static CONF_ERROR_MAX])
 {
+	char reason[CONF_ERROR_MAX];
 	if (ret == 0) {
 		ret = find_out_hostname(conf, why);
 	}
 	if (ret == 0) {
-		ret = check_conf(conf, why);
+		ret = check_conf(conf, reason);
+		if (ret != 0) {
+			(void)snprintf(why, CONF_ERROR_MAX, "%.300s: %.200s", where, reason);
+		}
 	}
 	if (ret != 0) {
 		conf_fini(conf);
@@ -150,14 +151,19 @@ int conf_load(struct conf *conf, struct conf_cli *cli, const char *path, int arg
 	if (cli) {
 		*cli = own;
 	}
-	int ret = begin(conf, path ? path : MIRED_CONF_PATH, why);
+	const char *where = path ? path : MIRED_CONF_PATH;
+	int ret = begin(conf, where, why);
 	if (ret == 0 && reads_file) {
-		ret = load_file(conf, conf->path, path == NULL, why);
+		ret = load_file(conf, where, why);
+	}
+	if (ret == -ENOENT && !path) {
+		where = "options"; /* the usual file need not be there */
+		ret = 0;
 	}
 	if (ret == 0 && reads_file && argv) {
 		ret = options_apply(conf, argc, argv, why);
 	}
-	return finish(conf, ret, why);
+	return finish(conf, ret, where, why);
 }
 
 int conf_load_fd(struct conf *conf, int fd, char why[static CONF_ERROR_MAX])
@@ -168,7 +174,7 @@ int conf_load_fd(struct conf *conf, int fd, char why[static CONF_ERROR_MAX])
 	if (ret == 0) {
 		ret = load_open_file(conf, fd, label, why);
 	}
-	return finish(conf, ret, why);
+	return finish(conf, ret, label, why);
 }
 
 static int end_output(FILE *out)

@@ -157,8 +157,10 @@ static void keys_that_do_not_fit_together_are_refused(void **state)
 	};
 	struct fixture *fixture = *state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char expected[CONF_ERROR_MAX];
+		int len = snprintf(expected, sizeof expected, "%s: %s", fixture->path, rows[i].why);
 		assert_int_equal(fixture_load(fixture, rows[i].text, NULL), ERR_SYNTAX);
-		assert_memory_equal(fixture->why, rows[i].why, strlen(rows[i].why));
+		assert_memory_equal(fixture->why, expected, (size_t)len);
 	}
 }
 
