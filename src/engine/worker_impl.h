@@ -91,7 +91,9 @@ struct worker {
 	uint32_t n_ready;
 	uint32_t budget;    /* connections that may still be served in this turn */
 	uint32_t in_flight; /* requests the keeper has not answered */
-	bool has_posted;    /* since the keeper was woken */
+	struct mono_ms full_since;
+	bool is_full;    /* since full_since no tuple found room and no answer came */
+	bool has_posted; /* since the keeper was woken */
 	bool is_ending;
 	int wake_fd; /* eventfd of worker_stop */
 	pthread_t thread;

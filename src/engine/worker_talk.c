@@ -1,8 +1,8 @@
 /* What a worker tells others: requests to the keeper, log lines; and what the keeper answers.
  *
  * The mailbox to the keeper is bounded in bytes and in unanswered requests. Full means: the
- * connection keeps its input (or its question) and tries again at the next tick; nothing is lost.
- */
+ * connection keeps its input (or its question) and tries again at the next tick. Nothing is lost,
+ * unless it stays full for longer than store-wait. */
 #include <stddef.h>
 #include <string.h>
 
@@ -26,6 +26,23 @@ static bool has_room(const struct worker *worker)
 {
 	return worker->in_flight < KEEPER_IN_FLIGHT_MAX &&
 	       mailbox_reserve(worker->env.port->requests, REQUEST_MAX) != NULL;
+}
+
+/* Whether a tuple has to wait for room. Not longer than the store may take: a keeper that has
+ * answered nothing for store-wait has a store that fails or hangs, and then clients are deferred
+ * without a record rather than left without a reply. */
+static bool waits_for_room(struct worker *worker)
+{
+	if (has_room(worker)) {
+		worker->is_full = false;
+		return false;
+	}
+	if (!worker->is_full) {
+		worker->is_full = true;
+		worker->full_since = worker->now_ms;
+	}
+	return mono_ms_diff(worker->now_ms, worker->full_since) <
+	       (int64_t)worker->env.session->store_wait_ms;
 }
 
 static struct conn_ref ref_of(const struct conn *conn, uint32_t slot)
@@ -173,7 +190,10 @@ static void hand_over(struct worker *worker, uint32_t slot, struct conn *conn,
 		head.conn = ref_of(conn, slot);
 		session_pending(&conn->session);
 	}
-	post(worker, head, &text);
+	/* without room it stays pending for ever: the deferral ends with store-wait, unstored */
+	if (has_room(worker)) {
+		post(worker, head, &text);
+	}
 	log_mail(worker, conn, "GREY", event);
 }
 
@@ -204,9 +224,11 @@ static void on_event(struct worker *worker, uint32_t slot, struct conn *conn,
 	}
 }
 
+/* The session's class counts: one that waited for its host in vain is grey, whatever the late
+ * answer has made of the connection. */
 static bool makes_tuples(const struct conn *conn)
 {
-	return conn->cls == SESSION_GREY || conn->cls == SESSION_UNKNOWN;
+	return conn->session.cls == SESSION_GREY || conn->session.cls == SESSION_UNKNOWN;
 }
 
 void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
@@ -219,7 +241,7 @@ void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
 		return;
 	}
 	for (unsigned n = 0; n < WORKER_RUN_MAX; n++) {
-		if (makes_tuples(conn) && !has_room(worker)) {
+		if (makes_tuples(conn) && waits_for_room(worker)) {
 			counters_add(&worker->counters, COUNTER_events_delayed,
 			             was_delayed ? 0 : 1);
 			conn->is_delayed = true;
@@ -254,6 +276,7 @@ static void on_answer(struct worker *worker, const struct keeper_answer *answer)
 {
 	uint32_t slot = answer->conn.slot;
 	worker->in_flight -= worker->in_flight > 0 ? 1 : 0;
+	worker->is_full = false; /* the keeper is alive: waiting begins anew */
 	if (!conn_is_current(&worker->conns, slot, answer->conn.generation)) {
 		return;
 	}

@@ -177,6 +177,77 @@ static void full_mailbox_delays_and_loses_nothing(void **state)
 	world_end(world);
 }
 
+static void say_and_be_deferred(int *fds, int n)
+{
+	for (int i = 0; i < n; i++) {
+		client_say(fds[i], DIALOGUE);
+	}
+	for (int i = 0; i < n; i++) {
+		client_expect(fds[i], "220 ");
+		client_expect(fds[i], "250 ");
+		client_expect(fds[i], "250 ");
+		client_expect(fds[i], "250 ");
+		client_expect(fds[i], "451 ");
+	}
+}
+
+/* A store that fails or hangs for long: the way to the keeper is full and stays so. */
+static void clients_are_deferred_although_the_mailbox_stays_full(void **state)
+{
+	enum { CLIENTS = 300, SMALL_BYTES = 16384 };
+	struct world *world = world_new(feature_of(state));
+	world->session.store_wait_ms = 400;
+	world_start_sized(world, "127.0.0.1", SMALL_BYTES);
+	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
+	atomic_store(&world->keeper.hold, true);
+	int *fds = open_many(world, CLIENTS);
+	say_and_be_deferred(fds, CLIENTS);
+	assert_int_equal(world_count(world, COUNTER_deferred_unstored), CLIENTS);
+	close_many(fds, CLIENTS);
+	/* and when the store is well again, tuples are kept again */
+	atomic_store(&world->keeper.hold, false);
+	world_wait_atomic(&world->keeper.n_tuples, 50);
+	usleep(100000);
+	uint32_t n_before = atomic_load(&world->keeper.n_tuples);
+	assert_true(n_before < CLIENTS);
+	fds = open_many(world, 1);
+	say_and_be_deferred(fds, 1);
+	assert_int_equal(atomic_load(&world->keeper.n_tuples), n_before + 1);
+	assert_int_equal(world_count(world, COUNTER_deferred_unstored), CLIENTS);
+	close_many(fds, 1);
+	world_end(world);
+}
+
+/* The session has gone on as a grey one; only then the answer comes that the host is white. */
+static void late_white_answer_does_not_fill_the_mailbox(void **state)
+{
+	enum { CLIENTS = 300, SMALL_BYTES = 16384 };
+	struct world *world = world_new(feature_of(state));
+	world->session.store_wait_ms = 400;
+	atomic_store(&world->keeper.host_answer, CACHE_WHITE);
+	atomic_store(&world->keeper.hold, true);
+	world_start_sized(world, "127.0.0.1", SMALL_BYTES);
+	int *fds = open_many(world, CLIENTS);
+	client_expect(fds[0], "220 ");
+	client_say(fds[0], "HELO client.example\r\nMAIL FROM:<a@b.example>\r\n");
+	client_expect(fds[0], "250 ");
+	client_expect(fds[0], "250 ");
+	atomic_store(&world->keeper.hold, false);
+	world_wait_atomic(&world->keeper.n_hosts, 1);
+	usleep(200000);
+	atomic_store(&world->keeper.hold, true);
+	usleep(50000);
+	for (int i = 0; i < 190; i++) { /* of 180 bytes each, more than the mailbox takes */
+		client_say(fds[0], "RCPT TO:<a-recipient-with-a-name-so-long-that-the-mailbox-is-"
+		                   "filled-by-fewer-requests-than-one-session-may-have-pending"
+		                   "@d.example>\r\n");
+		client_expect(fds[0], "250 ");
+	}
+	close_many(fds, CLIENTS);
+	world_wait_now(world, 0);
+	world_end(world);
+}
+
 static void unanswered_host_questions_are_asked_again_when_there_is_room(void **state)
 {
 	enum { CLIENTS = 400, SMALL_BYTES = 16384 };
@@ -319,6 +390,8 @@ int main(void)
 	        BOTH(line_without_end_is_cut_and_answered),
 	        BOTH(exhausted_texts_close_the_connection),
 	        BOTH(full_mailbox_delays_and_loses_nothing),
+	        BOTH(clients_are_deferred_although_the_mailbox_stays_full),
+	        BOTH(late_white_answer_does_not_fill_the_mailbox),
 	        BOTH(unanswered_host_questions_are_asked_again_when_there_is_room),
 	        BOTH(late_answers_are_ignored),
 	        BOTH(crowd_is_stuttered_in_time),
