@@ -456,7 +456,8 @@ int keeper_commit(struct keeper *keeper, unsigned parts)
 	struct mono begun = clock_mono();
 	batch_reset(batch);
 	batch->queue_end = keeper->queue.head;
-	store_begin(keeper->env.store, &txn, keeper->wall);
+	/* the guarded time: a restart must not believe a clock that nobody has confirmed */
+	store_begin(keeper->env.store, &txn, keeper->life);
 	if (parts & KEEPER_PART_SWEEP) {
 		n_swept = sweep(keeper, &txn);
 	}

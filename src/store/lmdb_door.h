@@ -38,7 +38,7 @@ struct store {
 	bool is_panicked;
 	bool is_tight; /* this transaction may not add records: see store_begin */
 	struct wall newest;
-	struct wall readers_checked_at;
+	struct mono readers_check_due;
 	struct record_key *pending;
 	unsigned n_pending;
 };

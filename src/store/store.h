@@ -45,13 +45,15 @@ struct wall store_newest(const struct store *store);
 /* Sticky transaction: after the first error later calls do nothing; store_commit tells. */
 struct store_txn {
 	struct store *store;
-	void *lmdb;   /* MDB_txn */
-	int ret;      /* first error */
-	uint64_t seq; /* journal number of the last change made here */
-	struct wall now;
+	void *lmdb;      /* MDB_txn */
+	int ret;         /* first error */
+	uint64_t seq;    /* journal number of the last change made here */
+	struct wall now; /* of the journal entries */
 	unsigned n_changes;
 };
 
+/* `now` is what store_newest says after the next start: a time that is believed (clockguard's), for
+ * records are expired by it then. */
 void store_begin(struct store *store, struct store_txn *txn, struct wall now);
 /* True and *out when there is a live-or-expired record with a good checksum. */
 bool store_get_tuple(struct store_txn *txn, const struct tuple_key *key, struct grey_record *out);

@@ -17,7 +17,7 @@ enum {
 	/* journal rows a commit may trim beyond those it added */
 	TRIM_EXTRA = 16,
 	/* dead readers keep pages from being used again; looking for them costs 13 us */
-	READER_CHECK_SECS = 60,
+	READER_CHECK_MS = 60000,
 	/* a deletion needs fresh pages too: one in so many of the map is kept for it */
 	RESERVE_DIVISOR = 8,
 };
@@ -423,14 +423,15 @@ unsigned store_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max
 
 /* --- begin and commit ------------------------------------------------------------------------- */
 
-static void check_readers(struct store *store, struct wall now)
+/* By monotonic time: the time of a transaction may stand still. */
+static void check_readers(struct store *store)
 {
 	int n_dead = 0;
-	int64_t age = now.secs - store->readers_checked_at.secs;
-	if (age >= 0 && age < READER_CHECK_SECS) {
+	struct mono now = clock_mono();
+	if (now.ns < store->readers_check_due.ns) {
 		return;
 	}
-	store->readers_checked_at = now;
+	store->readers_check_due = mono_add_ms(now, READER_CHECK_MS);
 	if (mdb_reader_check(store->env, &n_dead) == 0 && n_dead > 0) {
 		log_warning("store %s: cleared %d readers of dead processes", store->dir, n_dead);
 	}
@@ -470,7 +471,7 @@ void store_begin(struct store *store, struct store_txn *txn, struct wall now)
 		txn->ret = -EROFS;
 		return;
 	}
-	check_readers(store, now);
+	check_readers(store);
 	store->is_tight = is_map_tight(store);
 	MDB_txn *lmdb = NULL;
 	int rc = mdb_txn_begin(store->env, NULL, 0, &lmdb);

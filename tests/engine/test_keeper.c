@@ -314,6 +314,14 @@ static void nothing_expires_until_a_jump_is_confirmed(void **state)
 		(void)world_ask(world, KEEPER_TUPLE, &letter);
 		assert_true(world_find(world, &letter, &record));
 		assert_in_range(record.first.secs, world_now_secs() - 5, world_now_secs());
+		/* nor does a restart make a doubtful time a believed one */
+		world_stop(world);
+		world_close_store(world);
+		world_open_store(world);
+		assert_int_equal(store_newest(world->store).secs, then.secs);
+		world_start(world);
+		assert_int_equal(world_ask(world, KEEPER_HOST, &white).host, CACHE_WHITE);
+		assert_int_equal(world_count(world, COUNTER_expired_hosts), 0);
 		keeper_clock_ok(world->keeper);
 	}
 	assert_true(world_reaches(world, COUNTER_expired_hosts, 1));
