@@ -17,9 +17,8 @@
 #include "conf/conf.h"
 #include "ctl/ctl.h"
 #include "engine/engine.h"
+#include "mired/role_common.h"
 #include "mired/status.h"
-#include "priv/msg.h"
-#include "priv/role.h"
 #include "priv/sandbox.h"
 
 enum {
@@ -46,22 +45,6 @@ struct role {
 
 /* --- what the supervisor hands over ---------------------------------------------------------- */
 
-static int take_conf(struct role *role, int fd)
-{
-	char why[CONF_ERROR_MAX] = "";
-	if (role->has_conf) {
-		(void)close(fd);
-		return ERR_SYNTAX;
-	}
-	int ret = conf_load_fd(&role->conf, fd, why);
-	(void)close(fd);
-	role->has_conf = ret == 0;
-	if (ret) {
-		log_error("configuration handed over: %s", why);
-	}
-	return ret;
-}
-
 static int take_listener(struct role *role, const struct msg *msg)
 {
 	if (role->n_listeners == LISTENERS_MAX) {
@@ -81,12 +64,12 @@ static void replace_fd(int *slot, int fd)
 	*slot = fd;
 }
 
-/* One message before MSG_START. */
-static int take_one(struct role *role, const struct msg *msg)
+static int take_one(void *ctx, const struct msg *msg)
 {
+	struct role *role = ctx;
 	switch (msg->type) {
 	case MSG_CONF:
-		return take_conf(role, msg->fd);
+		return role_take_conf(&role->conf, &role->has_conf, msg->fd);
 	case MSG_LISTENER:
 		return take_listener(role, msg);
 	case MSG_CONTROL:
@@ -109,30 +92,13 @@ static int take_one(struct role *role, const struct msg *msg)
 	case MSG_TYPE_END:
 		break;
 	}
-	return msg->type == MSG_STOP ? ERR_CLOSED : ERR_SYNTAX;
+	role_drop(msg);
+	return ERR_SYNTAX;
 }
-
-static int take_all(struct role *role)
-{
-	struct msg msg = {.fd = -1};
-	int ret = 0;
-	while (!ret && msg.type != MSG_START) {
-		ret = msg_recv(role->supervisor, &msg);
-		ret = ret ? ret : take_one(role, &msg);
-	}
-	return ret;
-}
-
-/* --- telling the supervisor ------------------------------------------------------------------ */
 
 static int fatal(const struct role *role, enum role_exit status, const char *text)
 {
-	struct msg msg = {.type = MSG_FATAL, .fd = -1};
-	(void)snprintf(msg.text, sizeof msg.text, "%s", text);
-	if (msg_send(role->supervisor, &msg) != 0) {
-		log_error("%s", text);
-	}
-	return (int)status;
+	return role_fatal(role->supervisor, status, text);
 }
 
 static bool is_store_code(int code)
@@ -198,16 +164,6 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static int start_log(const struct conf *conf)
-{
-	struct log_options options = {
-	        .ident = conf->log_ident,
-	        .to_stderr = conf->foreground,
-	        .level = conf->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-	};
-	return log_open(&options);
-}
-
 /* 0, or the exit status. */
 static int start(struct role *role)
 {
@@ -216,7 +172,7 @@ static int start(struct role *role)
 		return fatal(role, ROLE_EXIT_FAILED, why);
 	}
 	role->signals = open_signals();
-	if (role->signals < 0 || start_log(&role->conf) != 0) {
+	if (role->signals < 0 || role_open_log(&role->conf) != 0) {
 		return fatal(role, ROLE_EXIT_FAILED, "the log or signals cannot be opened");
 	}
 	size_t n_listeners = role->n_listeners;
@@ -241,27 +197,21 @@ static int start(struct role *role)
 	return msg_send(role->supervisor, &ready) == 0 ? 0 : ROLE_EXIT_FAILED;
 }
 
-/* One message while running; false ends the role. */
+/* False ends the role. */
 static bool hear_supervisor(struct role *role)
 {
-	struct msg msg = {.fd = -1};
-	int ret = msg_recv(role->supervisor, &msg);
-	if (ret == -EAGAIN) {
+	int peer = -1;
+	switch (role_hear(role->supervisor, &peer)) {
+	case ROLE_WORD_PEER:
+		engine_set_firewall(role->engine, peer);
 		return true;
-	}
-	if (ret == ERR_CLOSED || (!ret && msg.type == MSG_STOP)) {
-		return false;
-	}
-	if (!ret && msg.type == MSG_PEER) {
-		engine_set_firewall(role->engine, msg.fd);
+	case ROLE_WORD_NONE:
 		return true;
+	case ROLE_WORD_STOP:
+	case ROLE_WORD_GONE:
+		break;
 	}
-	log_warning("message from the supervisor dropped: %s",
-	            ret ? err_text(ret) : "not expected now");
-	if (!ret && msg.fd >= 0) {
-		(void)close(msg.fd);
-	}
-	return true;
+	return false;
 }
 
 static int run(struct role *role)
@@ -324,7 +274,7 @@ int role_engine_main(int supervisor_fd)
 		return fatal(&role, ROLE_EXIT_FAILED, err_text(-ENOMEM));
 	}
 	int status = ROLE_EXIT_FAILED;
-	int ret = take_all(&role);
+	int ret = role_take_all(supervisor_fd, take_one, &role);
 	if (ret == ERR_CLOSED) {
 		status = ROLE_EXIT_OK;
 	} else if (ret) {

@@ -27,8 +27,7 @@
 #include "fw/fw.h"
 #include "mired/copy.h"
 #include "mired/nospamd.h"
-#include "priv/msg.h"
-#include "priv/role.h"
+#include "mired/role_common.h"
 #include "priv/sandbox.h"
 
 enum {
@@ -65,25 +64,7 @@ struct role {
 
 static int fatal(const struct role *role, const char *text)
 {
-	struct msg msg = {.type = MSG_FATAL, .fd = -1};
-	(void)snprintf(msg.text, sizeof msg.text, "%s", text);
-	if (msg_send(role->supervisor, &msg) != 0) {
-		log_error("%s", text);
-	}
-	return ROLE_EXIT_FAILED;
-}
-
-static int take_conf(struct role *role, int fd)
-{
-	char why[CONF_ERROR_MAX] = "";
-	int ret = role->has_conf ? ERR_SYNTAX : conf_load_fd(&role->conf, fd, why);
-	(void)close(fd);
-	if (ret) {
-		log_error("configuration handed over: %s", why);
-		return ret;
-	}
-	role->has_conf = true;
-	return 0;
+	return role_fatal(role->supervisor, ROLE_EXIT_FAILED, text);
 }
 
 static void drop_peer(struct role *role)
@@ -111,18 +92,18 @@ static void take_peer(struct role *role, int fd)
 	role->has_bad_peer = false;
 }
 
-static int take_one(struct role *role, const struct msg *msg)
+static int take_one(void *ctx, const struct msg *msg)
 {
+	struct role *role = ctx;
 	switch (msg->type) {
 	case MSG_CONF:
-		return take_conf(role, msg->fd);
+		return role_take_conf(&role->conf, &role->has_conf, msg->fd);
 	case MSG_PEER:
 		take_peer(role, msg->fd);
 		return 0;
 	case MSG_START:
 		return role->has_conf ? 0 : ERR_SYNTAX;
 	case MSG_STOP:
-		return ERR_CLOSED;
 	case MSG_LISTENER:
 	case MSG_CONTROL:
 	case MSG_READY:
@@ -136,38 +117,8 @@ static int take_one(struct role *role, const struct msg *msg)
 	case MSG_TYPE_END:
 		break;
 	}
-	if (msg->fd >= 0) {
-		(void)close(msg->fd);
-	}
+	role_drop(msg);
 	return ERR_SYNTAX;
-}
-
-/* Until MSG_START, also after an error: closing a channel with unread messages would show to the
- * supervisor before our reason does. Returns the first error; ERR_CLOSED: nothing to do any more.
- */
-static int take_all(struct role *role)
-{
-	struct msg msg = {.fd = -1};
-	int first = 0;
-	while (msg.type != MSG_START) {
-		int ret = msg_recv(role->supervisor, &msg);
-		ret = ret ? ret : take_one(role, &msg);
-		first = first ? first : ret;
-		if (ret == ERR_CLOSED || (ret < 0 && ret > ERR_SYNTAX)) {
-			break;
-		}
-	}
-	return first;
-}
-
-static int start_log(const struct conf *conf)
-{
-	struct log_options options = {
-	        .ident = conf->log_ident,
-	        .to_stderr = conf->foreground,
-	        .level = conf->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-	};
-	return log_open(&options);
 }
 
 /* The log's thread starts after the drop, because capabilities belong to threads. */
@@ -185,7 +136,7 @@ static int start(struct role *role)
 	if (sandbox_drop(role->conf.firewall_user, true, sandbox_why) != 0) {
 		return fatal(role, sandbox_why);
 	}
-	if (start_log(&role->conf) != 0) {
+	if (role_open_log(&role->conf) != 0) {
 		return fatal(role, "the log cannot be opened");
 	}
 	int ret = nospamd_parse(&role->nospamd);
@@ -456,34 +407,37 @@ static void hear_peer(struct role *role, struct mono now)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
-/* False ends the role. */
-static bool hear_supervisor(struct role *role)
+/* A table that stays behind is not a clean end: the supervisor, being root, tries again. */
+static int remove_table(const struct role *role)
 {
-	struct msg msg = {.fd = -1};
-	int ret = msg_recv(role->supervisor, &msg);
-	if (ret == ERR_CLOSED) {
-		return false; /* the table stays: another supervisor will come */
+	int ret = fw_remove(role->fw);
+	if (ret == 0) {
+		return ROLE_EXIT_OK;
 	}
-	if (ret == 0 && msg.type == MSG_STOP) {
-		ret = fw_remove(role->fw);
-		if (ret) {
-			log_error("firewall: table inet %s cannot be removed: %s",
-			          role->conf.nft_table, err_text(ret));
-		}
-		return false;
-	}
-	if (ret == 0 && msg.type == MSG_PEER) {
-		take_peer(role, msg.fd);
+	char why[MSG_TEXT_MAX];
+	(void)snprintf(why, sizeof why, "table inet %s cannot be removed: %s", role->conf.nft_table,
+	               err_text(ret));
+	return fatal(role, why);
+}
+
+/* False ends the role, with *status. */
+static bool hear_supervisor(struct role *role, int *status)
+{
+	int peer = -1;
+	*status = ROLE_EXIT_OK;
+	switch (role_hear(role->supervisor, &peer)) {
+	case ROLE_WORD_PEER:
+		take_peer(role, peer);
 		return true;
+	case ROLE_WORD_NONE:
+		return true;
+	case ROLE_WORD_STOP:
+		*status = remove_table(role);
+		return false;
+	case ROLE_WORD_GONE: /* the table stays: another supervisor will come */
+		break;
 	}
-	if (ret != -EAGAIN) {
-		log_warning("message from the supervisor dropped: %s",
-		            ret ? err_text(ret) : "not expected now");
-	}
-	if (ret == 0 && msg.fd >= 0) {
-		(void)close(msg.fd);
-	}
-	return true;
+	return false;
 }
 
 /* Until the next look at the table, or the next try. */
@@ -510,26 +464,36 @@ static void turn(struct role *role, struct mono now)
 	tell_ready(role);
 }
 
+/* False ends the role, with *status. */
+static bool wait_and_hear(struct role *role, struct mono now, int *status)
+{
+	struct pollfd polls[] = {
+	        {.fd = role->supervisor, .events = POLLIN},
+	        {.fd = role->copy.is_whole ? -1 : role->peer, .events = POLLIN},
+	};
+	int n = poll(polls, ARRAY_LEN(polls), wait_ms(role, now));
+	if (n < 0 && errno != EINTR) {
+		*status = fatal(role, err_text(-errno));
+		return false;
+	}
+	if (n > 0 && polls[0].revents && !hear_supervisor(role, status)) {
+		return false;
+	}
+	if (n > 0 && polls[1].revents && role->peer == polls[1].fd) {
+		hear_peer(role, clock_mono());
+	}
+	return true;
+}
+
 static int run(struct role *role)
 {
-	for (;;) {
-		struct mono now = clock_mono();
+	int status = ROLE_EXIT_OK;
+	struct mono now;
+	do {
+		now = clock_mono();
 		turn(role, now);
-		struct pollfd polls[] = {
-		        {.fd = role->supervisor, .events = POLLIN},
-		        {.fd = role->copy.is_whole ? -1 : role->peer, .events = POLLIN},
-		};
-		int n = poll(polls, ARRAY_LEN(polls), wait_ms(role, now));
-		if (n < 0 && errno != EINTR) {
-			return fatal(role, err_text(-errno));
-		}
-		if (n > 0 && polls[0].revents && !hear_supervisor(role)) {
-			return ROLE_EXIT_OK;
-		}
-		if (n > 0 && polls[1].revents && role->peer == polls[1].fd) {
-			hear_peer(role, clock_mono());
-		}
-	}
+	} while (wait_and_hear(role, now, &status));
+	return status;
 }
 
 static void stop(struct role *role)
@@ -547,8 +511,8 @@ static void stop(struct role *role)
 int role_firewall_main(int supervisor_fd)
 {
 	struct role role = {.supervisor = supervisor_fd, .peer = -1};
-	int status = ROLE_EXIT_OK;
-	int ret = take_all(&role);
+	int status = ROLE_EXIT_FAILED; /* not a clean end: a table may stand from before */
+	int ret = role_take_all(supervisor_fd, take_one, &role);
 	if (ret && ret != ERR_CLOSED) {
 		status = fatal(&role, "what the supervisor handed over is wrong");
 	} else if (!ret) {

@@ -25,6 +25,7 @@
 #include "engine/engine.h"
 #include "fw/fw.h"
 #include "mired/child.h"
+#include "mired/role_common.h"
 #include "mired/sockets.h"
 #include "mired/verify.h"
 #include "priv/place.h"
@@ -458,16 +459,6 @@ static void remove_table(const struct supervisor *s)
 	}
 }
 
-static int open_log(const struct conf *conf)
-{
-	struct log_options options = {
-	        .ident = conf->log_ident,
-	        .to_stderr = conf->foreground,
-	        .level = conf->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-	};
-	return log_open(&options);
-}
-
 int supervisor_main(struct conf *conf)
 {
 	struct supervisor s = {.conf = conf,
@@ -484,7 +475,7 @@ int supervisor_main(struct conf *conf)
 		close_places(&s);
 		return ROLE_EXIT_FAILED;
 	}
-	int ret = open_log(conf);
+	int ret = role_open_log(conf);
 	if (ret) {
 		(void)fprintf(stderr, "mired: log: %s\n", err_text(ret));
 		close_places(&s);

@@ -341,6 +341,34 @@ static void without_its_supervisor_it_leaves_the_table(void **state)
 	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.4"));
 }
 
+/* A table that belongs to another program's socket can be changed by nobody else. */
+static FILE *let_another_program_own_the_table(void)
+{
+	FILE *nft = popen("exec nft -i >/dev/null 2>&1", "w");
+	assert_non_null(nft);
+	(void)fputs("delete table inet mired; add table inet mired { flags owner; }\n", nft);
+	(void)fflush(nft);
+	for (int i = 0; i < 100 && !prints("nft list tables", "mired"); i++) {
+		(void)usleep(10000);
+	}
+	(void)usleep(300000);
+	return nft;
+}
+
+static void a_table_it_cannot_remove_is_no_clean_end(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	FILE *nft = let_another_program_own_the_table();
+	send_msg(world->supervisor, (struct msg){.type = MSG_STOP});
+	struct msg msg = await_type(world->supervisor, MSG_FATAL);
+	assert_non_null(strstr(msg.text, "table inet mired cannot be removed: Operation not"));
+	assert_int_equal(await_end(world), ROLE_EXIT_FAILED);
+	(void)pclose(nft);
+	assert_false(prints("nft list tables", "mired"));
+}
+
 static void what_it_cannot_start_with_is_said(void **state)
 {
 	need_root();
@@ -365,6 +393,7 @@ int main(void)
 	        ROLE_TEST(a_new_engine_is_asked_and_the_rules_stay_meanwhile),
 	        ROLE_TEST(bad_messages_are_dropped_and_it_goes_on),
 	        ROLE_TEST(without_its_supervisor_it_leaves_the_table),
+	        ROLE_TEST(a_table_it_cannot_remove_is_no_clean_end),
 	        ROLE_TEST(what_it_cannot_start_with_is_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,98 @@
+/* See role_common.h. */
+#include "mired/role_common.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+
+int role_take_conf(struct conf *conf, bool *has_conf, int fd)
+{
+	char why[CONF_ERROR_MAX] = "a second one";
+	int ret = *has_conf ? ERR_SYNTAX : conf_load_fd(conf, fd, why);
+	(void)close(fd);
+	if (ret) {
+		log_error("configuration handed over: %s", why);
+		return ret;
+	}
+	*has_conf = true;
+	return 0;
+}
+
+void role_drop(const struct msg *msg)
+{
+	if (msg->fd >= 0) {
+		(void)close(msg->fd);
+	}
+}
+
+/* What msg_recv cannot mend by reading on: anything but a message that is wrong in itself. */
+static bool is_channel_error(int code)
+{
+	return code == ERR_CLOSED || (code < 0 && code > ERR_SYNTAX);
+}
+
+int role_take_all(int supervisor, role_take *take, void *ctx)
+{
+	struct msg msg = {.fd = -1};
+	int first = 0;
+	while (msg.type != MSG_START) {
+		int ret = msg_recv(supervisor, &msg);
+		if (is_channel_error(ret)) {
+			return first ? first : ret;
+		}
+		if (!ret && msg.type == MSG_STOP) {
+			return ERR_CLOSED;
+		}
+		ret = ret ? ret : take(ctx, &msg);
+		first = first ? first : ret;
+	}
+	return first;
+}
+
+int role_fatal(int supervisor, enum role_exit status, const char *text)
+{
+	struct msg msg = {.type = MSG_FATAL, .fd = -1};
+	(void)snprintf(msg.text, sizeof msg.text, "%s", text);
+	if (msg_send(supervisor, &msg) != 0) {
+		log_error("%s", text);
+	}
+	return (int)status;
+}
+
+enum role_word role_hear(int supervisor, int *peer)
+{
+	struct msg msg = {.fd = -1};
+	int ret = msg_recv(supervisor, &msg);
+	if (ret == -EAGAIN) {
+		return ROLE_WORD_NONE;
+	}
+	if (is_channel_error(ret)) {
+		return ROLE_WORD_GONE;
+	}
+	if (!ret && msg.type == MSG_STOP) {
+		return ROLE_WORD_STOP;
+	}
+	if (!ret && msg.type == MSG_PEER) {
+		*peer = msg.fd;
+		return ROLE_WORD_PEER;
+	}
+	log_warning("message from the supervisor dropped: %s",
+	            ret ? err_text(ret) : "not expected now");
+	if (!ret) {
+		role_drop(&msg);
+	}
+	return ROLE_WORD_NONE;
+}
+
+int role_open_log(const struct conf *conf)
+{
+	struct log_options options = {
+	        .ident = conf->log_ident,
+	        .to_stderr = conf->foreground,
+	        .level = conf->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+	};
+	return log_open(&options);
+}

@@ -1,0 +1,40 @@
+/* What all roles do alike: take what they are handed, say why they cannot run, hear the supervisor,
+ * open the log. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/compiler.h"
+#include "conf/conf.h"
+#include "priv/msg.h"
+#include "priv/role.h"
+
+/* Loads the configuration from fd, which it closes. A second one is refused. */
+MUST_USE int role_take_conf(struct conf *conf, bool *has_conf, int fd);
+
+/* Closes the descriptor of a message nobody wants, if it has one. */
+void role_drop(const struct msg *msg);
+
+/* Takes one message before MSG_START; owns its descriptor. */
+typedef int role_take(void *ctx, const struct msg *msg);
+
+/* Hands every message to `take`, up to MSG_START and also behind an error: were the channel closed
+ * with messages unread, the supervisor would see that before it reads our reason. The first error;
+ * ERR_CLOSED: the supervisor is gone or wants no start. */
+MUST_USE int role_take_all(int supervisor, role_take *take, void *ctx);
+
+/* Tells the supervisor, or else the log, why this role ends. Returns status. */
+int role_fatal(int supervisor, enum role_exit status, const char *text);
+
+enum role_word {
+	ROLE_WORD_NONE, /* nothing, or nothing that could be understood */
+	ROLE_WORD_PEER, /* *peer is the new channel to the other role, the caller's */
+	ROLE_WORD_STOP,
+	ROLE_WORD_GONE, /* the supervisor is dead */
+};
+
+/* One message while running. */
+enum role_word role_hear(int supervisor, int *peer);
+
+/* The log as the configuration wants it; also the supervisor's. */
+MUST_USE int role_open_log(const struct conf *conf);

@@ -1,0 +1,171 @@
+/* The roles' side of the channel to the supervisor. */
+#include "mired/role_common.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+
+struct channel {
+	int supervisor; /* its end */
+	int role;
+};
+
+static struct channel new_channel(void)
+{
+	int pair[2];
+	assert_int_equal(
+	        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	return (struct channel){pair[0], pair[1]};
+}
+
+static void close_channel(const struct channel *channel)
+{
+	(void)close(channel->supervisor);
+	(void)close(channel->role);
+}
+
+static void send_type(const struct channel *channel, enum msg_type type, int fd)
+{
+	struct msg msg = {.type = type, .fd = fd};
+	assert_int_equal(msg_send(channel->supervisor, &msg), 0);
+}
+
+static int conf_of(const char *text)
+{
+	int fd = memfd_create("conf", MFD_CLOEXEC);
+	assert_true(fd >= 0 && dprintf(fd, "%s", text) > 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	return fd;
+}
+
+static void send_conf(const struct channel *channel, const char *text)
+{
+	int fd = conf_of(text);
+	send_type(channel, MSG_CONF, fd);
+	(void)close(fd);
+}
+
+/* A role that wants a configuration and nothing else. */
+struct taker {
+	struct conf conf;
+	bool has_conf;
+	unsigned n_taken;
+};
+
+static int take(void *ctx, const struct msg *msg)
+{
+	struct taker *taker = ctx;
+	taker->n_taken++;
+	if (msg->type == MSG_CONF) {
+		return role_take_conf(&taker->conf, &taker->has_conf, msg->fd);
+	}
+	role_drop(msg);
+	return msg->type == MSG_START ? 0 : ERR_SYNTAX;
+}
+
+static void assert_nothing_unread(const struct channel *channel)
+{
+	struct msg msg;
+	assert_int_equal(msg_recv(channel->role, &msg), -EAGAIN);
+}
+
+/* Closing a channel with messages unread would reset it, and the reason would be lost. */
+static void after_an_error_the_rest_is_read_and_the_reason_arrives(void **state)
+{
+	(void)state;
+	struct taker taker = {.n_taken = 0};
+	struct channel channel = new_channel();
+	send_conf(&channel, "no-such-key = 1\n");
+	assert_int_equal(send(channel.supervisor, "garbage", 7, 0), 7);
+	send_type(&channel, MSG_PEER, channel.supervisor);
+	send_type(&channel, MSG_START, -1);
+	assert_int_equal(role_take_all(channel.role, take, &taker), ERR_SYNTAX);
+	assert_int_equal(taker.n_taken, 3);
+	assert_false(taker.has_conf);
+	assert_nothing_unread(&channel);
+	assert_int_equal(role_fatal(channel.role, ROLE_EXIT_STORE, "because"), ROLE_EXIT_STORE);
+	(void)close(channel.role);
+	struct msg msg;
+	assert_int_equal(msg_recv(channel.supervisor, &msg), 0);
+	assert_int_equal(msg.type, MSG_FATAL);
+	assert_string_equal(msg.text, "because");
+	(void)close(channel.supervisor);
+}
+
+static void a_second_configuration_is_refused_and_the_first_one_kept(void **state)
+{
+	(void)state;
+	struct taker taker = {.n_taken = 0};
+	struct channel channel = new_channel();
+	send_conf(&channel, "port = 2525\n");
+	send_conf(&channel, "port = 2526\n");
+	send_type(&channel, MSG_START, -1);
+	assert_int_equal(role_take_all(channel.role, take, &taker), ERR_SYNTAX);
+	assert_int_equal(taker.conf.port, 2525);
+	conf_fini(&taker.conf);
+	close_channel(&channel);
+}
+
+static void a_stop_or_the_supervisors_death_ends_the_taking(void **state)
+{
+	(void)state;
+	struct taker taker = {.n_taken = 0};
+	struct channel channel = new_channel();
+	send_type(&channel, MSG_STOP, -1);
+	assert_int_equal(role_take_all(channel.role, take, &taker), ERR_CLOSED);
+	(void)close(channel.supervisor);
+	assert_int_equal(role_take_all(channel.role, take, &taker), ERR_CLOSED);
+	assert_int_equal(taker.n_taken, 0);
+	(void)close(channel.role);
+}
+
+static void while_running_it_hears_one_word_at_a_time(void **state)
+{
+	(void)state;
+	struct channel channel = new_channel();
+	int peer = -1;
+	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_NONE);
+	send_type(&channel, MSG_PEER, channel.supervisor);
+	send_type(&channel, MSG_CONTROL, channel.supervisor); /* not now */
+	assert_int_equal(send(channel.supervisor, "garbage", 7, 0), 7);
+	send_type(&channel, MSG_STOP, -1);
+	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_PEER);
+	assert_true(peer >= 0);
+	int next = fcntl(peer, F_DUPFD_CLOEXEC, 0);
+	(void)close(next);
+	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_NONE);
+	int after = fcntl(peer, F_DUPFD_CLOEXEC, 0);
+	(void)close(after);
+	assert_int_equal(after, next); /* the unwanted descriptor was closed */
+	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_NONE);
+	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_STOP);
+	(void)close(channel.supervisor);
+	(void)close(peer);
+	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_GONE);
+	(void)close(channel.role);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(after_an_error_the_rest_is_read_and_the_reason_arrives),
+	        cmocka_unit_test(a_second_configuration_is_refused_and_the_first_one_kept),
+	        cmocka_unit_test(a_stop_or_the_supervisors_death_ends_the_taking),
+	        cmocka_unit_test(while_running_it_hears_one_word_at_a_time),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
