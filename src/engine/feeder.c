@@ -220,6 +220,8 @@ static int out_flush(struct feeder *feeder)
 	if (ret == 0 && feeder->out.type == MSG_CHANGES) {
 		feeder->n_sent = feeder->cursor;
 		counters_add(&feeder->counters, COUNTER_fw_changes_sent, feeder->out.n_elements);
+	} else if (feeder->out.type == MSG_CHANGES) {
+		want_fill(feeder, RETRY_MS); /* these are lost, and the cursor is behind them */
 	}
 	feeder->out.n_elements = 0;
 	return ret;

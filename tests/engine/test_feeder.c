@@ -6,12 +6,27 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "engine/feeder.h"
 #include "keeper_world.h"
 
 enum { KERNEL_MAX = 4096, SET_WHITE = 0, SET_GREYTRAP = 1, BACKSTOP_SECS = 3600 };
+
+static _Atomic int n_sends_to_fail;
+
+/* Stands before the C library's: the kernel may be short of memory for a message. */
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	if (atomic_load(&n_sends_to_fail) > 0) {
+		atomic_fetch_sub(&n_sends_to_fail, 1);
+		errno = ENOBUFS;
+		return -1;
+	}
+	return syscall(SYS_sendmsg, fd, message, flags);
+}
 
 /* What the kernel's sets would hold, as the role would apply the messages. */
 struct kernel {
@@ -411,6 +426,19 @@ static void a_feed_left_behind_fills_again(void **state)
 	assert_int_equal(counters_get(feeder_counters(fix->feeder), COUNTER_fw_feed_behind), 1);
 }
 
+static void changes_that_could_not_be_sent_are_made_good(void **state)
+{
+	struct fixture *fix = *state;
+	connect_role(fix);
+	say(fix, MSG_NEED_FILL, 0);
+	role_until_fill(fix, 1);
+	atomic_store(&n_sends_to_fail, 1);
+	put_host(fix, "192.0.2.1", RECORD_WHITE, 1000);
+	role_until_fill(fix, 2);
+	assert_non_null(kernel_find(fix, "192.0.2.1", SET_WHITE));
+	feeder_until_done(fix, 1);
+}
+
 static void only_a_host_that_is_white_is_asserted_again(void **state)
 {
 	struct fixture *fix = *state;
@@ -482,6 +510,7 @@ int main(void)
 	        WITH_FIXTURE(nothing_is_called_done_while_a_copy_is_wanted),
 	        WITH_FIXTURE(a_new_role_replaces_a_dead_one),
 	        WITH_FIXTURE(a_feed_left_behind_fills_again),
+	        WITH_FIXTURE(changes_that_could_not_be_sent_are_made_good),
 	        WITH_FIXTURE(only_a_host_that_is_white_is_asserted_again),
 	        WITH_FIXTURE(life_goes_by_the_guarded_clock),
 	        WITH_FIXTURE(nonsense_from_the_role_is_dropped),
