@@ -68,8 +68,11 @@ MUST_USE int fw_watch(struct fw *fw, enum fw_state *state);
 /* One get-element request. 1 = in the set, 0 = not, negative = error. */
 MUST_USE int fw_has(struct fw *fw, enum fw_set set, const struct addr *addr);
 
-/* Removes the whole table (bootstrap, --remove-table). A missing table is no error. */
+/* Removes the whole table. A missing table is no error. */
 MUST_USE int fw_remove(struct fw *fw);
+/* The same without an open firewall, which may be what cannot be opened any more: reads no template
+ * and probes nothing. */
+MUST_USE int fw_remove_table(const char *table);
 
 void fw_stats_get(const struct fw *fw, struct fw_stats *out);
 

@@ -317,6 +317,21 @@ int fw_remove(struct fw *fw)
 	return fw_commit(fw);
 }
 
+int fw_remove_table(const char *table)
+{
+	struct fw fw = {.table = strdup(table)};
+	if (!fw.table) {
+		return -ENOMEM;
+	}
+	batch_init(&fw.batch);
+	int ret = nfnl_open(&fw.nfnl);
+	ret = ret ? ret : fw_remove(&fw);
+	nfnl_close(fw.nfnl);
+	batch_fini(&fw.batch);
+	free(fw.table);
+	return ret;
+}
+
 /* --- elements --------------------------------------------------------------------------------- */
 
 static void put(struct fw *fw, enum batch_op op, const char *set,

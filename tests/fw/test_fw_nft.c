@@ -397,6 +397,18 @@ static void removing_a_missing_table_is_no_error(void **state)
 	close_and_remove(fw);
 }
 
+/* What the supervisor does at the end when the role could not: also where the role cannot start. */
+static void a_table_is_removed_without_an_open_firewall(void **state)
+{
+	(void)state;
+	need_root();
+	(void)output_of("nft add table inet mired-left");
+	assert_true(prints("nft list tables", "mired-left"));
+	assert_int_equal(fw_remove_table("mired-left"), 0);
+	assert_false(prints("nft list tables", "mired-left"));
+	assert_int_equal(fw_remove_table("mired-left"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -418,6 +430,7 @@ int main(void)
 	        cmocka_unit_test(a_write_into_a_lost_table_says_so),
 	        cmocka_unit_test(two_instances_do_not_disturb_each_other),
 	        cmocka_unit_test(removing_a_missing_table_is_no_error),
+	        cmocka_unit_test(a_table_is_removed_without_an_open_firewall),
 	};
 	return cmocka_run_group_tests(tests, enter_namespace, NULL);
 }
