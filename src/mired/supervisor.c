@@ -18,6 +18,7 @@
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -33,6 +34,7 @@
 enum {
 	STOP_MS = 1500,      /* then what is left is killed: the whole stop takes less than 2 s */
 	TAKE_OVER_MS = 5000, /* how long roles of a killed supervisor may hold the ports */
+	TAKE_OVER_STEP_MS = 100,
 	WHY_MAX = 512,
 };
 
@@ -46,8 +48,8 @@ struct supervisor {
 	int lock;
 	int signals;
 	int control;
+	int pid_file;
 	int conf_fd;
-	bool has_pid_file;
 	bool has_roles; /* at least once a role was started */
 	struct sockets sockets;
 	struct engine_capacity capacity;
@@ -142,18 +144,30 @@ static int open_conf(struct supervisor *s, char why[static WHY_MAX])
 	return ret;
 }
 
+/* The engine of a killed supervisor may still answer on it for a moment. */
+static int open_control(struct supervisor *s, int wait_ms, char why[static WHY_MAX])
+{
+	const struct timespec pause = {.tv_nsec = TAKE_OVER_STEP_MS * NS_PER_MS};
+	int ret = place_control_socket(s->conf->control_socket, &s->control, why);
+	for (; ret == ERR_BUSY && wait_ms > 0; wait_ms -= TAKE_OVER_STEP_MS) {
+		(void)nanosleep(&pause, NULL);
+		ret = place_control_socket(s->conf->control_socket, &s->control, why);
+	}
+	return ret;
+}
+
 static int open_places(struct supervisor *s, char why[static WHY_MAX])
 {
 	bool left_over = false;
 	int ret = open_signals(s, why);
 	ret = ret ? ret : open_state(s, &left_over, why);
+	int wait_ms = left_over ? TAKE_OVER_MS : 0;
 	if (!ret) {
 		find_capacity(s);
-		ret = sockets_open(&s->sockets, s->conf, left_over ? TAKE_OVER_MS : 0, why);
+		ret = sockets_open(&s->sockets, s->conf, wait_ms, why);
 	}
-	ret = ret ? ret : place_control_socket(s->conf->control_socket, &s->control, why);
-	ret = ret ? ret : place_pid_file(s->conf->pid_file, why);
-	s->has_pid_file = !ret;
+	ret = ret ? ret : open_control(s, wait_ms, why);
+	ret = ret ? ret : place_pid_file(s->conf->pid_file, &s->pid_file, why);
 	return ret ? ret : open_conf(s, why);
 }
 
@@ -164,8 +178,9 @@ static void close_places(struct supervisor *s)
 		(void)unlink(s->conf->control_socket);
 		(void)close(s->control);
 	}
-	if (s->has_pid_file) {
+	if (s->pid_file >= 0) {
 		(void)unlink(s->conf->pid_file);
+		(void)close(s->pid_file);
 	}
 	if (s->conf_fd >= 0) {
 		(void)close(s->conf_fd);
@@ -442,20 +457,15 @@ static void turn(struct supervisor *s)
 /* The firewall role removes the table when it stops in order. If it could not, root does. */
 static void remove_table(const struct supervisor *s)
 {
+	const char *table = s->conf->nft_table;
 	if (!s->conf->firewall || !s->has_roles || s->children[ROLE_FIREWALL].has_ended_well) {
 		return;
 	}
-	char why[FW_WHY_MAX] = "";
-	struct fw *fw = NULL;
-	int ret = fw_open(&fw, s->conf, why);
-	if (!ret) {
-		ret = fw_remove(fw);
-		fw_close(fw);
-	}
+	int ret = fw_remove_table(table);
 	if (ret) {
 		log_error("table inet %s is left behind (remove it with `nft delete table inet "
 		          "%s`): %s",
-		          s->conf->nft_table, s->conf->nft_table, why[0] ? why : err_text(ret));
+		          table, table, err_text(ret));
 	}
 }
 
@@ -466,6 +476,7 @@ int supervisor_main(struct conf *conf)
 	                       .lock = -1,
 	                       .signals = -1,
 	                       .control = -1,
+	                       .pid_file = -1,
 	                       .conf_fd = -1,
 	                       .n_children = conf->firewall ? ROLE_COUNT : 1};
 	char why[WHY_MAX] = "";

@@ -168,12 +168,9 @@ static int hold_lock(int fd, const char *path, bool *left_over, char why[static 
 	return ret ? failed(why, path, ret) : 0;
 }
 
-int place_lock(const char *dir, int *fd, bool *left_over, char why[static PLACE_WHY_MAX])
+/* Opens and locks a file of our own and writes the pid into it. */
+static int open_locked(const char *path, int *fd, bool *left_over, char why[static PLACE_WHY_MAX])
 {
-	char path[PLACE_PATH_MAX];
-	if ((size_t)snprintf(path, sizeof path, "%s/lock", dir) >= sizeof path) {
-		return failed(why, dir, ERR_TOO_LONG);
-	}
 	int lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 	if (lock < 0) {
 		return failed(why, path, -errno);
@@ -185,6 +182,15 @@ int place_lock(const char *dir, int *fd, bool *left_over, char why[static PLACE_
 	}
 	*fd = lock;
 	return 0;
+}
+
+int place_lock(const char *dir, int *fd, bool *left_over, char why[static PLACE_WHY_MAX])
+{
+	char path[PLACE_PATH_MAX];
+	if ((size_t)snprintf(path, sizeof path, "%s/lock", dir) >= sizeof path) {
+		return failed(why, dir, ERR_TOO_LONG);
+	}
+	return open_locked(path, fd, left_over, why);
 }
 
 void place_unlock(int fd)
@@ -208,21 +214,11 @@ static int make_parent(const char *path, char why[static PLACE_WHY_MAX])
 	return mkdir(parent, MODE_RUN) == 0 || errno == EEXIST ? 0 : failed(why, parent, -errno);
 }
 
-int place_pid_file(const char *path, char why[static PLACE_WHY_MAX])
+int place_pid_file(const char *path, int *fd, char why[static PLACE_WHY_MAX])
 {
+	bool left_over;
 	int ret = make_parent(path, why);
-	if (ret) {
-		return ret;
-	}
-	int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
-	if (fd < 0) {
-		return failed(why, path, -errno);
-	}
-	struct stat st;
-	bool is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
-	ret = is_file ? write_pid(fd) : ERR_DENIED;
-	(void)close(fd);
-	return ret ? failed(why, path, ret) : 0;
+	return ret ? ret : open_locked(path, fd, &left_over, why);
 }
 
 /* Makes room for a socket: nothing there, or the socket of a dead daemon, is fine. */

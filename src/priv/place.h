@@ -21,8 +21,10 @@ MUST_USE int place_lock(const char *dir, int *fd, bool *left_over, char why[stat
 /* Empties the lock file, which marks an orderly end, and closes it. */
 void place_unlock(int fd);
 
-/* Writes the pid, replacing what is there; makes the directory above if it is missing. */
-MUST_USE int place_pid_file(const char *path, char why[static PLACE_WHY_MAX]);
+/* Writes the pid, replacing what a dead daemon left there; makes the directory above if it is
+ * missing. *fd holds the file against other instances while it is open. ERR_BUSY: a live one does;
+ * why names its pid. */
+MUST_USE int place_pid_file(const char *path, int *fd, char why[static PLACE_WHY_MAX]);
 
 /* Binds and listens on a Unix stream socket that anybody may connect to: the server asks who it is.
  * Makes the directory above if it is missing. The socket of a dead daemon is replaced; a live one

@@ -190,11 +190,11 @@ static void links_in_place_of_lock_and_pid_file_are_not_written_through(void **s
 	(void)snprintf(target, sizeof target, "%s/precious", fixture->top);
 	assert_int_equal(symlink(target, at(fixture, "lock")), 0);
 	assert_int_equal(place_lock(fixture->top, &fd, &left_over, why), -ELOOP);
-	assert_int_equal(place_pid_file(at(fixture, "lock"), why), -ELOOP);
+	assert_int_equal(place_pid_file(at(fixture, "lock"), &fd, why), -ELOOP);
 	assert_int_equal(unlink(at(fixture, "lock")), 0);
 	assert_int_equal(link(target, at(fixture, "lock")), 0);
 	assert_int_equal(place_lock(fixture->top, &fd, &left_over, why), ERR_DENIED);
-	assert_int_equal(place_pid_file(at(fixture, "lock"), why), ERR_DENIED);
+	assert_int_equal(place_pid_file(at(fixture, "lock"), &fd, why), ERR_DENIED);
 	assert_int_equal(stat_of(fixture, "precious").st_size, strlen("do not lose"));
 }
 
@@ -202,12 +202,31 @@ static void the_pid_file_is_replaced_and_its_directory_made(void **state)
 {
 	struct fixture *fixture = *state;
 	char why[PLACE_WHY_MAX] = "";
-	assert_int_equal(place_pid_file(at(fixture, "run/mired.pid"), why), 0);
+	int fd = -1;
+	assert_int_equal(place_pid_file(at(fixture, "run/mired.pid"), &fd, why), 0);
+	assert_int_equal(close(fd), 0);
 	put_file(fixture, "run/mired.pid", "123456789012345678\n");
-	assert_int_equal(place_pid_file(at(fixture, "run/mired.pid"), why), 0);
+	assert_int_equal(place_pid_file(at(fixture, "run/mired.pid"), &fd, why), 0);
 	assert_int_equal(pid_in(fixture, "run/mired.pid"), getpid());
-	assert_int_equal(place_pid_file(at(fixture, "no/such/pid"), why), -ENOENT);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(place_pid_file(at(fixture, "no/such/pid"), &fd, why), -ENOENT);
 	assert_non_null(strstr(why, "no/such"));
+}
+
+/* Two instances whose configurations name the same file: the second one must not take it away. */
+static void a_live_daemons_pid_file_is_left_alone(void **state)
+{
+	struct fixture *fixture = *state;
+	char why[PLACE_WHY_MAX] = "";
+	char wanted[32];
+	int fd = -1;
+	int second = -1;
+	assert_int_equal(place_pid_file(at(fixture, "pid"), &fd, why), 0);
+	assert_int_equal(place_pid_file(at(fixture, "pid"), &second, why), ERR_BUSY);
+	(void)snprintf(wanted, sizeof wanted, "another mired (pid %ld)", (long)getpid());
+	assert_non_null(strstr(why, wanted));
+	assert_int_equal(second, -1);
+	assert_int_equal(close(fd), 0);
 }
 
 static void a_dead_socket_is_replaced_and_a_live_one_refused(void **state)
@@ -252,6 +271,7 @@ int main(void)
 	        TEST(a_killed_holder_leaves_a_mark_but_no_lock),
 	        TEST(links_in_place_of_lock_and_pid_file_are_not_written_through),
 	        TEST(the_pid_file_is_replaced_and_its_directory_made),
+	        TEST(a_live_daemons_pid_file_is_left_alone),
 	        TEST(a_dead_socket_is_replaced_and_a_live_one_refused),
 	        TEST(what_is_no_socket_is_left_alone),
 	};
