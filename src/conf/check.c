@@ -62,8 +62,10 @@ static const char *wrong_with_rules(const struct conf *conf)
 
 static const char *wrong_with_times(const struct conf *conf)
 {
-	if (conf->greyexp_secs <= conf->passtime_secs) {
-		return "greyexp: must be longer than passtime, or no retry can ever count";
+	/* a retry counts in the seconds strictly between the two */
+	if (conf->greyexp_secs <= conf->passtime_secs + 1) {
+		return "greyexp: must be longer than passtime by two seconds at least, or no retry "
+		       "can ever count";
 	}
 	return NULL;
 }
