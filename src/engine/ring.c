@@ -220,10 +220,30 @@ int ring_open(struct ring **out, const struct ring_options *options, char why[st
 	return 0;
 }
 
+/* Tries an operation that is not on the list. */
+static int check_restrictions(struct io_uring *uring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(uring);
+	io_uring_prep_nop(sqe);
+	int ret = io_uring_submit_and_wait(uring, 1);
+	if (ret < 0) {
+		return ret;
+	}
+	struct io_uring_cqe *cqe;
+	ret = io_uring_peek_cqe(uring, &cqe);
+	if (ret < 0) {
+		return ret;
+	}
+	bool is_refused = cqe->res == -EACCES;
+	io_uring_cqe_seen(uring, cqe);
+	return is_refused ? 0 : ERR_DENIED;
+}
+
 int ring_enable(struct ring *ring)
 {
-	return io_uring_register((unsigned)ring->uring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
-	                         0);
+	int ret = io_uring_register((unsigned)ring->uring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
+	                            NULL, 0);
+	return ret < 0 ? ret : check_restrictions(&ring->uring);
 }
 
 void ring_close(struct ring *ring)

@@ -161,6 +161,21 @@ static void wait_ends_at_its_time_and_at_an_event(void **state)
 	close(fd);
 }
 
+/* Requests that go to the kernel with the wait must not make it wait twice. */
+static void wait_that_submits_something_is_not_longer(void **state)
+{
+	(void)state;
+	struct ring *ring = open_ring(4, false);
+	struct sockaddr_in at;
+	int listener = open_listener(&at);
+	assert_true(ring_accept_multishot(ring, listener, (struct ring_tag){.op = RING_OP_ACCEPT}));
+	struct mono start = clock_mono();
+	assert_int_equal(ring_wait(ring, 200 * NS_PER_MS), 0);
+	assert_in_range(mono_diff_ms(clock_mono(), start), 199, 350);
+	ring_close(ring);
+	close(listener);
+}
+
 /* SEND, RECV, SHUTDOWN, CLOSE on the slot that was accepted. */
 static void talk(struct ring *ring, uint32_t slot, int client)
 {
@@ -301,6 +316,7 @@ int main(void)
 	        cmocka_unit_test(requests_before_enabling_are_refused),
 	        cmocka_unit_test(enabled_ring_takes_no_more_registrations),
 	        cmocka_unit_test(wait_ends_at_its_time_and_at_an_event),
+	        cmocka_unit_test(wait_that_submits_something_is_not_longer),
 	        cmocka_unit_test(multishot_connection_is_named_served_and_closed),
 	        cmocka_unit_test(single_shot_accepts_have_an_address_each),
 	        cmocka_unit_test(full_table_is_enfile_and_cancel_ends_accepts),
