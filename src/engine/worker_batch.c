@@ -174,15 +174,17 @@ static void settle(struct worker *worker, const struct chunk_entry *entry)
 static void flush(struct worker *worker)
 {
 	struct chunk *chunk = worker->chunk;
-	int ret = ring_submit(worker->ring);
+	/* What is queued while events are taken (for new connections, say) is not the chunk's: to
+	 * wait for that too would never end under a flood of them. */
+	bool is_taken = ring_submit(worker->ring) == 0 && !ring_has_queued(worker->ring);
 	worker_reap(worker);
 	/* Not entered as long as the kernel has memory: everything was done by the submission. The
 	 * buffers are the kernel's until then, so there is no way past this. */
-	while (ret < 0 || chunk->n_awaited > 0 || ring_has_queued(worker->ring)) {
-		ret = ring_wait(worker->ring, CHUNK_WAIT_MS * NS_PER_MS);
-		if (ret < 0) {
+	while (!is_taken || chunk->n_awaited > 0) {
+		if (ring_wait(worker->ring, CHUNK_WAIT_MS * NS_PER_MS) < 0) {
 			(void)usleep(CHUNK_PAUSE_US);
 		}
+		is_taken = is_taken || !ring_has_queued(worker->ring);
 		worker_reap(worker);
 	}
 	for (uint32_t i = 0; i < chunk->n; i++) {
@@ -347,17 +349,21 @@ static void serve(struct worker *worker, uint32_t slot)
 	}
 }
 
-/* What is ready comes first: those connections were served or accepted in this very turn. */
-static bool take_next(struct worker *worker, uint32_t *slot)
+static bool take_ready(struct worker *worker, uint32_t *slot)
 {
-	if (worker->n_ready > 0) {
-		*slot = worker->ready[worker->ready_first];
-		worker->ready_first = (worker->ready_first + 1) % WORKER_READY_MAX;
-		worker->n_ready--;
-		conn_at(&worker->conns, *slot)->is_ready = false;
-		wheel_remove(worker->wheel, *slot);
-		return true;
+	if (worker->n_ready == 0) {
+		return false;
 	}
+	*slot = worker->ready[worker->ready_first];
+	worker->ready_first = (worker->ready_first + 1) % WORKER_READY_MAX;
+	worker->n_ready--;
+	conn_at(&worker->conns, *slot)->is_ready = false;
+	wheel_remove(worker->wheel, *slot);
+	return true;
+}
+
+static bool take_due(struct worker *worker, uint32_t *slot)
+{
 	while (worker->tick_done < worker->tick_now) {
 		*slot = wheel_take(worker->wheel, worker->tick_done + 1);
 		if (*slot != WHEEL_NONE) {
@@ -366,6 +372,16 @@ static bool take_next(struct worker *worker, uint32_t *slot)
 		worker->tick_done++;
 	}
 	return false;
+}
+
+/* In turn, as long as there are both: neither may keep the other waiting. */
+static bool take_next(struct worker *worker, uint32_t *slot)
+{
+	bool is_due_first = worker->budget % 2 == 0;
+	if (is_due_first && take_due(worker, slot)) {
+		return true;
+	}
+	return take_ready(worker, slot) || (!is_due_first && take_due(worker, slot));
 }
 
 void worker_serve(struct worker *worker)

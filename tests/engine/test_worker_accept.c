@@ -135,6 +135,42 @@ static void connection_is_scheduled_at_the_first_tick_not_before_its_due(void **
 	assert_int_equal(worker->n_ready, 1);
 }
 
+/* More connections that want to be served at once than a turn may serve must not keep those of the
+ * wheel waiting. */
+static void crowd_that_is_ready_does_not_starve_what_is_due(void **state)
+{
+	enum { CROWD = 4000 };
+	static const struct session_conf session_conf = {.store_wait_ms = 5000, .look_min_ms = 50};
+	struct worker *worker = *state;
+	struct conn_table few = worker->conns;
+	struct wheel *small = worker->wheel;
+	assert_int_equal(conn_table_init(&worker->conns, CROWD + 1), 0);
+	worker->wheel = wheel_new(WORKER_WHEEL_SLOTS, CROWD + 1);
+	worker->chunk = calloc(1, sizeof *worker->chunk);
+	worker->env.session = &session_conf;
+	for (uint32_t slot = 0; slot < CROWD; slot++) {
+		struct conn *conn = conn_open(&worker->conns, slot);
+		worker_schedule(worker, slot, conn);
+		conn_release(&worker->conns, conn);
+	}
+	assert_int_equal(worker->n_ready, CROWD);
+	struct conn *conn = conn_open(&worker->conns, CROWD);
+	conn->phase = CONN_OPEN;
+	session_start(&conn->session, &session_conf, SESSION_UNKNOWN, worker->now_ms);
+	conn->session.due = worker->now_ms; /* holds, and says when it wants to be asked again */
+	wheel_add(worker->wheel, CROWD, worker->tick_now + 1);
+	worker->tick_now++;
+	worker->budget = WORKER_TURN_MAX;
+	worker_serve(worker);
+	assert_int_equal(mono_ms_diff(conn->session.due, worker->now_ms), 5000);
+	assert_in_range(worker->n_ready, 1, CROWD - WORKER_TURN_MAX / 2);
+	free(worker->chunk);
+	wheel_free(worker->wheel);
+	conn_table_fini(&worker->conns);
+	worker->wheel = small;
+	worker->conns = few;
+}
+
 int main(void)
 {
 	const struct log_options quiet = {
@@ -153,6 +189,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(
 	                connection_is_scheduled_at_the_first_tick_not_before_its_due, setup,
 	                teardown),
+	        cmocka_unit_test_setup_teardown(crowd_that_is_ready_does_not_starve_what_is_due,
+	                                        setup, teardown),
 	};
 	if (log_open(&quiet) < 0) {
 		return 1;
