@@ -90,12 +90,13 @@ static void post(struct worker *worker, struct keeper_request head, const struct
 void worker_request_host(struct worker *worker, uint32_t slot, struct conn *conn)
 {
 	bool is_question = conn->cls == SESSION_UNKNOWN;
+	bool was_delayed = conn->owes_request;
 	conn->owes_request = false;
 	if (!is_question && conn->cls != SESSION_WHITE) {
 		return;
 	}
 	if (!has_room(worker)) {
-		worker_count(worker, COUNTER_events_delayed);
+		counters_add(&worker->counters, COUNTER_events_delayed, was_delayed ? 0 : 1);
 		conn->owes_request = true;
 		return;
 	}
@@ -224,13 +225,6 @@ static void on_event(struct worker *worker, uint32_t slot, struct conn *conn,
 	}
 }
 
-/* The session's class counts: one that waited for its host in vain is grey, whatever the late
- * answer has made of the connection. */
-static bool makes_tuples(const struct conn *conn)
-{
-	return conn->session.cls == SESSION_GREY || conn->session.cls == SESSION_UNKNOWN;
-}
-
 void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
 {
 	struct session_text *text = conn_text(&worker->conns, conn);
@@ -241,7 +235,7 @@ void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
 		return;
 	}
 	for (unsigned n = 0; n < WORKER_RUN_MAX; n++) {
-		if (makes_tuples(conn) && waits_for_room(worker)) {
+		if (session_may_make_tuple(&conn->session) && waits_for_room(worker)) {
 			counters_add(&worker->counters, COUNTER_events_delayed,
 			             was_delayed ? 0 : 1);
 			conn->is_delayed = true;

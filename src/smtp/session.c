@@ -316,7 +316,9 @@ static struct session_step wake_saying(struct session *session, const struct ses
 	}
 	session->due = stutter > 0 ? next_byte_due(session, stutter, now)
 	                           : mono_ms_add(now, session->look_ms);
-	step.read = takes_input(session);
+	/* After a whole reply the next commands are read at the next look: a client that pipelines
+	 * without end would set the pace otherwise. */
+	step.read = stutter > 0 && takes_input(session);
 	return step;
 }
 
@@ -499,6 +501,11 @@ static bool may_answer(const struct session *session)
 	return has_flag(session, FLAG_HAS_LINE) && !has_flag(session, FLAG_DEAD) &&
 	       unsent_bytes(session) == 0 && session->n_pending < SESSION_PENDING_MAX &&
 	       (dialogue_takes_commands(session) || dialogue_takes_mail(session));
+}
+
+bool session_may_make_tuple(const struct session *session)
+{
+	return may_answer(session) && dialogue_classes[session->cls].makes_tuples;
 }
 
 static struct span text_of_reply(const struct session_conf *conf, const struct session_text *text,

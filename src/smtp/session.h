@@ -178,6 +178,10 @@ void session_dead(struct session *session);
  */
 bool session_run(struct session *session, const struct session_conf *conf,
                  struct session_text *text, struct mono_ms now, struct session_event *event);
+/* The next session_run may say SESSION_EVENT_TUPLE: let there be room for it first. The session's
+ * class counts: one that waited for its host in vain is grey, whatever the owner has learnt since.
+ */
+bool session_may_make_tuple(const struct session *session);
 /* One tuple was handed over (after SESSION_EVENT_TUPLE); one tuple was stored (session->due may
  * have become earlier; then session_run, since a command may have waited for it). */
 void session_pending(struct session *session);

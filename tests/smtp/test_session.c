@@ -32,6 +32,34 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* The client must not set the pace: a whole reply is no occasion to read the next commands. */
+static void input_is_looked_for_with_a_stuttered_byte_but_not_with_a_whole_reply(void **state)
+{
+	(void)state;
+	static const enum session_class classes[] = {SESSION_LISTED, SESSION_WHITE};
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
+		driver_start(driver, classes[i], (struct mono_ms){0});
+		struct session_step step =
+		        session_wake(&driver->session, &driver->conf, driver->session.due);
+		assert_int_equal(step.kind, SESSION_STEP_SEND);
+		assert_int_equal(step.read, classes[i] == SESSION_LISTED);
+	}
+}
+
+static void client_that_pipelines_without_end_is_read_once_a_tick(void **state)
+{
+	(void)state;
+	driver_start(driver, SESSION_WHITE, (struct mono_ms){0});
+	for (unsigned i = 0; i < 2000; i++) {
+		driver_type(driver, "NOOP\r\n");
+	}
+	driver_wait(driver, 1000);
+	unsigned n_looks = 1000 / driver->conf.look_min_ms + 1;
+	assert_in_range(driver->n_commands, 500, n_looks * (SESSION_READ_MAX / 6 + 1));
+	driver_wait(driver, 10000);
+	assert_int_equal(driver->n_commands, 2000);
+}
+
 /* Accepted shortly before the 32-bit milliseconds wrap. */
 static void start(enum session_class cls)
 {
@@ -340,6 +368,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(
+	                input_is_looked_for_with_a_stuttered_byte_but_not_with_a_whole_reply, setup,
+	                teardown),
+	        cmocka_unit_test_setup_teardown(
+	                client_that_pipelines_without_end_is_read_once_a_tick, setup, teardown),
 	        TEST(grey_client_gets_ten_bytes_in_ten_seconds_and_the_rest_in_the_eleventh),
 	        TEST(later_replies_to_a_grey_client_come_at_once),
 	        TEST(stutter_ends_for_replies_that_begin_after_its_time),
