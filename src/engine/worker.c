@@ -202,7 +202,8 @@ static void end_all(struct worker *worker)
 		}
 	}
 	struct mono until = mono_add_ms(clock_mono(), END_WAIT_MS);
-	while (worker->conns.n_open > 0 && clock_mono().ns < until.ns) {
+	while ((worker->conns.n_open > 0 || acceptors_are_armed(worker)) &&
+	       clock_mono().ns < until.ns) {
 		wait_for_events(worker, END_TURN_MS * NS_PER_MS);
 		worker_reap(worker);
 	}
@@ -263,11 +264,11 @@ static int open_parts(struct worker *worker)
 
 static void free_all(struct worker *worker)
 {
+	ring_close(worker->ring); /* first: accepts that are left may still name their slots */
 	acceptors_fini(worker);
 	if (worker->wake_fd >= 0) {
 		close(worker->wake_fd);
 	}
-	ring_close(worker->ring);
 	free(worker->chunk);
 	wheel_free(worker->wheel);
 	conn_table_fini(&worker->conns);

@@ -109,6 +109,15 @@ void acceptors_cancel(struct worker *worker)
 	}
 }
 
+bool acceptors_are_armed(const struct worker *worker)
+{
+	uint32_t n_armed = 0;
+	for (uint32_t i = 0; i < worker->env.n_listeners; i++) {
+		n_armed += worker->acceptors[i].n_armed;
+	}
+	return n_armed > 0;
+}
+
 static void pause_accepts(struct worker *worker, struct acceptor *acceptor, int ret)
 {
 	bool is_new = acceptor->pause_ms == 0;

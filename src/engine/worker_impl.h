@@ -122,6 +122,7 @@ void acceptors_fini(struct worker *worker);
 /* Arms what is not armed and may be. */
 void acceptors_arm(struct worker *worker);
 void acceptors_cancel(struct worker *worker);
+bool acceptors_are_armed(const struct worker *worker);
 void worker_on_accept(struct worker *worker, const struct ring_event *event);
 void worker_on_name(struct worker *worker, const struct ring_event *event);
 /* Asks for the peer's address; used again when the kernel had no memory for it. */
