@@ -35,6 +35,7 @@ enum {
 	STOP_MS = 1500,      /* then what is left is killed: the whole stop takes less than 2 s */
 	TAKE_OVER_MS = 5000, /* how long roles of a killed supervisor may hold the ports */
 	TAKE_OVER_STEP_MS = 100,
+	LOCK_WAIT_MS = 500,
 	WHY_MAX = 512,
 };
 
@@ -91,6 +92,23 @@ static int open_signals(struct supervisor *s, char why[static WHY_MAX])
 	return ret;
 }
 
+static void wait_step(void)
+{
+	const struct timespec pause = {.tv_nsec = TAKE_OVER_STEP_MS * NS_PER_MS};
+	(void)nanosleep(&pause, NULL);
+}
+
+/* Who was killed a moment ago has the lock for a moment more. */
+static int take_lock(struct supervisor *s, bool *left_over, char why[static WHY_MAX])
+{
+	int ret = place_lock(s->conf->state_dir, &s->lock, left_over, why);
+	for (int ms = LOCK_WAIT_MS; ret == ERR_BUSY && ms > 0; ms -= TAKE_OVER_STEP_MS) {
+		wait_step();
+		ret = place_lock(s->conf->state_dir, &s->lock, left_over, why);
+	}
+	return ret;
+}
+
 static int open_state(struct supervisor *s, bool *left_over, char why[static WHY_MAX])
 {
 	struct verify_user user;
@@ -100,7 +118,7 @@ static int open_state(struct supervisor *s, bool *left_over, char why[static WHY
 		ret = verify_find_user(s->conf->firewall_user, &firewall_user, why);
 	}
 	ret = ret ? ret : place_state_dir(s->conf->state_dir, user.uid, user.gid, why);
-	return ret ? ret : place_lock(s->conf->state_dir, &s->lock, left_over, why);
+	return ret ? ret : take_lock(s, left_over, why);
 }
 
 static uint32_t count_cores(void)
@@ -147,10 +165,9 @@ static int open_conf(struct supervisor *s, char why[static WHY_MAX])
 /* The engine of a killed supervisor may still answer on it for a moment. */
 static int open_control(struct supervisor *s, int wait_ms, char why[static WHY_MAX])
 {
-	const struct timespec pause = {.tv_nsec = TAKE_OVER_STEP_MS * NS_PER_MS};
 	int ret = place_control_socket(s->conf->control_socket, &s->control, why);
 	for (; ret == ERR_BUSY && wait_ms > 0; wait_ms -= TAKE_OVER_STEP_MS) {
-		(void)nanosleep(&pause, NULL);
+		wait_step();
 		ret = place_control_socket(s->conf->control_socket, &s->control, why);
 	}
 	return ret;
