@@ -56,6 +56,7 @@ struct role {
 	struct mono watch_at;
 	struct mono retry_at;
 	uint32_t retry_ms;        /* 0 = the last step went well */
+	bool can_watch;           /* the last look worked */
 	bool has_bad_peer;        /* its first bad message was logged */
 	char trouble[FW_WHY_MAX]; /* logged last; empty = none */
 };
@@ -146,12 +147,17 @@ static int start(struct role *role)
 /* --- trouble and back-off --------------------------------------------------------------------- */
 
 /* Logged once for each new reason. */
-static void failed(struct role *role, struct mono now, const char *why)
+static void complain(struct role *role, const char *why)
 {
 	if (strcmp(role->trouble, why) != 0) {
 		(void)snprintf(role->trouble, sizeof role->trouble, "%s", why);
 		log_error("firewall: %s; trying again", why);
 	}
+}
+
+static void failed(struct role *role, struct mono now, const char *why)
+{
+	complain(role, why);
 	role->retry_ms = role->retry_ms ? role->retry_ms * 2 : RETRY_MIN_MS;
 	if (role->retry_ms > RETRY_MAX_MS) {
 		role->retry_ms = RETRY_MAX_MS;
@@ -296,7 +302,7 @@ static void do_steps(struct role *role, struct mono now)
 	}
 	if (ret) {
 		failed(role, now, why);
-	} else {
+	} else if (is_complete(role) && role->can_watch) {
 		recovered(role);
 	}
 }
@@ -312,8 +318,9 @@ static void watch(struct role *role, struct mono now)
 		return;
 	}
 	int ret = fw_watch(role->fw, &state);
+	role->can_watch = ret == 0;
 	if (ret) {
-		failed(role, now, err_text(ret));
+		complain(role, err_text(ret));
 	} else if (state == FW_STATE_GONE) {
 		lost_table(role);
 	}
@@ -444,8 +451,8 @@ static bool hear_supervisor(struct role *role, int *status)
 static int wait_ms(const struct role *role, struct mono now)
 {
 	int64_t ms = mono_diff_ms(role->watch_at, now);
-	int64_t retry_ms = mono_diff_ms(role->retry_at, now);
-	if (role->retry_ms > 0 && retry_ms < ms) {
+	int64_t retry_ms = is_waiting(role, now) ? mono_diff_ms(role->retry_at, now) : 0;
+	if (retry_ms > 0 && retry_ms < ms) {
 		ms = retry_ms;
 	}
 	return ms < 0 ? 0 : (int)ms + 1;
@@ -510,7 +517,7 @@ static void stop(struct role *role)
 
 int role_firewall_main(int supervisor_fd)
 {
-	struct role role = {.supervisor = supervisor_fd, .peer = -1};
+	struct role role = {.supervisor = supervisor_fd, .peer = -1, .can_watch = true};
 	int status = ROLE_EXIT_FAILED; /* not a clean end: a table may stand from before */
 	int ret = role_take_all(supervisor_fd, take_one, &role);
 	if (ret && ret != ERR_CLOSED) {

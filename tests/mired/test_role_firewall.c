@@ -341,6 +341,25 @@ static void without_its_supervisor_it_leaves_the_table(void **state)
 	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.4"));
 }
 
+/* Changes that the kernel refuses are mended by a complete copy, and only by it. */
+static void it_is_in_order_again_when_the_copy_is_in_the_kernel(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	(void)output_of("nft add table inet mired; nft add set inet mired spamd-white "
+	                "'{ type ipv4_addr; flags timeout; size 3; }'");
+	bring_up(world, "", 2);
+	send_change(world, "198.51.100.1", false, 8);
+	send_change(world, "198.51.100.2", false, 9);
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	assert_non_null(strstr(log_of(world), "trying again"));
+	assert_null(strstr(log_of(world), "in order again"));
+	send_copy(world, 1, 10);
+	(void)await_done(world, 10);
+	(void)usleep(100000);
+	assert_non_null(strstr(log_of(world), "in order again"));
+}
+
 /* A table that belongs to another program's socket can be changed by nobody else. */
 static FILE *let_another_program_own_the_table(void)
 {
@@ -393,6 +412,7 @@ int main(void)
 	        ROLE_TEST(a_new_engine_is_asked_and_the_rules_stay_meanwhile),
 	        ROLE_TEST(bad_messages_are_dropped_and_it_goes_on),
 	        ROLE_TEST(without_its_supervisor_it_leaves_the_table),
+	        ROLE_TEST(it_is_in_order_again_when_the_copy_is_in_the_kernel),
 	        ROLE_TEST(a_table_it_cannot_remove_is_no_clean_end),
 	        ROLE_TEST(what_it_cannot_start_with_is_said),
 	};
