@@ -7,13 +7,23 @@ import shutil
 import socket
 import threading
 import time
+import urllib.parse
 
 import topology
 from client import Client, attempt
 from world import TOP, Skip, check, marked, run, wait_for
 
-SUITE, MIRROR = "bookworm", "mirror.example"
+SUITE = "bookworm"
 HOME = "root/mired"
+
+
+def mirror():
+    """URL of the package mirror that this machine uses for the suite itself."""
+    sites = run(["apt-get", "indextargets", "--format", "$(RELEASE) $(SITE)"]).stdout.splitlines()
+    found = [line.split()[1] for line in sites if line.split()[0] == SUITE]
+    if not found or not found[0].startswith("http://"):
+        raise Skip(f"apt has no http mirror of {SUITE}")
+    return found[0]
 
 
 def relay(ns, host, port=80):
@@ -49,19 +59,19 @@ def relay(ns, host, port=80):
     threading.Thread(target=serve, daemon=True).start()
 
 
-def make_tree(world):
+def make_tree(world, url):
     """A minbase tree with this machine's apt settings and a copy of the sources."""
     if not shutil.which("debootstrap"):
         raise Skip("debootstrap is not installed")
     root = world.dir / "debian"
-    run(["debootstrap", "--variant=minbase", SUITE, root, f"http://{MIRROR}/debian"],
+    run(["debootstrap", "--variant=minbase", SUITE, root, url],
         timeout_secs=900)
     for path in (*pathlib.Path("/etc/apt/apt.conf.d").glob("99*"),
                  *pathlib.Path("/etc/apt/sources.list.d").glob("debian.sources")):
         shutil.copy(path, root / str(path.parent)[1:])
     if (root / "etc/apt/sources.list.d/debian.sources").exists():
         (root / "etc/apt/sources.list").unlink()
-    (root / "etc/hosts").write_text(f"127.0.0.1 localhost {MIRROR}\n")
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost {urllib.parse.urlsplit(url).hostname}\n")
     (root / HOME).mkdir(parents=True)
     run(["sh", "-c", f"git -C '{TOP}' archive HEAD | tar -x -C '{root / HOME}'"])
     return root
@@ -106,9 +116,10 @@ def interrupt(net):
 @marked(timeout_secs=5400, alone=True, tags=("long",))
 def test_both_commands_of_the_readme(world):
     net = topology.local(world)
-    relay(net.gw, MIRROR)
+    url = mirror()
+    relay(net.gw, urllib.parse.urlsplit(url).hostname)
     began = time.monotonic()
-    root = make_tree(world)
+    root = make_tree(world, url)
     print(f"debootstrap: {time.monotonic() - began:.0f} s")
     for times in (1, 2):
         began = time.monotonic()
