@@ -9,10 +9,10 @@
 
 #include "base/err.h"
 #include "fw/fw.h"
-#include "mired/names.h"
+#include "mired/nospamd.h"
 #include "policy/cidr.h"
 
-enum { NOSPAMD_BYTES_MAX = 64 << 20, LINE_TEXT_MAX = 200 };
+enum { LINE_TEXT_MAX = 200 };
 
 int verify_find_user(const char *name, struct verify_user *out, char why[static VERIFY_WHY_MAX])
 {
@@ -76,51 +76,38 @@ static void bad_line(void *ctx, unsigned line_no, struct span line, const char *
 	bad->n++;
 }
 
-/* The whole file in a new buffer, or NULL with errno. */
-static char *read_file(const char *path, size_t *len)
+static int check_lines(const struct nospamd *nospamd, FILE *out)
 {
-	FILE *file = fopen(path, "re");
-	if (!file) {
-		return NULL;
+	struct bad_lines bad = {nospamd->path, out, 0};
+	struct cidr *cidrs = calloc(FW_NOSPAMD_MAX, sizeof *cidrs);
+	int ret = cidrs ? cidr_parse_list(span_of(nospamd->text, nospamd->len), cidrs,
+	                                  FW_NOSPAMD_MAX, bad_line, &bad)
+	                : -ENOMEM;
+	if (ret == ERR_TOO_LONG) {
+		(void)fprintf(out, "%s: more than %d entries\n", nospamd->path, FW_NOSPAMD_MAX);
+	} else if (ret < 0) {
+		(void)fprintf(out, "%s: %s\n", nospamd->path, err_text(ret));
 	}
-	char *text = malloc(NOSPAMD_BYTES_MAX);
-	if (text) {
-		*len = fread(text, 1, NOSPAMD_BYTES_MAX, file);
-	}
-	int error = !text ? ENOMEM : ferror(file) ? errno : *len == NOSPAMD_BYTES_MAX ? EFBIG : 0;
-	(void)fclose(file);
-	if (error) {
-		free(text);
-		errno = error;
-		return NULL;
-	}
-	return text;
+	free(cidrs);
+	return bad.n + (ret < 0);
 }
 
 static int check_nospamd(const struct conf *conf, FILE *out)
 {
-	size_t len = 0;
-	char *text = read_file(conf->nospamd_file, &len);
-	if (!text) {
-		if (errno == ENOENT && strcmp(conf->nospamd_file, MIRED_NOSPAMD_PATH) == 0) {
-			(void)fprintf(out, "note: %s does not exist: no network is exempt\n",
-			              conf->nospamd_file);
-			return 0;
-		}
-		(void)fprintf(out, "%s: %s\n", conf->nospamd_file, err_text(-errno));
-		return 1;
+	char why[FW_WHY_MAX];
+	struct nospamd nospamd;
+	int n_faults = 1;
+	if (nospamd_read(&nospamd, conf->nospamd_file, why) != 0) {
+		(void)fprintf(out, "%s\n", why);
+	} else if (!nospamd.text) {
+		(void)fprintf(out, "note: %s does not exist: no network is exempt\n",
+		              conf->nospamd_file);
+		n_faults = 0;
+	} else {
+		n_faults = check_lines(&nospamd, out);
 	}
-	struct bad_lines bad = {conf->nospamd_file, out, 0};
-	struct cidr *cidrs = calloc(FW_NOSPAMD_MAX, sizeof *cidrs);
-	int ret = cidrs ? cidr_parse_list(span_of(text, len), cidrs, FW_NOSPAMD_MAX, bad_line, &bad)
-	                : -ENOMEM;
-	if (ret < 0) {
-		(void)fprintf(out, "%s: %s\n", conf->nospamd_file, err_text(ret));
-		bad.n++;
-	}
-	free(cidrs);
-	free(text);
-	return bad.n;
+	nospamd_fini(&nospamd);
+	return n_faults;
 }
 
 static int check_rules(const struct conf *conf, FILE *out)

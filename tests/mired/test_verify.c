@@ -1,0 +1,115 @@
+/* What mired --check-config finds beyond the configuration file itself. */
+#include "mired/verify.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <unistd.h>
+
+struct fixture {
+	char path[64]; /* of the list of exempt networks */
+	char *said;
+};
+
+static int setup(void **state)
+{
+	static struct fixture fixture;
+	fixture = (struct fixture){.path = "/tmp/mired-verify-XXXXXX"};
+	int fd = mkstemp(fixture.path);
+	*state = &fixture;
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+	free(fixture->said);
+	return unlink(fixture->path);
+}
+
+/* Number of faults; what was written about them is in fixture->said. */
+static int verify(struct fixture *fixture, const char *user)
+{
+	size_t len;
+	struct conf conf = {.user = (char *)user,
+	                    .firewall_user = "nobody",
+	                    .stats_group = "root",
+	                    .admin_group = "root",
+	                    .nospamd_file = fixture->path,
+	                    .firewall = true,
+	                    .rules = CONF_RULES_NONE};
+	free(fixture->said);
+	FILE *out = open_memstream(&fixture->said, &len);
+	assert_non_null(out);
+	int n_faults = verify_conf(&conf, out);
+	assert_int_equal(fclose(out), 0);
+	return n_faults;
+}
+
+static void write_list(const struct fixture *fixture, const char *line, size_t n)
+{
+	FILE *file = fopen(fixture->path, "w");
+	assert_non_null(file);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(fputs(line, file) >= 0);
+	}
+	assert_int_equal(fclose(file), 0);
+}
+
+static void nothing_wrong_is_nothing_said(void **state)
+{
+	struct fixture *fixture = *state;
+	write_list(fixture, "192.0.2.0/24\n", 1);
+	assert_int_equal(verify(fixture, "nobody"), 0);
+	assert_string_equal(fixture->said, "");
+}
+
+static void each_fault_is_a_line_with_its_name(void **state)
+{
+	struct fixture *fixture = *state;
+	char wanted[160];
+	write_list(fixture, "nobody.example\n", 2);
+	assert_int_equal(verify(fixture, "mired-no-such-user"), 3);
+	assert_non_null(strstr(fixture->said, "user mired-no-such-user does not exist"));
+	(void)snprintf(wanted, sizeof wanted, "%s:2: neither an address nor a network: nobody",
+	               fixture->path);
+	assert_non_null(strstr(fixture->said, wanted));
+}
+
+static void root_is_no_user_for_a_role(void **state)
+{
+	struct fixture *fixture = *state;
+	assert_int_equal(verify(fixture, "root"), 1);
+	assert_non_null(strstr(fixture->said, "user root is root"));
+}
+
+/* What the check lets pass, the start must not refuse. */
+static void a_list_too_long_for_the_start_does_not_pass_the_check(void **state)
+{
+	struct fixture *fixture = *state;
+	write_list(fixture, "# sixteen bytes\n", (17 << 20) / 16);
+	assert_int_equal(verify(fixture, "nobody"), 1);
+	assert_non_null(strstr(fixture->said, fixture->path));
+	write_list(fixture, "192.0.2.1\n", 100001);
+	assert_int_equal(verify(fixture, "nobody"), 1);
+	assert_non_null(strstr(fixture->said, "more than 100000 entries"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        TEST(nothing_wrong_is_nothing_said),
+	        TEST(each_fault_is_a_line_with_its_name),
+	        TEST(root_is_no_user_for_a_role),
+	        TEST(a_list_too_long_for_the_start_does_not_pass_the_check),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
