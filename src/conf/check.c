@@ -70,16 +70,24 @@ static const char *wrong_with_times(const struct conf *conf)
 	return NULL;
 }
 
+static bool is_listed(const struct addr *addr, const struct addr *addrs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (addr_equal(addr, &addrs[i])) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static const char *wrong_with_addresses(const struct conf *conf)
 {
 	if (conf->n_listen == 0) {
 		return "listen: at least one address is needed";
 	}
-	for (size_t i = 0; i < conf->n_listen; i++) {
-		for (size_t k = 0; k < i; k++) {
-			if (addr_equal(&conf->listen[i], &conf->listen[k])) {
-				return "listen: the same address twice";
-			}
+	for (size_t i = 1; i < conf->n_listen; i++) {
+		if (is_listed(&conf->listen[i], conf->listen, i)) {
+			return "listen: the same address twice";
 		}
 	}
 	return NULL;

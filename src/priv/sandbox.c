@@ -104,6 +104,16 @@ static int verify_ids(const struct passwd *pw, char why[static SANDBOX_WHY_MAX])
 	return 0;
 }
 
+static bool is_among(gid_t gid, const gid_t *gids, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (gids[i] == gid) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* The supplementary groups must be the user's own; the starter's root group is the one that would
  * matter. */
 static int verify_groups(const struct passwd *pw, const char *user,
@@ -117,12 +127,21 @@ static int verify_groups(const struct passwd *pw, const char *user,
 		return failed(why, n_held < 0 ? -errno : ERR_TOO_LONG, "reading the groups back");
 	}
 	for (int i = 0; i < n_held; i++) {
-		bool is_own = false;
-		for (int j = 0; j < n_own; j++) {
-			is_own |= held[i] == own[j];
-		}
-		if (!is_own) {
+		if (!is_among(held[i], own, n_own)) {
 			return failed(why, ERR_DENIED, "a group of the starter is still there");
+		}
+	}
+	return 0;
+}
+
+static int verify_set(capng_type_t type, bool keep_net_admin, char why[static SANDBOX_WHY_MAX])
+{
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++) {
+		bool wanted = keep_net_admin && cap == CAP_NET_ADMIN && type != CAPNG_INHERITABLE;
+		if ((capng_have_capability(type, cap) != 0) != wanted) {
+			return failed(why, ERR_DENIED,
+			              wanted ? "CAP_NET_ADMIN is missing"
+			                     : "a capability is still there");
 		}
 	}
 	return 0;
@@ -130,26 +149,18 @@ static int verify_groups(const struct passwd *pw, const char *user,
 
 static int verify_capabilities(bool keep_net_admin, char why[static SANDBOX_WHY_MAX])
 {
-	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_get_caps_process() != 0) {
-		return failed(why, -EPERM, "reading the capabilities back");
-	}
 	static const capng_type_t types[] = {CAPNG_EFFECTIVE, CAPNG_PERMITTED, CAPNG_INHERITABLE};
-	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-		for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++) {
-			bool wanted = keep_net_admin && cap == CAP_NET_ADMIN &&
-			              types[i] != CAPNG_INHERITABLE;
-			if ((capng_have_capability(types[i], cap) != 0) != wanted) {
-				return failed(why, ERR_DENIED,
-				              wanted ? "CAP_NET_ADMIN is missing"
-				                     : "a capability is still there");
-			}
-		}
+	capng_clear(CAPNG_SELECT_BOTH);
+	int ret = capng_get_caps_process() == 0
+	                  ? 0
+	                  : failed(why, -EPERM, "reading the capabilities back");
+	for (size_t i = 0; i < ARRAY_LEN(types) && !ret; i++) {
+		ret = verify_set(types[i], keep_net_admin, why);
 	}
-	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
-		return failed(why, ERR_DENIED, "no_new_privs is not set");
+	if (!ret && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
+		ret = failed(why, ERR_DENIED, "no_new_privs is not set");
 	}
-	return 0;
+	return ret;
 }
 
 /* A change of user clears the parent-death signal and makes the process undumpable. The signal is
