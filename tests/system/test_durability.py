@@ -99,7 +99,7 @@ def commits_of(calls):
     return durable
 
 
-def follow(world, **settings):
+def follow(world, delay_ms, **settings):
     """Runs the load under strace; by tuple the seconds from meta page written to submission."""
     net = topology.gateway(world)
     mired = Mired(world, net, stutter="0s", verbose="no", **settings).start()
@@ -108,7 +108,7 @@ def follow(world, **settings):
         "strace", "-f", "-y", "-ttt", "-T", "-s", "2000000", "-o", trace,
         "-p", mired.pids()["engine"], "-e", "signal=none",
         "-e", "trace=pwrite64,writev,fdatasync,io_uring_enter",
-        "-e", "inject=fdatasync:delay_enter=20000"], log=world.dir / "strace.out")
+        "-e", f"inject=fdatasync:delay_enter={delay_ms * 1000}"], log=world.dir / "strace.out")
     wait_for("strace", lambda: trace.exists() and trace.stat().st_size > 0, 10)
     time.sleep(0.5)
     senders = [Sender(net, n) for n in range(N_CLIENTS)]
@@ -118,7 +118,7 @@ def follow(world, **settings):
         sender.join(timeout=150)
         check(not sender.is_alive() and sender.trouble is None, "a client ended well:",
               sender.trouble)
-    time.sleep(1)  # for commits that nobody waited for
+    time.sleep(2)  # for commits that nobody waited for
     tracer.terminate()
     tracer.wait(timeout=20)
     arrivals = {name: at for sender in senders for name, at in sender.arrivals.items()}
@@ -142,7 +142,7 @@ def slack_of(arrivals, calls):
 
 @marked(timeout_secs=200, alone=True)
 def test_the_last_byte_of_a_deferral_is_submitted_after_its_commit(world):
-    slack = follow(world)
+    slack = follow(world, 20)
     check(len(slack) >= 1000, "a thousand tuples were followed:", len(slack))
     early = [name for name, secs in slack.items() if secs <= 0]
     check(not early, "none was submitted before its commit:", early[:5])
@@ -150,10 +150,10 @@ def test_the_last_byte_of_a_deferral_is_submitted_after_its_commit(world):
 
 @marked(timeout_secs=200, alone=True)
 def test_the_same_measurement_sees_replies_that_do_not_wait(world):
-    slack = follow(world, store_wait="1ms")
+    slack = follow(world, 200, store_wait="1ms")
     n_early = sum(secs <= 0 for secs in slack.values())
     print(f"{n_early} replies went out before their commit, as they should here")
-    check(n_early >= 50, "early replies are seen as early:", n_early)
+    check(n_early > len(slack) / 2, "early replies are seen as early:", n_early)
 
 
 def last_before(times, moment):
