@@ -136,6 +136,18 @@ static void make_options(cfg_opt_t opts[static SCHEMA_ROWS_MAX + 1])
 	opts[schema_n_rows] = end;
 }
 
+/* The library calls back for values only: a list written without any is emptied here. */
+static void clear_empty_lists(cfg_t *cfg)
+{
+	for (size_t i = 0; i < schema_n_rows; i++) {
+		const cfg_opt_t *opt = cfg_getopt(cfg, schema_rows[i].name);
+		if (schema_is_list(&schema_rows[i]) && opt && (opt->flags & CFGF_MODIFIED) &&
+		    opt->nvalues == 0) {
+			value_clear(current->conf, &schema_rows[i]);
+		}
+	}
+}
+
 static int parse_with_library(const char *text)
 {
 	cfg_opt_t opts[SCHEMA_ROWS_MAX + 1];
@@ -148,6 +160,8 @@ static int parse_with_library(const char *text)
 	int ret = cfg_parse_buf(cfg, text);
 	if (ret != CFG_SUCCESS) {
 		fail(cfg->line, ERR_SYNTAX, "syntax error");
+	} else {
+		clear_empty_lists(cfg);
 	}
 	(void)cfg_free(cfg);
 	return 0;

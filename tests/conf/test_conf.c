@@ -147,6 +147,7 @@ static void keys_that_do_not_fit_together_are_refused(void **state)
 	        {"rules = gateway\ninterface = eth0\n", "rules: gateway needs mx-addresses"},
 	        {"rules = gateway\nmx-addresses = 192.0.2.1\n", "rules: gateway needs interface"},
 	        {"rules = local-mta\n", "rules: local-mta needs interface"},
+	        {"listen = {}\n", "listen: at least one address is needed"},
 	        {"passtime = 4h\n", "greyexp: must be longer than passtime"},
 	        {"passtime = 10\ngreyexp = 11\n", "greyexp: must be longer than passtime by two"},
 	        {"listen = {::1, ::1}\n", "listen: the same address twice"},
