@@ -62,6 +62,11 @@ static int ask(const struct call *call, const char *request, json_t **answer)
 		return EXIT_FAILED;
 	}
 	int ret = ctl_wait_request(path, request, ANSWER_WAIT_MS, answer);
+	if (ret == -ENOENT || ret == -ECONNREFUSED) {
+		(void)fprintf(stderr, "miredctl: no mired answers at %s: %s\n", path,
+		              err_text(ret));
+		return EXIT_FAILED;
+	}
 	if (ret != 0) {
 		return complain(path, err_text(ret));
 	}
