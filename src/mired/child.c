@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/span.h"
 
 enum {
 	SEND_SECS = 5,       /* a role that does not read what it is handed is killed after this */
@@ -157,7 +158,8 @@ static bool take_message(struct child *child)
 	if (!ret && msg.type == MSG_READY) {
 		child->is_ready = true;
 	} else if (!ret && msg.type == MSG_FATAL) {
-		(void)snprintf(child->fatal, sizeof child->fatal, "%s", msg.text);
+		/* a role may be in somebody else's hands; one line of log is one line */
+		(void)span_escape(span_of_str(msg.text), child->fatal, sizeof child->fatal);
 	} else {
 		log_warning("message from %s dropped: %s", role_name(child->kind),
 		            ret ? err_text(ret) : "not expected from a role");

@@ -193,6 +193,7 @@ static void lost_table(struct role *role)
 	}
 	role->has_table = role->has_elements = role->has_chains = false;
 	role->must_tell = true;
+	role->retry_ms = 0; /* what failed meanwhile failed because of this */
 	/* a copy which is arriving, or waits, is as good as another one */
 	role->must_ask |= !role->copy.is_open && !role->copy.is_whole;
 }

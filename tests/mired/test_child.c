@@ -1,0 +1,131 @@
+/* One role as the supervisor sees it; the test is the role. */
+#include "mired/child.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A child without a process; returns the role's end of its channel. */
+static int new_child(struct child *child)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	*child = (struct child){.kind = ROLE_ENGINE, .channel = pair[0]};
+	return pair[1];
+}
+
+static void say(int role, enum msg_type type, const char *text)
+{
+	struct msg msg = {.type = type, .fd = -1};
+	(void)snprintf(msg.text, sizeof msg.text, "%s", text);
+	assert_int_equal(msg_send(role, &msg), 0);
+}
+
+static void what_a_role_says_stays_on_one_line(void **state)
+{
+	(void)state;
+	struct child child;
+	int role = new_child(&child);
+	say(role, MSG_FATAL, "no store\nmired[1]: all is well\x1b[2J");
+	child_hear(&child, clock_mono());
+	assert_null(strchr(child.fatal, '\n'));
+	assert_null(strchr(child.fatal, '\x1b'));
+	assert_non_null(strstr(child.fatal, "no store"));
+	(void)close(role);
+	(void)close(child.channel);
+}
+
+static void last_words_are_heard_after_the_death(void **state)
+{
+	(void)state;
+	struct child child;
+	int role = new_child(&child);
+	child.pid = 4711; /* as if it had run */
+	say(role, MSG_READY, "");
+	say(role, MSG_FATAL, "because");
+	(void)close(role);
+	child_bury(&child, 1 << 8);
+	assert_string_equal(child.fatal, "because");
+	assert_int_equal(child.pid, 0);
+	assert_int_equal(child.channel, -1);
+	assert_false(child.is_ready);
+	assert_false(child.has_ended_well);
+}
+
+/* Somebody who inherited its end holds the channel open: burying must not wait. */
+static void a_channel_that_stays_open_does_not_hold_the_supervisor(void **state)
+{
+	(void)state;
+	struct child child;
+	int role = new_child(&child);
+	child.pid = 4711;
+	child.is_told_to_stop = true;
+	child_bury(&child, 0);
+	assert_true(child.has_ended_well);
+	(void)close(role);
+}
+
+static void rubbish_and_descriptors_are_dropped(void **state)
+{
+	(void)state;
+	struct child child;
+	int role = new_child(&child);
+	int next = fcntl(role, F_DUPFD_CLOEXEC, 0);
+	(void)close(next);
+	struct msg peer = {.type = MSG_PEER, .fd = role};
+	assert_int_equal(msg_send(role, &peer), 0);
+	assert_int_equal(send(role, "garbage", 7, 0), 7);
+	child_hear(&child, clock_mono());
+	child_hear(&child, clock_mono());
+	int after = fcntl(role, F_DUPFD_CLOEXEC, 0);
+	(void)close(after);
+	assert_int_equal(after, next);
+	assert_false(child.has_deadline);
+	(void)close(role);
+	child_hear(&child, clock_mono());
+	assert_true(child.has_deadline); /* it has a moment to end by itself */
+	assert_int_equal(child.channel, -1);
+}
+
+static void a_role_that_does_not_end_is_killed_by_its_number_only(void **state)
+{
+	(void)state;
+	struct child child = {.kind = ROLE_ENGINE, .channel = -1};
+	child_kill(&child); /* nobody */
+	child.pid = fork();
+	if (child.pid == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	child_stop(&child, clock_mono());
+	assert_true(child.has_deadline && child.is_told_to_stop);
+	child_kill(&child);
+	int status;
+	assert_int_equal(waitpid(child.pid, &status, 0), child.pid);
+	child_bury(&child, status);
+	assert_false(child.has_ended_well);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(what_a_role_says_stays_on_one_line),
+	        cmocka_unit_test(last_words_are_heard_after_the_death),
+	        cmocka_unit_test(a_channel_that_stays_open_does_not_hold_the_supervisor),
+	        cmocka_unit_test(rubbish_and_descriptors_are_dropped),
+	        cmocka_unit_test(a_role_that_does_not_end_is_killed_by_its_number_only),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
