@@ -99,12 +99,6 @@ void worker_schedule(struct worker *worker, uint32_t slot, struct conn *conn)
 
 /* --- what the kernel reports --- */
 
-static void on_wake(struct worker *worker, const struct ring_event *event)
-{
-	(void)event; /* the flag `stop` says the rest */
-	worker->is_ending = atomic_load_explicit(&worker->stop, memory_order_acquire);
-}
-
 static void on_nothing(struct worker *worker, const struct ring_event *event)
 {
 	(void)worker;
@@ -124,7 +118,7 @@ static const struct {
         [RING_OP_SHUTDOWN] = {worker_on_shutdown, true},
         [RING_OP_CLOSE] = {worker_on_close, true},
         [RING_OP_CANCEL] = {on_nothing, false},
-        [RING_OP_WAKE] = {on_wake, false},
+        [RING_OP_WAKE] = {on_nothing, false},
 };
 
 /* Every request but a quiet byte was counted when it was queued. */
@@ -157,6 +151,9 @@ void worker_reap(struct worker *worker)
 static void turn(struct worker *worker)
 {
 	read_clock(worker);
+	/* The event of wake_fd only ends the sleep: it may fail when memory is short.
+	 * acquire: partner of the release in worker_stop */
+	worker->is_ending = atomic_load_explicit(&worker->stop, memory_order_acquire);
 	worker->budget = WORKER_TURN_MAX;
 	worker_reap(worker);
 	worker_take_answers(worker);
@@ -324,7 +321,7 @@ void worker_stop(struct worker *worker)
 	if (!worker) {
 		return;
 	}
-	/* release: partner of the acquire in on_wake */
+	/* release: partner of the acquire in turn */
 	atomic_store_explicit(&worker->stop, true, memory_order_release);
 	uint64_t one = 1;
 	(void)!write(worker->wake_fd, &one, sizeof one);
