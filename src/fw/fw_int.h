@@ -35,11 +35,14 @@ struct fw_snapshot {
 	size_t n_handles;
 };
 
+enum { FW_PATH_MAX = 4096 };
+
 struct fw {
 	struct nfnl *nfnl;
 	struct batch batch;
 	char *table;
-	char *rules; /* text for libnftables; NULL for rules = none */
+	char *rules;                  /* text for libnftables; NULL for rules = none */
+	char rules_path[FW_PATH_MAX]; /* of their template */
 	struct fw_stats stats;
 	struct fw_snapshot snapshot;
 	bool is_lost; /* the table was found missing or changed since it was put */
@@ -57,5 +60,7 @@ MUST_USE int fw_note(struct fw *fw);
 /* fw_probe.c: sets stats.has_refresh and stats.has_destroy. */
 MUST_USE int fw_probe(struct fw *fw, const struct conf *conf);
 
-/* fw_rules.c: runs a ruleset as one transaction. */
-MUST_USE int fw_rules_run(const char *text, char why[static FW_WHY_MAX]);
+/* fw_rules.c: the template of a configuration whose rules are not none. */
+void fw_rules_path(const struct conf *conf, char path[static FW_PATH_MAX]);
+/* Runs a ruleset as one transaction; `path` is what its errors name. */
+MUST_USE int fw_rules_run(const char *text, const char *path, char why[static FW_WHY_MAX]);

@@ -95,6 +95,7 @@ int fw_open(struct fw **out, const struct conf *conf, char why[static FW_WHY_MAX
 		goto fail;
 	}
 	if (conf->rules != CONF_RULES_NONE) {
+		fw_rules_path(conf, fw->rules_path);
 		ret = fw_rules_render(conf, &fw->rules, why);
 		if (ret) {
 			goto fail;
@@ -290,7 +291,7 @@ int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX])
 		return 0;
 	}
 	uint64_t table = fw->snapshot.table;
-	int ret = fw_rules_run(fw->rules, why);
+	int ret = fw_rules_run(fw->rules, fw->rules_path, why);
 	if (ret) {
 		fw->stats.failures++;
 		return ret;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <nftables/libnftables.h>
 
@@ -14,12 +16,7 @@
 #include "fw/fw_int.h"
 #include "fw/template.h"
 
-enum {
-	TEMPLATE_BYTES_MAX = 256 << 10,
-	PATH_BYTES_MAX = 4096,
-	IFNAME_MAX = 15,
-	TABLE_NAME_MAX = 63
-};
+enum { TEMPLATE_BYTES_MAX = 256 << 10, IFNAME_MAX = 15, TABLE_NAME_MAX = 63 };
 
 static const char *const template_names[] = {
         [CONF_RULES_NONE] = NULL,
@@ -207,9 +204,14 @@ static int fill_file(const char *path, const struct template_values *values, cha
 	return ret;
 }
 
+void fw_rules_path(const struct conf *conf, char path[static FW_PATH_MAX])
+{
+	(void)snprintf(path, FW_PATH_MAX, "%s/%s", conf->rules_dir, template_names[conf->rules]);
+}
+
 int fw_rules_render(const struct conf *conf, char **out, char why[static FW_WHY_MAX])
 {
-	char path[PATH_BYTES_MAX];
+	char path[FW_PATH_MAX];
 	char *texts[VALUE_COUNT] = {0};
 	struct template_value pairs[VALUE_COUNT];
 	why[0] = '\0';
@@ -223,8 +225,7 @@ int fw_rules_render(const struct conf *conf, char **out, char why[static FW_WHY_
 		pairs[i] = (struct template_value){value_names[i], texts[i]};
 	}
 	if (ret == 0) {
-		(void)snprintf(path, sizeof path, "%s/%s", conf->rules_dir,
-		               template_names[conf->rules]);
+		fw_rules_path(conf, path);
 		struct template_values values = {pairs, VALUE_COUNT};
 		ret = fill_file(path, &values, out, why);
 	}
@@ -239,41 +240,62 @@ int fw_rules_render(const struct conf *conf, char **out, char why[static FW_WHY_
 
 /* --- installing ------------------------------------------------------------------------------- */
 
-/* libnftables' message on one line. */
-static void flatten(const char *message, char why[static FW_WHY_MAX])
+/* The first line of libnftables' message, with the template's path in place of ours; what follows
+ * are the line itself and further errors, which mostly come from the first. */
+static void explain(const char *message, const char *read_path, const char *path,
+                    char why[static FW_WHY_MAX])
 {
-	size_t len = 0;
-	bool is_blank = true;
-	for (; *message && len < FW_WHY_MAX - 1; message++) {
-		bool is_space = *message == '\n' || *message == '\t' || *message == ' ';
-		if (is_space && is_blank) {
-			continue;
-		}
-		why[len++] = *message;
-		if (is_space) {
-			why[len - 1] = ' ';
-		}
-		is_blank = is_space;
+	size_t len = strlen(read_path);
+	struct span first = span_of_str(message);
+	struct span rest;
+	first = span_cut(first, '\n', &rest);
+	if (first.len > len && memcmp(first.ptr, read_path, len) == 0) {
+		first = span_skip(first, len);
+		(void)snprintf(why, FW_WHY_MAX, "%s%.*s", path, (int)first.len, first.ptr);
+	} else {
+		(void)snprintf(why, FW_WHY_MAX, "%s: %.*s", path, (int)first.len, first.ptr);
 	}
-	why[len] = '\0';
 }
 
-int fw_rules_run(const char *text, char why[static FW_WHY_MAX])
+/* In a file, because libnftables knows no line numbers in a buffer. */
+static int open_text(const char *text)
 {
-	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (!nft) {
-		(void)snprintf(why, FW_WHY_MAX, "libnftables does not start");
-		return -ENOMEM;
+	int fd = memfd_create("mired-rules", MFD_CLOEXEC);
+	size_t len = strlen(text);
+	for (size_t at = 0; fd >= 0 && at < len;) {
+		ssize_t n = write(fd, text + at, len - at);
+		if (n < 0) {
+			int ret = -errno;
+			(void)close(fd);
+			return ret;
+		}
+		at += (size_t)n;
 	}
-	int ret = 0;
-	if (nft_ctx_buffer_error(nft) || nft_ctx_buffer_output(nft)) {
-		(void)snprintf(why, FW_WHY_MAX, "libnftables: %s", err_text(-ENOMEM));
-		ret = -ENOMEM;
-	} else if (nft_run_cmd_from_buffer(nft, text)) {
+	return fd < 0 ? -errno : fd;
+}
+
+int fw_rules_run(const char *text, const char *path, char why[static FW_WHY_MAX])
+{
+	char read_path[64];
+	int fd = open_text(text);
+	struct nft_ctx *nft = fd < 0 ? NULL : nft_ctx_new(NFT_CTX_DEFAULT);
+	int ret = fd < 0 ? fd : -ENOMEM;
+	if (!nft || nft_ctx_buffer_error(nft) || nft_ctx_buffer_output(nft)) {
+		(void)snprintf(why, FW_WHY_MAX, "libnftables: %s", err_text(ret));
+		goto done;
+	}
+	(void)snprintf(read_path, sizeof read_path, "/proc/self/fd/%d", fd);
+	ret = nft_run_cmd_from_filename(nft, read_path) ? ERR_SYNTAX : 0;
+	if (ret) {
 		/* the library keeps the reason in words only */
-		flatten(nft_ctx_get_error_buffer(nft), why);
-		ret = ERR_SYNTAX;
+		explain(nft_ctx_get_error_buffer(nft), read_path, path, why);
 	}
-	nft_ctx_free(nft);
+done:
+	if (nft) {
+		nft_ctx_free(nft);
+	}
+	if (fd >= 0) {
+		(void)close(fd);
+	}
 	return ret;
 }

@@ -230,6 +230,37 @@ static void loading_does_not_read_the_elements(void **state)
 	close_and_remove(fw);
 }
 
+/* The line is the template's, because filling keeps lines. */
+static void what_the_packet_filter_refuses_is_named_by_file_and_line(void **state)
+{
+	(void)state;
+	need_root();
+	char dir[] = "/tmp/mired-test-XXXXXX";
+	char path[64];
+	char reason[128];
+	char why[FW_WHY_MAX];
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof path, "%s/local-mta.nft", dir);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	(void)fputs("# mine\n\ntable inet @TABLE@ {\n\tchain c {\n\t\ttcp dport nonsense accept\n"
+	            "\t}\n}\n",
+	            file);
+	(void)fclose(file);
+	struct conf conf = local_conf();
+	conf.rules_dir = dir;
+	struct fw *fw = open_with(&conf);
+	put_table(fw);
+	assert_true(fw_put_chains(fw, why) < 0);
+	(void)snprintf(reason, sizeof reason, "%s:5:", path);
+	assert_memory_equal(why, reason, strlen(reason));
+	assert_non_null(strstr(why, "Error: "));
+	assert_null(strchr(why, '\n'));
+	close_and_remove(fw);
+	(void)unlink(path);
+	(void)rmdir(dir);
+}
+
 static void rules_without_their_table_fail_whole(void **state)
 {
 	(void)state;
@@ -474,6 +505,7 @@ int main(void)
 	        cmocka_unit_test(both_templates_load_with_every_kind_of_prefix),
 	        cmocka_unit_test(loading_again_keeps_elements_and_doubles_no_rule),
 	        cmocka_unit_test(loading_does_not_read_the_elements),
+	        cmocka_unit_test(what_the_packet_filter_refuses_is_named_by_file_and_line),
 	        cmocka_unit_test(rules_without_their_table_fail_whole),
 	        cmocka_unit_test(the_watch_sees_rules_and_chains_that_go),
 	        cmocka_unit_test(before_a_local_mta_unknown_hosts_meet_mired_and_white_ones_do_not),
