@@ -117,9 +117,10 @@ def fresh(world):
     """A network whose gateway has a default route and the relay, and the tree."""
     net = topology.local(world)
     net.gw.shell(f"ip route add default via {topology.OUT4}")
-    relay(net.gw, MIRROR)
+    url = mirror()
+    relay(net.gw, urllib.parse.urlsplit(url).hostname)
     began = time.monotonic()
-    root = make_tree(world)
+    root = make_tree(world, url)
     print(f"debootstrap: {time.monotonic() - began:.0f} s")
     return net, root
 
