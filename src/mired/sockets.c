@@ -55,21 +55,30 @@ static int try_addresses(struct sockets *sockets, const struct conf *conf, int w
 	return 0;
 }
 
+static int open_workers(struct sockets *sockets, const struct conf *conf, const struct addr *addr,
+                        char why[static LISTENER_WHY_MAX])
+{
+	for (uint32_t worker = 0; worker < conf->workers; worker++) {
+		int fd = listener_open(addr, conf->port, conf, true, why);
+		if (fd < 0) {
+			return fd;
+		}
+		sockets->listeners[sockets->n++] =
+		        (struct engine_listener){fd, worker, !addr_is_v4(addr)};
+	}
+	return 0;
+}
+
 static int open_all(struct sockets *sockets, const struct conf *conf,
                     char why[static LISTENER_WHY_MAX])
 {
-	for (size_t i = 0; i < conf->n_listen; i++) {
-		for (uint32_t worker = 0; worker < conf->workers && !sockets->is_skipped[i];
-		     worker++) {
-			int fd = listener_open(&conf->listen[i], conf->port, conf, true, why);
-			if (fd < 0) {
-				return fd;
-			}
-			sockets->listeners[sockets->n++] =
-			        (struct engine_listener){fd, worker, !addr_is_v4(&conf->listen[i])};
+	int ret = 0;
+	for (size_t i = 0; i < conf->n_listen && !ret; i++) {
+		if (!sockets->is_skipped[i]) {
+			ret = open_workers(sockets, conf, &conf->listen[i], why);
 		}
 	}
-	return 0;
+	return ret;
 }
 
 int sockets_open(struct sockets *sockets, const struct conf *conf, int wait_ms,

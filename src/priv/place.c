@@ -139,11 +139,21 @@ static int write_pid(int fd)
 {
 	char text[PID_TEXT_MAX];
 	int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) != 0) {
-		return -errno;
-	}
 	ssize_t n = pwrite(fd, text, (size_t)len, 0);
-	return n == len ? 0 : n < 0 ? -errno : -ENOSPC;
+	if (n != len) {
+		return n < 0 ? -errno : -ENOSPC;
+	}
+	return ftruncate(fd, len) == 0 ? 0 : -errno;
+}
+
+static int refuse_lock(long pid, const char *path, char why[static PLACE_WHY_MAX])
+{
+	char who[PID_TEXT_MAX + 8] = "";
+	if (pid) {
+		(void)snprintf(who, sizeof who, " (pid %ld)", pid);
+	}
+	(void)snprintf(why, PLACE_WHY_MAX, "another mired%s holds %.400s", who, path);
+	return ERR_BUSY;
 }
 
 static int hold_lock(int fd, const char *path, bool *left_over, char why[static PLACE_WHY_MAX])
@@ -159,13 +169,13 @@ static int hold_lock(int fd, const char *path, bool *left_over, char why[static 
 		if (errno != EWOULDBLOCK) {
 			return failed(why, path, -errno);
 		}
-		(void)snprintf(why, PLACE_WHY_MAX, "another mired (pid %ld) holds %.400s",
-		               read_pid(fd), path);
-		return ERR_BUSY;
+		return refuse_lock(read_pid(fd), path, why);
 	}
 	*left_over = read_pid(fd) != 0;
 	int ret = write_pid(fd);
-	return ret ? failed(why, path, ret) : 0;
+	/* a daemon must be able to start on a full disk; the lock counts, the number is for people
+	 */
+	return ret && ret != -ENOSPC && ret != -EDQUOT ? failed(why, path, ret) : 0;
 }
 
 /* Opens and locks a file of our own and writes the pid into it. */

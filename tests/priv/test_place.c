@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -179,6 +181,35 @@ static void a_killed_holder_leaves_a_mark_but_no_lock(void **state)
 	place_unlock(fd);
 }
 
+/* What was deferred before must be deferred also after a restart on a full disk. */
+static void a_full_disk_does_not_prevent_the_lock(void **state)
+{
+	struct fixture *fixture = *state;
+	needs_root();
+	char why[PLACE_WHY_MAX] = "";
+	pid_t child = fork();
+	if (child == 0) {
+		bool left_over = true;
+		int fd = -1;
+		char block[4096] = "";
+		if (unshare(CLONE_NEWNS) != 0 ||
+		    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		    mount("full", fixture->top, "tmpfs", 0, "size=64k") != 0) {
+			_exit(1);
+		}
+		int fill = open(at(fixture, "fill"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		while (write(fill, block, sizeof block) > 0) {
+		}
+		int first = place_lock(fixture->top, &fd, &left_over, why);
+		int second = place_lock(fixture->top, &fill, &left_over, why);
+		_exit(first == 0 && second == ERR_BUSY && strstr(why, "another mired holds") ? 0
+		                                                                             : 2);
+	}
+	int status = -1;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 static void links_in_place_of_lock_and_pid_file_are_not_written_through(void **state)
 {
 	struct fixture *fixture = *state;
@@ -269,6 +300,7 @@ int main(void)
 	        TEST(the_state_directory_may_be_a_link_to_another_disk),
 	        TEST(a_second_lock_is_refused_naming_the_pid),
 	        TEST(a_killed_holder_leaves_a_mark_but_no_lock),
+	        TEST(a_full_disk_does_not_prevent_the_lock),
 	        TEST(links_in_place_of_lock_and_pid_file_are_not_written_through),
 	        TEST(the_pid_file_is_replaced_and_its_directory_made),
 	        TEST(a_live_daemons_pid_file_is_left_alone),
