@@ -3,9 +3,12 @@
 #include "mired/nospamd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -16,6 +19,24 @@ enum {
 	NOSPAMD_BYTES_MAX = 16 << 20,
 	BAD_LINES_LOGGED = 100, /* the rest is counted */
 };
+
+/* A pipe would be waited for, and read by whoever looks first. */
+static int open_file(const char *path, FILE **file)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0) {
+		return -errno;
+	}
+	int ret = fstat(fd, &st) != 0 ? -errno : S_ISFIFO(st.st_mode) ? ERR_UNSUPPORTED : 0;
+	*file = ret ? NULL : fdopen(fd, "r");
+	if (*file) {
+		return 0;
+	}
+	ret = ret ? ret : -errno;
+	(void)close(fd);
+	return ret;
+}
 
 static int read_file(struct nospamd *nospamd, FILE *file)
 {
@@ -34,16 +55,18 @@ static int read_file(struct nospamd *nospamd, FILE *file)
 int nospamd_read(struct nospamd *nospamd, const char *path, char why[static FW_WHY_MAX])
 {
 	*nospamd = (struct nospamd){.path = path};
-	FILE *file = fopen(path, "re");
-	if (!file && errno == ENOENT && strcmp(path, MIRED_NOSPAMD_PATH) == 0) {
+	FILE *file = NULL;
+	int ret = open_file(path, &file);
+	if (ret == -ENOENT && strcmp(path, MIRED_NOSPAMD_PATH) == 0) {
 		return 0;
 	}
-	int ret = file ? read_file(nospamd, file) : -errno;
-	if (file) {
+	if (!ret) {
+		ret = read_file(nospamd, file);
 		(void)fclose(file);
 	}
 	if (ret) {
-		(void)snprintf(why, FW_WHY_MAX, "%s: %s", path, err_text(ret));
+		(void)snprintf(why, FW_WHY_MAX, "%s: %s", path,
+		               ret == ERR_UNSUPPORTED ? "is a pipe, not a file" : err_text(ret));
 	}
 	return ret;
 }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct fixture {
@@ -101,6 +102,19 @@ static void a_list_too_long_for_the_start_does_not_pass_the_check(void **state)
 	assert_non_null(strstr(fixture->said, "more than 100000 entries"));
 }
 
+/* Opening a pipe would wait for somebody to write. */
+static void a_pipe_is_not_waited_for(void **state)
+{
+	struct fixture *fixture = *state;
+	assert_int_equal(unlink(fixture->path), 0);
+	assert_int_equal(mkfifo(fixture->path, 0600), 0);
+	(void)alarm(20);
+	assert_int_equal(verify(fixture, "nobody"), 1);
+	(void)alarm(0);
+	assert_non_null(strstr(fixture->said, fixture->path));
+	assert_non_null(strstr(fixture->said, "is a pipe"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -110,6 +124,7 @@ int main(void)
 	        TEST(each_fault_is_a_line_with_its_name),
 	        TEST(root_is_no_user_for_a_role),
 	        TEST(a_list_too_long_for_the_start_does_not_pass_the_check),
+	        TEST(a_pipe_is_not_waited_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
