@@ -1,12 +1,12 @@
 """The README's first command in a world of its own: /etc, /var/lib and /run are covered, so this
 machine's own mired, if there is one, is not touched."""
+import contextlib
 import os
-import pathlib
 import signal
 
 import topology
 from client import Client, attempt
-from world import TOP, check, marked, run, wait_for
+from world import TOP, check, command_words, marked, run, wait_for
 
 
 def cover(world):
@@ -29,14 +29,17 @@ def covered(world, command):
     return ["unshare", "--mount", "sh", "-ec", f"{script} cd '{TOP}'; {command}"]
 
 
-def processes(net, what):
-    """Processes of the gateway whose command line has this word."""
-    found = []
-    for pid in net.gw.pids():
-        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if any(word.endswith(what) for word in words):
-            found.append(pid)
-    return found
+def processes(ns, *ends):
+    """Processes in a namespace with a word that ends like one of these in their command line."""
+    return [pid for pid in ns.pids()
+            if any(word.endswith(ends) for word in command_words(pid))]
+
+
+def interrupt(ns):
+    """SIGINT to bootstrap and mired, as a terminal's Ctrl-C does."""
+    for pid in processes(ns, b"./bootstrap", b"release/mired"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
 
 
 def serve_once(world, net, number):
@@ -51,8 +54,7 @@ def serve_once(world, net, number):
     with Client(net.out, topology.GW4) as client:
         check(attempt(client).startswith("451"), "an unknown client is deferred")
     wait_for("the figures", lambda: "connections" in log.read_text().split("serving on")[1], 30)
-    for pid in [*processes(net, b"./bootstrap"), *processes(net, b"release/mired")]:
-        os.kill(pid, signal.SIGINT)  # as a terminal does
+    interrupt(net.gw)
     check(process.wait(timeout=30) == 0, "exit 0, got", process.returncode)
     check("mired" not in net.gw.shell("nft list tables"), "the table is removed")
 

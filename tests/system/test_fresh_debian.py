@@ -11,6 +11,7 @@ import urllib.parse
 
 import topology
 from client import Client, attempt
+from test_bootstrap import interrupt
 from world import TOP, Skip, check, marked, run, wait_for
 
 SUITE = "bookworm"
@@ -99,18 +100,10 @@ def run_and_stop(world, net, root, times):
     with Client(net.out, topology.GW4) as client:
         check(attempt(client).startswith("451"), "an unknown client is deferred")
     wait_for("the figures", lambda: re.search(r"connections", log.read_text()), 30, step_secs=1)
-    interrupt(net)
+    interrupt(net.gw)
     process.wait(timeout=30)
     check("mired" not in net.gw.shell("nft list tables"), "the table is removed")
     print(log.read_text()[-2500:])
-
-
-def interrupt(net):
-    """SIGINT to bootstrap and mired, as a terminal's Ctrl-C does."""
-    for pid in net.gw.pids():
-        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"./bootstrap" in words or words[0].endswith(b"release/mired"):
-            run(["kill", "-INT", pid], check_code=False)
 
 
 def fresh(world):

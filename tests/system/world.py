@@ -84,6 +84,14 @@ def pid_is_alive(pid):
     return state != "Z"
 
 
+def command_words(pid):
+    """The words of a process's command line as bytes; none if it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def rss_bytes(pid):
     """Resident memory of a process."""
     text = pathlib.Path(f"/proc/{pid}/status").read_text()
