@@ -96,7 +96,7 @@ static void drop_channel(struct feeder *feeder, int reason)
 	feeder->channel = -1;
 	feeder->must_fill = false;
 	feeder->has_done = false;
-	log_warning("firewall: connection to the role lost: %s", err_text(reason));
+	log_info("firewall: connection to the role ended: %s", err_text(reason));
 	publish(feeder, NULL);
 }
 

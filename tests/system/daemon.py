@@ -18,6 +18,11 @@ DEFAULTS = {
     "look-interval": "1s", "workers": 2, "store-map": "1g", "verbose": "yes",
     "tuple-cache": 262144, "host-cache": 262144,
 }
+# As on a kernel that has none of the features which mired probes for.
+FALLBACKS = {"kernel-multishot-accept": "fallback", "kernel-set-refresh": "fallback",
+             "kernel-set-destroy": "fallback"}
+if os.environ.get("MIRED_TEST_FALLBACKS"):
+    DEFAULTS |= FALLBACKS
 ROLES = ("engine", "firewall")
 
 

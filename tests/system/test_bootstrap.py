@@ -59,7 +59,7 @@ def serve_once(world, net, number):
     check("mired" not in net.gw.shell("nft list tables"), "the table is removed")
 
 
-@marked(timeout_secs=400, alone=True)
+@marked(timeout_secs=400, alone=True, tags=("once",))
 def test_run_serves_stops_and_runs_again(world):
     net = topology.local(world)
     net.gw.shell(f"ip route add default via {topology.OUT4}")
@@ -69,7 +69,7 @@ def test_run_serves_stops_and_runs_again(world):
     serve_once(world, net, 2)
 
 
-@marked(timeout_secs=300, alone=True)
+@marked(timeout_secs=300, alone=True, tags=("once",))
 def test_run_refuses_without_an_interface(world):
     net = topology.local(world)
     done = run(covered(world, "./bootstrap run"), ns=net.gw, check_code=False, timeout_secs=240)

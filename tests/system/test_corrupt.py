@@ -38,7 +38,7 @@ def check_refused_untouched(mired, what):
     check(digest(mired.data) == before, f"{what}: the file is not touched")
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_bad_meta_pages_are_refused(world):
     _, mired = stopped_with_tuples(world)
     with open(mired.data, "r+b") as file:
@@ -46,7 +46,7 @@ def test_bad_meta_pages_are_refused(world):
     check_refused_untouched(mired, "bad meta pages")
 
 
-@marked(timeout_secs=90)
+@marked(timeout_secs=90, tags=("once",))
 def test_a_truncated_file_is_refused(world):
     _, mired = stopped_with_tuples(world)
     used = len(mired.data.read_bytes().rstrip(b"\0"))  # the file is made larger in steps
@@ -56,7 +56,7 @@ def test_a_truncated_file_is_refused(world):
     check_refused_untouched(mired, "a hundred bytes")
 
 
-@marked(timeout_secs=90)
+@marked(timeout_secs=90, tags=("once",))
 def test_an_emptied_or_missing_file_is_not_made_again_silently(world):
     _, mired = stopped_with_tuples(world)
     os.truncate(mired.data, 0)
@@ -67,7 +67,7 @@ def test_an_emptied_or_missing_file_is_not_made_again_silently(world):
     check(not mired.data.exists(), "and not made")
 
 
-@marked(timeout_secs=240, alone=True)
+@marked(timeout_secs=240, alone=True, tags=("once",))
 def test_random_damage_is_found_or_survived(world):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")

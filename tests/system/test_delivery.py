@@ -3,7 +3,7 @@ the mail server. In every arrangement of gateway and mail server, for both famil
 import postfix
 import topology
 from client import try_mail
-from daemon import Mired
+from daemon import FALLBACKS, Mired
 from world import check, marked, wait_for
 
 
@@ -66,20 +66,11 @@ def test_mta_on_the_gateway_ipv6(world):
     deliver_twice(world, topology.local, True)
 
 
-FALLBACKS = {"kernel_multishot_accept": "fallback", "kernel_set_refresh": "fallback",
-             "kernel_set_destroy": "fallback"}
-
-
-@marked(timeout_secs=120, tags=("sanitize",))
-def test_all_kernel_fallbacks_ipv4(world):
+@marked(timeout_secs=120, tags=("once", "sanitize"))
+def test_all_kernel_fallbacks(world):
     mired = deliver_twice(world, topology.gateway, False, **FALLBACKS)
     mode = mired.status()["engine"]["accept_mode"]
     check("fallback" in mode or "single" in mode, "accept runs by its fallback:", mode)
-
-
-@marked(timeout_secs=120)
-def test_all_kernel_fallbacks_ipv6(world):
-    deliver_twice(world, topology.local, True, **FALLBACKS)
 
 
 @marked(timeout_secs=120)

@@ -118,7 +118,7 @@ def fresh(world):
     return net, root
 
 
-@marked(timeout_secs=3000, alone=True, tags=("long",))
+@marked(timeout_secs=3000, alone=True, tags=("once", "long"))
 def test_run_twice_and_the_demo(world):
     net, root = fresh(world)
     for times in (1, 2):
@@ -129,7 +129,7 @@ def test_run_twice_and_the_demo(world):
     print(demo.stdout[-3000:])
 
 
-@marked(timeout_secs=4800, alone=True, tags=("long",))
+@marked(timeout_secs=4800, alone=True, tags=("once", "long"))
 def test_all_tests(world):
     net, root = fresh(world)
     began = time.monotonic()

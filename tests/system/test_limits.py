@@ -81,7 +81,7 @@ def test_connections_over_the_limit_are_closed_at_once_and_counted(world):
         client.close()
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_a_million_connections_can_be_asked_for(world):
     net = topology.gateway(world)
     mired = Mired(world, net, stutter="0s").start("-c", "1000000")
@@ -183,7 +183,7 @@ BAD_CONFIGS = [
 ]
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_wrong_configurations_are_refused_with_file_line_and_reason(world):
     net = topology.gateway(world)
     mired = Mired(world, net)
@@ -196,7 +196,7 @@ def test_wrong_configurations_are_refused_with_file_line_and_reason(world):
             check(where in said, f"{what} is named:", said)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_a_configuration_that_is_missing_a_directory_or_unreadable_is_refused(world):
     net = topology.gateway(world)
     mired = Mired(world, net)
@@ -214,7 +214,7 @@ def test_a_configuration_that_is_missing_a_directory_or_unreadable_is_refused(wo
     check(done.returncode == 1 and "ermission denied" in done.stderr, "unreadable:", done.stderr)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_an_unwritable_state_directory_is_refused_with_its_name(world):
     net = topology.gateway(world)
     (world.dir / "file").write_text("")

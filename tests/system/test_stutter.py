@@ -33,12 +33,6 @@ def test_a_greylisted_client_gets_a_byte_a_second_and_the_rest_after_ten(world):
     check_grey_pace(arrivals(world, 14, grey_stutter="10s"))
 
 
-@marked(timeout_secs=60, alone=True)
-def test_the_same_pace_with_all_kernel_fallbacks(world):
-    check_grey_pace(arrivals(world, 14, grey_stutter="10s", kernel_multishot_accept="fallback",
-                             kernel_set_refresh="fallback", kernel_set_destroy="fallback"))
-
-
 @marked(timeout_secs=40)
 def test_stutter_0_sends_whole_replies_at_once(world):
     got = arrivals(world, 3, stutter="0s", grey_stutter="10s")
