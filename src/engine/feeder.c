@@ -324,22 +324,31 @@ static int fill(struct feeder *feeder)
 
 /* --- changes ---------------------------------------------------------------------------------- */
 
+static int send_reassert(struct feeder *feeder, const struct addr *addr)
+{
+	struct msg_element element = {.addr = *addr};
+	struct grey_record record;
+	int ret = store_reader_host(feeder->reader, addr, RECORD_WHITE, &record);
+	if (ret <= 0 || !live_element(feeder, RECORD_WHITE, record.expire, &element)) {
+		return ret < 0 ? ret : 0;
+	}
+	return out_add(feeder, &element);
+}
+
+/* One whose host cannot be read is dropped: a host that stays unreadable must not hold up the
+ * journal, and the keeper asks again. */
 static int send_reasserts(struct feeder *feeder)
 {
 	size_t len = 0;
 	int ret = 0;
 	const struct keeper_reassert *reassert = mailbox_peek(feeder->env.reasserts, &len);
 	for (int i = 0; i < REASSERTS_MAX && reassert && ret == 0; i++) {
-		struct msg_element element = {.addr = reassert->addr};
-		struct grey_record record;
-		if (store_reader_host(feeder->reader, &element.addr, RECORD_WHITE, &record) &&
-		    live_element(feeder, RECORD_WHITE, record.expire, &element)) {
-			ret = out_add(feeder, &element);
-		}
+		ret = send_reassert(feeder, &reassert->addr);
 		mailbox_release(feeder->env.reasserts);
 		reassert = mailbox_peek(feeder->env.reasserts, &len);
 	}
-	return ret ? ret : out_flush(feeder);
+	int flushed = out_flush(feeder); /* nothing is left to send where out_add failed */
+	return flushed ? flushed : ret;
 }
 
 static int send_change(struct feeder *feeder, const struct journal_change *change)

@@ -139,6 +139,8 @@ struct cache_entry keeper_host_learn(struct keeper *keeper, const struct addr *a
 	return entry;
 }
 
+/* A host that cannot be read passes for an unknown one this time, and is not remembered as such:
+ * the next question reads again. */
 static struct cache_entry host_get(struct keeper *keeper, const struct addr *addr)
 {
 	struct cache_entry entry;
@@ -147,10 +149,13 @@ static struct cache_entry host_get(struct keeper *keeper, const struct addr *add
 	}
 	struct grey_record white;
 	struct grey_record trapped;
-	bool has_white = store_reader_host(keeper->reader, addr, RECORD_WHITE, &white);
-	bool has_trapped = store_reader_host(keeper->reader, addr, RECORD_TRAPPED, &trapped);
-	return keeper_host_learn(keeper, addr, has_white ? &white : NULL,
-	                         has_trapped ? &trapped : NULL);
+	int n_white = store_reader_host(keeper->reader, addr, RECORD_WHITE, &white);
+	int n_trapped = store_reader_host(keeper->reader, addr, RECORD_TRAPPED, &trapped);
+	if (n_white < 0 || n_trapped < 0) {
+		return (struct cache_entry){.kind = CACHE_NONE};
+	}
+	return keeper_host_learn(keeper, addr, n_white > 0 ? &white : NULL,
+	                         n_trapped > 0 ? &trapped : NULL);
 }
 
 void keeper_reassert(struct keeper *keeper, const struct addr *addr, struct cache_entry *entry)

@@ -169,23 +169,27 @@ static int list_all(struct store_reader *reader, print_row *print)
 	return status;
 }
 
+/* The host's row, if there is one; *n_found grows. */
+static int list_host(struct store_reader *reader, struct store_row *row, print_row *print,
+                     int *n_found)
+{
+	int ret = store_reader_host(reader, &row->key.addr, row->kind, &row->record);
+	if (ret < 0) {
+		return fail("reading the store failed: %s", err_text(ret));
+	}
+	*n_found += ret;
+	return ret > 0 ? print_rows(row, 1, print) : 0;
+}
+
 /* What the store knows of one address; *n_found grows. */
 static int list_address(struct store_reader *reader, const struct addr *addr, unsigned v6_bits,
                         print_row *print, int *n_found)
 {
 	struct store_row row = {.kind = RECORD_WHITE, .key.addr = addr_group(addr, v6_bits)};
-	int status = 0;
-	if (store_reader_host(reader, &row.key.addr, row.kind, &row.record)) {
-		status = print_rows(&row, 1, print);
-		++*n_found;
-	}
+	int status = list_host(reader, &row, print, n_found);
 	row.kind = RECORD_TRAPPED;
 	row.key.addr = *addr; /* traps go by the whole address */
-	if (status == 0 && store_reader_host(reader, &row.key.addr, row.kind, &row.record)) {
-		status = print_rows(&row, 1, print);
-		++*n_found;
-	}
-	return status;
+	return status ? status : list_host(reader, &row, print, n_found);
 }
 
 static int list_keys(struct store_reader *reader, const struct options *options, unsigned v6_bits,

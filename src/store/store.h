@@ -113,9 +113,11 @@ void store_walk_free(struct store_walk *walk);
 MUST_USE int store_walk_next(struct store_walk *walk, const struct store_row **rows,
                              uint64_t *n_bad);
 
-/* Single look-ups outside the keeper. */
-bool store_reader_host(struct store_reader *reader, const struct addr *addr, enum record_kind kind,
-                       struct grey_record *out);
+/* Single look-up outside a write transaction. 1: found, *out written. 0: not in the store; a record
+ * with a bad checksum is counted and is not there either. Negative: it could not be read, which says
+ * nothing about the host. */
+MUST_USE int store_reader_host(struct store_reader *reader, const struct addr *addr,
+                               enum record_kind kind, struct grey_record *out);
 
 /* Changes after `after`, oldest first, at most max. Returns the count or a negative code;
  * ERR_NOT_FOUND when the journal no longer reaches back to `after` + 1: the caller needs a full

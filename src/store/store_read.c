@@ -73,24 +73,34 @@ static void reader_end(struct store_reader *reader)
 	mdb_txn_reset(reader->txn);
 }
 
-bool store_reader_host(struct store_reader *reader, const struct addr *addr, enum record_kind kind,
-                       struct grey_record *out)
+static int decode_host(struct store *store, const MDB_val *key, const MDB_val *data,
+                       enum record_kind kind, struct grey_record *out)
 {
-	if (reader_begin(reader)) {
-		return false;
+	if (record_decode(door_span(key), door_span(data), kind, out, NULL) == 0) {
+		return 1;
 	}
+	door_bad_record(store, door_db_name(DB_HOST), door_span(key));
+	return 0;
+}
+
+int store_reader_host(struct store_reader *reader, const struct addr *addr, enum record_kind kind,
+                      struct grey_record *out)
+{
 	struct record_key row = record_host_key(addr, kind);
 	MDB_val key = door_key(&row);
 	MDB_val data;
-	bool is_found = false;
-	if (mdb_get(reader->txn, reader->store->dbi[DB_HOST], &key, &data) == 0) {
-		is_found = record_decode(door_span(&key), door_span(&data), kind, out, NULL) == 0;
-		if (!is_found) {
-			door_bad_record(reader->store, door_db_name(DB_HOST), door_span(&key));
-		}
+	int ret = reader_begin(reader);
+	if (ret) {
+		return ret;
+	}
+	int rc = mdb_get(reader->txn, reader->store->dbi[DB_HOST], &key, &data);
+	if (rc == 0) {
+		ret = decode_host(reader->store, &key, &data, kind, out);
+	} else if (rc != MDB_NOTFOUND) {
+		ret = door_error(reader->store, rc);
 	}
 	reader_end(reader);
-	return is_found;
+	return ret;
 }
 
 /* --- walk ------------------------------------------------------------------------------------- */

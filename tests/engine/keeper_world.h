@@ -293,7 +293,9 @@ static inline bool world_host(struct world *world, const char *text, enum record
 {
 	struct addr addr = world_addr(text);
 	addr = addr_group(&addr, world->conf.ipv6_prefix);
-	return store_reader_host(world->reader, &addr, kind, out);
+	int ret = store_reader_host(world->reader, &addr, kind, out);
+	assert_true(ret >= 0);
+	return ret > 0;
 }
 
 /* Writes a tuple first seen age_secs ago, before the keeper runs. */

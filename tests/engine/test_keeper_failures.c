@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "../store/broken_store.h"
 #include "keeper_world.h"
 
 enum { SKIPPED = 77 };
@@ -182,6 +183,31 @@ static void a_full_disk_is_survived(void **state)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* "Unknown" for now is the only answer there is; remembered, it would make a white host grey for an
+ * hour behind a moment's trouble. */
+static void a_host_that_cannot_be_read_is_not_remembered_as_unknown(void **state)
+{
+	struct world *world = *state;
+	struct world_tuple other = letter;
+	struct addr addr = world_addr(letter.addr);
+	struct cache_key key = {{0}};
+	struct cache_entry entry;
+	memcpy(key.bytes, addr.bytes, sizeof addr.bytes);
+	other.addr = "192.0.2.99";
+	world_seed_host(world, letter.addr, RECORD_WHITE, 1000);
+	world_start(world);
+	broken_store_break(world->dir);
+	assert_true(world_post(world, 1, KEEPER_TUPLE, 0, &other));
+	keeper_wake(world->keeper);
+	assert_true(world_reaches(world, COUNTER_commit_failures, 1));
+	for (int i = 0; i < 2; i++) {
+		struct keeper_answer answer = world_ask(world, KEEPER_HOST, &letter);
+		assert_int_equal(answer.kind, KEEPER_ANSWER_HOST);
+		assert_int_equal(answer.host, CACHE_NONE);
+		assert_false(cache_get(world->hosts, &key, &entry));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +216,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_full_map_recovers_as_tuples_expire, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(a_full_disk_is_survived, setup, teardown),
+	        cmocka_unit_test_setup_teardown(
+	                a_host_that_cannot_be_read_is_not_remembered_as_unknown, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

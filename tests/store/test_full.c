@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 
+#include "broken_store.h"
 #include "store_fixture.h"
 
 enum { BALLAST_BYTES = 4 << 20, ROWS_PER_COMMIT = 50, COMMITS_MAX = 10000 };
@@ -182,40 +183,42 @@ static void a_full_map_still_lets_records_expire(void **state)
 	assert_int_equal(store_check(f->dir, conf.map_bytes, f->why), 0);
 }
 
-/* The descriptor LMDB writes its meta pages through is the one opened with O_DSYNC. */
-static int meta_fd(const struct fixture *f)
-{
-	char path[FIXTURE_PATH_MAX + 64];
-	struct stat data;
-	fixture_path(f, "data.mdb", path);
-	assert_int_equal(stat(path, &data), 0);
-	for (int fd = 3; fd < 64; fd++) {
-		int flags = fcntl(fd, F_GETFL);
-		struct stat st;
-		if (flags >= 0 && flags & O_DSYNC && fstat(fd, &st) == 0 &&
-		    st.st_ino == data.st_ino) {
-			return fd;
-		}
-	}
-	return -1;
-}
-
 static void a_failed_meta_page_asks_for_reopening(void **state)
 {
 	struct fixture *f = *state;
 	struct store *store = fixture_open(f);
 	assert_int_equal(rows_commit(store, 0, 9), 0);
-	int fd = meta_fd(f);
-	int full = open("/dev/full", O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0 && full >= 0);
-	assert_int_equal(dup2(full, fd), fd);
-	(void)close(full);
+	broken_store_break(f->dir);
 	assert_int_equal(rows_commit(store, 10, 19), ERR_PANIC);
 	assert_int_equal(rows_commit(store, 10, 19), ERR_PANIC);
 	store_close(store);
 	store = fixture_open(f);
 	assert_rows(store, 10);
 	assert_int_equal(rows_commit(store, 10, 19), 0);
+	store_close(store);
+}
+
+static void a_host_that_cannot_be_read_is_not_taken_for_absent(void **state)
+{
+	struct fixture *f = *state;
+	struct store *store = fixture_open(f);
+	struct store_reader *reader = fixture_reader(store);
+	struct addr host = row_addr(50);
+	struct addr stranger = row_addr(51);
+	struct grey_record record = row_record(50);
+	struct grey_record found = {.bcount = 0};
+	struct store_txn txn;
+	store_begin(store, &txn, (struct wall){FIXTURE_T0});
+	store_put_host(&txn, &host, RECORD_WHITE, &record);
+	assert_int_equal(store_commit(&txn), 0);
+	assert_int_equal(store_reader_host(reader, &host, RECORD_WHITE, &found), 1);
+	assert_int_equal(found.bcount, record.bcount);
+	assert_int_equal(store_reader_host(reader, &stranger, RECORD_WHITE, &found), 0);
+	broken_store_break(f->dir);
+	assert_int_equal(rows_commit(store, 0, 9), ERR_PANIC);
+	assert_int_equal(store_reader_host(reader, &host, RECORD_WHITE, &found), ERR_PANIC);
+	assert_int_equal(store_reader_host(reader, &stranger, RECORD_WHITE, &found), ERR_PANIC);
+	store_reader_close(reader);
 	store_close(store);
 }
 
@@ -231,6 +234,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_full_map_still_lets_records_expire, fixture_setup,
 	                                        fixture_teardown),
 	        cmocka_unit_test_setup_teardown(a_failed_meta_page_asks_for_reopening,
+	                                        fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(a_host_that_cannot_be_read_is_not_taken_for_absent,
 	                                        fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, group_setup, NULL);
