@@ -76,12 +76,13 @@ def run(argv, ns=None, check_code=True, timeout_secs=60, stdin=None):
 
 
 def pid_is_alive(pid):
-    """Whether a process with this id exists and is no zombie."""
+    """Whether any thread of this process still runs; a zombie is dead."""
     try:
         state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        n_threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return False
-    return state != "Z"
+    return state != "Z" or n_threads > 1
 
 
 def command_words(pid):
