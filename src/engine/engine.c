@@ -225,17 +225,25 @@ static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n
 	return worker_start(&engine->workers[idx], &env);
 }
 
+/* Appends the listeners of worker w to those of the workers before it; returns the new end. */
+static size_t gather_listeners(struct engine *engine, const struct engine_listener *listeners,
+                               uint32_t w, size_t end)
+{
+	for (size_t i = 0; i < engine->n_listeners; i++) {
+		if (listeners[i].worker == w) {
+			engine->listeners[end++] = listeners[i].fd;
+		}
+	}
+	return end;
+}
+
 static int start_workers(struct engine *engine, const struct engine_listener *listeners,
                          char why[static ENGINE_WHY_MAX])
 {
 	size_t end = 0;
 	for (uint32_t w = 0; w < engine->capacity.workers; w++) {
 		size_t begin = end;
-		for (size_t i = 0; i < engine->n_listeners; i++) {
-			if (listeners[i].worker == w) {
-				engine->listeners[end++] = listeners[i].fd;
-			}
-		}
+		end = gather_listeners(engine, listeners, w, begin);
 		int ret = start_worker(engine, w, begin, end - begin);
 		if (ret != 0) {
 			(void)snprintf(why, ENGINE_WHY_MAX, "worker %u: %s", w, err_text(ret));

@@ -368,22 +368,30 @@ static int send_change(struct feeder *feeder, const struct journal_change *chang
 	return out_add(feeder, &element);
 }
 
+static int send_changes(struct feeder *feeder, int n)
+{
+	int ret = 0;
+	for (int i = 0; i < n && ret == 0; i++) {
+		ret = send_change(feeder, &feeder->changes[i]);
+	}
+	return ret;
+}
+
 /* Everything behind the cursor, in the journal's order: a deletion and a later return of the same
  * host arrive as they happened. */
 static int send_journal(struct feeder *feeder)
 {
 	int n = 0;
+	int ret = 0;
 	do {
 		n = store_journal_read(feeder->reader, feeder->cursor, feeder->changes,
 		                       CHANGES_MAX);
-		for (int i = 0; i < n; i++) {
-			int ret = send_change(feeder, &feeder->changes[i]);
-			if (ret != 0) {
-				return ret;
-			}
+		ret = send_changes(feeder, n);
+		if (ret != 0) {
+			return ret;
 		}
 	} while (n > 0 && !feeder->must_fill && !must_stop(feeder));
-	int ret = out_flush(feeder);
+	ret = out_flush(feeder);
 	if (n == ERR_NOT_FOUND) {
 		log_warning("firewall: the journal no longer reaches back to change %llu: a "
 		            "complete copy follows",

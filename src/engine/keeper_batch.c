@@ -133,29 +133,43 @@ struct attempt {
 	bool is_uncommitted; /* rests on what this transaction has changed */
 };
 
+static const struct cache_entry no_host = {.kind = CACHE_NONE};
+
+/* A host this transaction may have promoted: not for the cache before the commit. */
+static struct cache_entry touched_host(struct store_txn *txn, const struct addr *addr,
+                                       struct grey_record *white)
+{
+	return store_get_host(txn, addr, RECORD_WHITE, white) ? keeper_entry_of(CACHE_WHITE, white)
+	                                                      : no_host;
+}
+
+static struct cache_entry read_host(struct keeper *keeper, struct store_txn *txn,
+                                    const struct addr *addr)
+{
+	struct grey_record white;
+	struct grey_record trapped;
+	bool has_white = store_get_host(txn, addr, RECORD_WHITE, &white);
+	bool has_trapped = store_get_host(txn, addr, RECORD_TRAPPED, &trapped);
+	if (txn->ret != 0) {
+		return no_host;
+	}
+	return keeper_host_learn(keeper, addr, has_white ? &white : NULL,
+	                         has_trapped ? &trapped : NULL);
+}
+
+/* *record is the host's where it is white or trapped. */
 static struct cache_entry attempt_host(struct keeper *keeper, struct store_txn *txn,
-                                       const struct attempt *attempt, struct grey_record *white)
+                                       const struct attempt *attempt, struct grey_record *record)
 {
 	const struct addr *addr = &attempt->pending->request.addr;
 	struct cache_entry entry;
 	if (keeper_is_touched(&keeper->batch, &attempt->host_key)) {
-		/* promoted a moment ago; not for the cache yet */
-		entry = store_get_host(txn, addr, RECORD_WHITE, white)
-		                ? keeper_entry_of(CACHE_WHITE, white)
-		                : (struct cache_entry){.kind = CACHE_NONE};
-		return entry;
+		return touched_host(txn, addr, record);
 	}
 	if (!keeper_host_cached(keeper, addr, &entry)) {
-		struct grey_record trapped;
-		bool has_white = store_get_host(txn, addr, RECORD_WHITE, white);
-		bool has_trapped = store_get_host(txn, addr, RECORD_TRAPPED, &trapped);
-		if (txn->ret != 0) {
-			return (struct cache_entry){.kind = CACHE_NONE};
-		}
-		entry = keeper_host_learn(keeper, addr, has_white ? white : NULL,
-		                          has_trapped ? &trapped : NULL);
+		entry = read_host(keeper, txn, addr);
 	}
-	*white = keeper_record_of(&entry);
+	*record = keeper_record_of(&entry);
 	return entry;
 }
 

@@ -50,13 +50,18 @@ static bool is_control(uint8_t c)
 	return c < 0x20 || c == 0x7f;
 }
 
+static void put_char(struct text_out *out, char c)
+{
+	if (is_control((uint8_t)c)) {
+		out->error = ERR_SYNTAX;
+	}
+	put_byte(out, (uint8_t)c);
+}
+
 static void put_plain(struct text_out *out, const char *text)
 {
 	for (; *text; text++) {
-		if (is_control((uint8_t)*text)) {
-			out->error = ERR_SYNTAX;
-		}
-		put_byte(out, (uint8_t)*text);
+		put_char(out, *text);
 	}
 }
 
@@ -69,7 +74,7 @@ static void put_template(struct text_out *out, const char *text, const struct na
 {
 	for (; *text; text++) {
 		if (*text != '%') {
-			put_plain(out, (const char[]){*text, '\0'});
+			put_char(out, *text);
 			continue;
 		}
 		text++;

@@ -146,30 +146,41 @@ static size_t add_part(struct session_text *text, struct span part)
 	return part.len;
 }
 
+/* Adds up to the end of the line, its bound or the end of bytes. Returns how many were taken: less
+ * than that where there was no room. */
+static size_t add_line(struct session_text *text, struct span bytes, bool *is_long)
+{
+	size_t bound = (size_t)(SESSION_LINE_MAX - text->line_bytes);
+	size_t n_looked = bytes.len < bound ? bytes.len : bound;
+	const uint8_t *lf = memchr(bytes.ptr, '\n', n_looked);
+	size_t len = lf ? (size_t)(lf - bytes.ptr) : n_looked;
+	size_t taken = add_part(text, span_of(bytes.ptr, len));
+	if (taken < len) {
+		return taken;
+	}
+	if (lf) {
+		end_line(text);
+		return taken + 1;
+	}
+	if (text->line_bytes == SESSION_LINE_MAX) {
+		end_line(text);
+		*is_long = true;
+	}
+	return taken;
+}
+
 size_t text_add(struct session_text *text, struct span bytes, bool *is_long)
 {
 	close_gap(text);
+	bool was_long = false;
 	size_t taken = 0;
-	while (taken < bytes.len && text->in_end < text->n_bytes) {
-		struct span rest = span_skip(bytes, taken);
-		size_t bound = (size_t)(SESSION_LINE_MAX - text->line_bytes);
-		size_t n_looked = rest.len < bound ? rest.len : bound;
-		const uint8_t *lf = memchr(rest.ptr, '\n', n_looked);
-		size_t part_len = lf ? (size_t)(lf - rest.ptr) : n_looked;
-		size_t part_taken = add_part(text, span_of(rest.ptr, part_len));
-		taken += part_taken;
-		if (part_taken < part_len) {
-			break;
-		}
-		if (lf) {
-			taken++;
-			end_line(text);
-		} else if (text->line_bytes == SESSION_LINE_MAX) {
-			end_line(text);
-			if (is_long) {
-				*is_long = true;
-			}
-		}
+	size_t n = 1;
+	while (n > 0 && taken < bytes.len && text->in_end < text->n_bytes) {
+		n = add_line(text, span_skip(bytes, taken), &was_long);
+		taken += n;
+	}
+	if (is_long && was_long) {
+		*is_long = true;
 	}
 	return taken;
 }

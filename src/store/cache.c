@@ -244,11 +244,12 @@ bool cache_put(struct cache *cache, const struct cache_key *key, const struct ca
 
 void cache_delete(struct cache *cache, const struct cache_key *key)
 {
+	static const struct content none;
 	struct slot *group = group_of(cache, key);
 	for (int i = 0; i < CACHE_PROBE_MAX; i++) {
 		struct content c = slot_own(&group[i]);
 		if (has_key(&c, key)) {
-			slot_write(&group[i], &(struct content){{0}});
+			slot_write(&group[i], &none);
 			count(&cache->n_used, -1);
 			return;
 		}

@@ -264,6 +264,17 @@ static _Noreturn void child_main(int fd, const char *dir, uint64_t map_bytes)
 
 /* --- in the parent ---------------------------------------------------------------------------- */
 
+/* Appends what fits. */
+static void add_text(char why[static STORE_WHY_MAX], size_t *len, const char *text, ssize_t n)
+{
+	for (ssize_t i = 0; i < n; i++) {
+		if (text[i] != '\0' && *len + 1 < STORE_WHY_MAX) {
+			why[(*len)++] = text[i];
+			why[*len] = '\0';
+		}
+	}
+}
+
 /* Reads until the child closes its end. False: it gave no sign of life for stall_ms. */
 static bool listen_to_child(int fd, int stall_ms, char why[static STORE_WHY_MAX])
 {
@@ -279,12 +290,7 @@ static bool listen_to_child(int fd, int stall_ms, char why[static STORE_WHY_MAX]
 		if (n <= 0) {
 			return n == 0;
 		}
-		for (ssize_t i = 0; i < n; i++) {
-			if (buf[i] != '\0' && len + 1 < STORE_WHY_MAX) {
-				why[len++] = buf[i];
-				why[len] = '\0';
-			}
-		}
+		add_text(why, &len, buf, n);
 	}
 }
 
