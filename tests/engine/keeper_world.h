@@ -335,3 +335,27 @@ static inline void world_seed_host(struct world *world, const char *text, enum r
 	store_put_host(&txn, &addr, kind, &record);
 	assert_int_equal(store_commit(&txn), 0);
 }
+
+/* --- a test's world ----------------------------------------------------------------------------
+ */
+
+static const struct world_tuple letter = {"192.0.2.7", "mail.example", "a@example.org",
+                                          "b@example.net"};
+
+static inline int world_setup(void **state)
+{
+	struct world *world = malloc(sizeof *world);
+	assert_non_null(world);
+	world_init(world);
+	*state = world;
+	return 0;
+}
+
+static inline int world_teardown(void **state)
+{
+	world_fini(*state);
+	free(*state);
+	return 0;
+}
+
+#define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)

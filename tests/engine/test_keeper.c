@@ -12,25 +12,6 @@
 
 #include "keeper_world.h"
 
-static const struct world_tuple letter = {"192.0.2.7", "mail.example", "a@example.org",
-                                          "b@example.net"};
-
-static int setup(void **state)
-{
-	struct world *world = malloc(sizeof *world);
-	assert_non_null(world);
-	world_init(world);
-	*state = world;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_fini(*state);
-	free(*state);
-	return 0;
-}
-
 /* --- new, early, promoted --------------------------------------------------------------------- */
 
 static void a_new_tuple_is_on_disk_when_its_answer_arrives(void **state)
@@ -476,36 +457,23 @@ static void what_was_answered_survives_kill_9(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(a_new_tuple_is_on_disk_when_its_answer_arrives,
-	                                        setup, teardown),
-	        cmocka_unit_test_setup_teardown(an_early_retry_writes_nothing_and_counts, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(an_early_retry_after_a_restart_writes_nothing,
-	                                        setup, teardown),
-	        cmocka_unit_test_setup_teardown(the_same_tuple_twice_in_a_batch_is_one_tuple, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(a_qualified_retry_whitelists_at_once, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(a_promotion_counts_for_the_rest_of_its_batch, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(a_batch_ends_at_its_bound, setup, teardown),
-	        cmocka_unit_test_setup_teardown(a_white_host_makes_no_tuple_and_is_asserted_again,
-	                                        setup, teardown),
-	        cmocka_unit_test_setup_teardown(a_host_is_asserted_once_a_second_at_most, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(a_trapped_host_makes_no_tuple, setup, teardown),
-	        cmocka_unit_test_setup_teardown(hosts_of_one_ipv6_network_are_one_host, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(expired_records_are_swept_and_forgotten, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(an_expired_tuple_that_was_not_swept_is_new_again,
-	                                        setup, teardown),
-	        cmocka_unit_test_setup_teardown(nothing_expires_until_a_jump_is_confirmed, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(a_count_evicted_from_the_cache_is_written, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(every_worker_gets_its_own_answers, setup, teardown),
-	        cmocka_unit_test_setup_teardown(what_was_answered_survives_kill_9, setup, teardown),
+	        WORLD_TEST(a_new_tuple_is_on_disk_when_its_answer_arrives),
+	        WORLD_TEST(an_early_retry_writes_nothing_and_counts),
+	        WORLD_TEST(an_early_retry_after_a_restart_writes_nothing),
+	        WORLD_TEST(the_same_tuple_twice_in_a_batch_is_one_tuple),
+	        WORLD_TEST(a_qualified_retry_whitelists_at_once),
+	        WORLD_TEST(a_promotion_counts_for_the_rest_of_its_batch),
+	        WORLD_TEST(a_batch_ends_at_its_bound),
+	        WORLD_TEST(a_white_host_makes_no_tuple_and_is_asserted_again),
+	        WORLD_TEST(a_host_is_asserted_once_a_second_at_most),
+	        WORLD_TEST(a_trapped_host_makes_no_tuple),
+	        WORLD_TEST(hosts_of_one_ipv6_network_are_one_host),
+	        WORLD_TEST(expired_records_are_swept_and_forgotten),
+	        WORLD_TEST(an_expired_tuple_that_was_not_swept_is_new_again),
+	        WORLD_TEST(nothing_expires_until_a_jump_is_confirmed),
+	        WORLD_TEST(a_count_evicted_from_the_cache_is_written),
+	        WORLD_TEST(every_worker_gets_its_own_answers),
+	        WORLD_TEST(what_was_answered_survives_kill_9),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,25 +19,6 @@
 
 enum { SKIPPED = 77 };
 
-static const struct world_tuple letter = {"192.0.2.7", "mail.example", "a@example.org",
-                                          "b@example.net"};
-
-static int setup(void **state)
-{
-	struct world *world = malloc(sizeof *world);
-	assert_non_null(world);
-	world_init(world);
-	*state = world;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_fini(*state);
-	free(*state);
-	return 0;
-}
-
 static void limit_file_size(rlim_t bytes)
 {
 	struct rlimit limit;
@@ -211,13 +192,10 @@ static void a_host_that_cannot_be_read_is_not_remembered_as_unknown(void **state
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(a_failed_commit_answers_nothing_and_is_tried_again,
-	                                        setup, teardown),
-	        cmocka_unit_test_setup_teardown(a_full_map_recovers_as_tuples_expire, setup,
-	                                        teardown),
-	        cmocka_unit_test_setup_teardown(a_full_disk_is_survived, setup, teardown),
-	        cmocka_unit_test_setup_teardown(
-	                a_host_that_cannot_be_read_is_not_remembered_as_unknown, setup, teardown),
+	        WORLD_TEST(a_failed_commit_answers_nothing_and_is_tried_again),
+	        WORLD_TEST(a_full_map_recovers_as_tuples_expire),
+	        WORLD_TEST(a_full_disk_is_survived),
+	        WORLD_TEST(a_host_that_cannot_be_read_is_not_remembered_as_unknown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

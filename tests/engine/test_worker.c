@@ -2,13 +2,6 @@
  * both ways of accepting. */
 #include "worker_world.h"
 
-#define MAIL "HELO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
-
-static enum conf_feature feature_of(void **state)
-{
-	return (enum conf_feature)(uintptr_t)*state;
-}
-
 static int64_t ms_since(struct mono start)
 {
 	return mono_diff_ms(clock_mono(), start);
@@ -16,17 +9,28 @@ static int64_t ms_since(struct mono start)
 
 static void expect_deferral(int fd)
 {
-	client_expect(fd, "220 mx.example.org ESMTP service");
-	client_expect(fd, "250 ");
-	client_expect(fd, "250 ");
-	client_expect(fd, "250 ");
+	client_expect_envelope(fd);
 	client_expect(fd, "451 Temporary failure, please try again later.");
 	client_expect_end(fd);
 }
 
+static int open_with_mail(const struct world *world)
+{
+	int fd = client_open(world);
+	client_say(fd, client_mail);
+	return fd;
+}
+
+static int open_and_be_deferred(const struct world *world)
+{
+	int fd = open_with_mail(world);
+	expect_deferral(fd);
+	return fd;
+}
+
 static void grey_client_gets_single_bytes_and_then_the_rest_at_once(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.stutter_ms = 200;
 	world->session.grey_stutter_ms = 1300;
 	world_start(world);
@@ -50,26 +54,22 @@ static void grey_client_gets_single_bytes_and_then_the_rest_at_once(void **state
 	assert_string_equal(rest, ".example.org ESMTP service");
 	world_wait_count(world, COUNTER_bytes_stuttered, 6);
 	close(fd);
-	world_end(world);
 }
 
 static void without_stutter_everything_comes_at_once(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
 	struct mono start = clock_mono();
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	expect_deferral(fd);
+	int fd = open_and_be_deferred(world);
 	assert_true(ms_since(start) < 2000);
 	assert_int_equal(world_count(world, COUNTER_bytes_stuttered), 0);
 	close(fd);
-	world_end(world);
 }
 
 static void grey_stutter_of_zero_means_never(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.stutter_ms = 10000;
 	world->session.grey_stutter_ms = 0;
 	world_start(world);
@@ -78,16 +78,13 @@ static void grey_stutter_of_zero_means_never(void **state)
 	client_expect(fd, "220 mx.example.org ESMTP service");
 	assert_true(ms_since(start) < 2000);
 	close(fd);
-	world_end(world);
 }
 
 static void pipelined_commands_make_one_tuple_each_recipient(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	expect_deferral(fd);
+	int fd = open_and_be_deferred(world);
 	assert_int_equal(atomic_load(&world->keeper.n_tuples), 1);
 	pthread_mutex_lock(&world->keeper.lock);
 	assert_string_equal(world->keeper.last, "client.example <a@b.example> <c@d.example>");
@@ -98,12 +95,11 @@ static void pipelined_commands_make_one_tuple_each_recipient(void **state)
 	assert_true(atomic_load(&n_wakes) > 0);
 	close(fd);
 	world_wait_now(world, 0);
-	world_end(world);
 }
 
 static void commands_one_after_the_other_are_answered_in_turn(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
 	int fd = client_open(world);
 	client_expect(fd, "220 ");
@@ -120,49 +116,40 @@ static void commands_one_after_the_other_are_answered_in_turn(void **state)
 	close(fd);
 	world_wait_now(world, 0);
 	assert_int_equal(world_count(world, COUNTER_closed), 1);
-	world_end(world);
 }
 
 static void final_deferral_waits_for_the_store(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
 	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
 	atomic_store(&world->keeper.hold, true);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	client_expect(fd, "220 ");
-	client_expect(fd, "250 ");
-	client_expect(fd, "250 ");
-	client_expect(fd, "250 ");
+	int fd = open_with_mail(world);
+	client_expect_envelope(fd);
 	assert_false(client_has_news(fd, 400));
 	atomic_store(&world->keeper.hold, false);
 	client_expect(fd, "451 ");
 	client_expect_end(fd);
 	assert_int_equal(world_count(world, COUNTER_deferred_unstored), 0);
 	close(fd);
-	world_end(world);
 }
 
 static void final_deferral_is_finished_after_store_wait(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.store_wait_ms = 300;
 	world_start(world);
 	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
 	atomic_store(&world->keeper.hold, true);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	expect_deferral(fd);
+	int fd = open_and_be_deferred(world);
 	world_wait_count(world, COUNTER_deferred_unstored, 1);
 	atomic_store(&world->keeper.hold, false);
 	close(fd);
-	world_end(world);
 }
 
 static void known_early_tuple_needs_no_waiting(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
 	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
 	struct addr addr;
@@ -178,60 +165,47 @@ static void known_early_tuple_needs_no_waiting(void **state)
 	                            .expire_secs = (uint32_t)clock_wall().secs + 1000};
 	assert_true(cache_put(world->tuples, &key, &entry, NULL, NULL));
 	atomic_store(&world->keeper.hold, true);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	expect_deferral(fd); /* although the keeper says nothing */
+	int fd = open_and_be_deferred(world); /* although the keeper says nothing */
 	assert_int_equal(world_count(world, COUNTER_deferred_unstored), 0);
 	atomic_store(&world->keeper.hold, false);
 	world_wait_atomic(&world->keeper.n_tuples, 1);
 	close(fd);
-	world_end(world);
 }
 
 static void white_host_is_told_to_the_keeper_and_makes_no_tuple(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.stutter_ms = 10000;
 	world->session.grey_stutter_ms = 60000;
 	world_start(world);
 	world_put_host(world, "127.0.0.1", CACHE_WHITE, 1000);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	expect_deferral(fd);
+	int fd = open_and_be_deferred(world);
 	world_wait_atomic(&world->keeper.n_seen, 1);
 	assert_int_equal(atomic_load(&world->keeper.n_tuples), 0);
 	assert_int_equal(atomic_load(&world->keeper.n_hosts), 0);
 	assert_int_equal(world_count(world, COUNTER_class_white), 1);
 	close(fd);
-	world_end(world);
 }
 
 static void white_answer_of_the_keeper_counts_as_well(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	atomic_store(&world->keeper.host_answer, CACHE_WHITE);
 	world_start(world);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	expect_deferral(fd);
+	int fd = open_and_be_deferred(world);
 	world_wait_atomic(&world->keeper.n_seen, 1);
 	assert_int_equal(atomic_load(&world->keeper.n_hosts), 1);
 	assert_int_equal(atomic_load(&world->keeper.n_tuples), 0);
 	close(fd);
-	world_end(world);
 }
 
 static void trapped_host_gets_a_refusal_that_names_it(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
 	world_put_host(world, "127.0.0.1", CACHE_TRAPPED, 1000);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	client_expect(fd, "220 ");
-	client_expect(fd, "250 ");
-	client_expect(fd, "250 ");
-	client_expect(fd, "250 ");
+	int fd = open_with_mail(world);
+	client_expect_envelope(fd);
 	client_expect(fd, "354 ");
 	client_say(fd, "Subject: x\r\n\r\nbody\r\n.\r\n");
 	char line[WORLD_TEXT_MAX];
@@ -242,12 +216,11 @@ static void trapped_host_gets_a_refusal_that_names_it(void **state)
 	assert_int_equal(atomic_load(&world->keeper.n_tuples), 0);
 	assert_int_equal(world_count(world, COUNTER_class_trapped), 1);
 	close(fd);
-	world_end(world);
 }
 
 static void unknown_host_hears_nothing_until_it_is_known(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	atomic_store(&world->keeper.hold, true);
 	world_start(world);
 	int fd = client_open(world);
@@ -261,12 +234,11 @@ static void unknown_host_hears_nothing_until_it_is_known(void **state)
 	assert_int_equal(figures.n_unknown, 0);
 	assert_int_equal(figures.n_grey, 1);
 	close(fd);
-	world_end(world);
 }
 
 static void expired_cache_entry_counts_as_absent(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
 	world_put_host(world, "127.0.0.1", CACHE_WHITE, -1);
 	int fd = client_open(world);
@@ -275,41 +247,35 @@ static void expired_cache_entry_counts_as_absent(void **state)
 	assert_int_equal(world_count(world, COUNTER_class_white), 0);
 	assert_int_equal(world_count(world, COUNTER_class_grey), 1);
 	close(fd);
-	world_end(world);
 }
 
 static void ipv6_clients_are_known_by_their_network(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start_sized(world, "::1", KEEPER_MAILBOX_BYTES);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
-	expect_deferral(fd);
+	int fd = open_and_be_deferred(world);
 	struct addr network;
 	assert_int_equal(addr_parse(SPAN("::"), &network), 0);
 	pthread_mutex_lock(&world->keeper.lock);
 	assert_true(addr_equal(&world->keeper.last_addr, &network));
 	pthread_mutex_unlock(&world->keeper.lock);
 	close(fd);
-	world_end(world);
 }
 
 static void half_open_client_is_answered_to_the_end(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
-	int fd = client_open(world);
-	client_say(fd, MAIL);
+	int fd = open_with_mail(world);
 	shutdown(fd, SHUT_WR);
 	expect_deferral(fd);
 	close(fd);
 	world_wait_now(world, 0);
-	world_end(world);
 }
 
 static void silent_client_is_closed_after_the_read_timeout(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.read_timeout_ms = 300;
 	world_start(world);
 	int fd = client_open(world);
@@ -317,54 +283,39 @@ static void silent_client_is_closed_after_the_read_timeout(void **state)
 	client_expect_end(fd);
 	world_wait_count(world, COUNTER_read_timeouts, 1);
 	close(fd);
-	world_end(world);
 }
 
 static void client_that_goes_away_is_noticed(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.stutter_ms = 100;
 	world->session.grey_stutter_ms = 60000;
 	world_start(world);
 	close(client_open(world));
 	world_wait_count(world, COUNTER_peer_closed, 1);
 	world_wait_now(world, 0);
-	world_end(world);
 }
-
-#define BOTH(test)                                                                              \
-	{#test " (auto)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_AUTO},              \
-	{                                                                                       \
-#test " (fallback)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_FALLBACK \
-	}
 
 int main(void)
 {
-	const struct log_options quiet = {
-	        .ident = "test", .to_stderr = true, .level = LOG_LEVEL_ERROR};
 	const struct CMUnitTest tests[] = {
-	        BOTH(grey_client_gets_single_bytes_and_then_the_rest_at_once),
-	        BOTH(without_stutter_everything_comes_at_once),
-	        BOTH(grey_stutter_of_zero_means_never),
-	        BOTH(pipelined_commands_make_one_tuple_each_recipient),
-	        BOTH(commands_one_after_the_other_are_answered_in_turn),
-	        BOTH(final_deferral_waits_for_the_store),
-	        BOTH(final_deferral_is_finished_after_store_wait),
-	        BOTH(known_early_tuple_needs_no_waiting),
-	        BOTH(white_host_is_told_to_the_keeper_and_makes_no_tuple),
-	        BOTH(white_answer_of_the_keeper_counts_as_well),
-	        BOTH(trapped_host_gets_a_refusal_that_names_it),
-	        BOTH(unknown_host_hears_nothing_until_it_is_known),
-	        BOTH(expired_cache_entry_counts_as_absent),
-	        BOTH(ipv6_clients_are_known_by_their_network),
-	        BOTH(half_open_client_is_answered_to_the_end),
-	        BOTH(silent_client_is_closed_after_the_read_timeout),
-	        BOTH(client_that_goes_away_is_noticed),
+	        WORLD_BOTH_WAYS(grey_client_gets_single_bytes_and_then_the_rest_at_once),
+	        WORLD_BOTH_WAYS(without_stutter_everything_comes_at_once),
+	        WORLD_BOTH_WAYS(grey_stutter_of_zero_means_never),
+	        WORLD_BOTH_WAYS(pipelined_commands_make_one_tuple_each_recipient),
+	        WORLD_BOTH_WAYS(commands_one_after_the_other_are_answered_in_turn),
+	        WORLD_BOTH_WAYS(final_deferral_waits_for_the_store),
+	        WORLD_BOTH_WAYS(final_deferral_is_finished_after_store_wait),
+	        WORLD_BOTH_WAYS(known_early_tuple_needs_no_waiting),
+	        WORLD_BOTH_WAYS(white_host_is_told_to_the_keeper_and_makes_no_tuple),
+	        WORLD_BOTH_WAYS(white_answer_of_the_keeper_counts_as_well),
+	        WORLD_BOTH_WAYS(trapped_host_gets_a_refusal_that_names_it),
+	        WORLD_BOTH_WAYS(unknown_host_hears_nothing_until_it_is_known),
+	        WORLD_BOTH_WAYS(expired_cache_entry_counts_as_absent),
+	        WORLD_BOTH_WAYS(ipv6_clients_are_known_by_their_network),
+	        WORLD_BOTH_WAYS(half_open_client_is_answered_to_the_end),
+	        WORLD_BOTH_WAYS(silent_client_is_closed_after_the_read_timeout),
+	        WORLD_BOTH_WAYS(client_that_goes_away_is_noticed),
 	};
-	if (log_open(&quiet) < 0) {
-		return 1;
-	}
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	log_close();
-	return failed;
+	return cmocka_run_group_tests(tests, quiet_log_open, quiet_log_close);
 }

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "base/log.h"
+#include "../support/quiet_log.h"
 #include "engine/worker_impl.h"
 
 static const struct conf CONF = {.tick_ms = 50};
@@ -173,8 +173,6 @@ static void crowd_that_is_ready_does_not_starve_what_is_due(void **state)
 
 int main(void)
 {
-	const struct log_options quiet = {
-	        .ident = "test", .to_stderr = true, .level = LOG_LEVEL_ERROR};
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(shortage_pauses_accepting_longer_and_longer, setup,
 	                                        teardown),
@@ -192,10 +190,5 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(crowd_that_is_ready_does_not_starve_what_is_due,
 	                                        setup, teardown),
 	};
-	if (log_open(&quiet) < 0) {
-		return 1;
-	}
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	log_close();
-	return failed;
+	return cmocka_run_group_tests(tests, quiet_log_open, quiet_log_close);
 }

@@ -4,14 +4,9 @@
 
 enum { SMALL_BYTES = 16384, REPEATS = 20 };
 
-static enum conf_feature feature_of(void **state)
-{
-	return (enum conf_feature)(uintptr_t)*state;
-}
-
 static void pushing_client_is_read_only_at_ticks(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.look_max_ms = 20;
 	world_start(world);
 	char noops[600] = "";
@@ -31,13 +26,12 @@ static void pushing_client_is_read_only_at_ticks(void **state)
 	uint64_t n_reads = (uint64_t)ms / world->conf.tick_ms + 2;
 	assert_in_range(world_count(world, COUNTER_bytes_received), 1, n_reads * SESSION_READ_MAX);
 	close(fd);
-	world_end(world);
 }
 
 static void delayed_event_is_counted_once(void **state)
 {
 	enum { CLIENTS = 400 };
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->conf.tick_ms = 10;
 	atomic_store(&world->keeper.hold, true);
 	world_start_sized(world, "127.0.0.1", SMALL_BYTES);
@@ -51,7 +45,6 @@ static void delayed_event_is_counted_once(void **state)
 	for (int i = 0; i < CLIENTS; i++) {
 		close(fds[i]);
 	}
-	world_end(world);
 }
 
 /* The mailbox is full, but a client of a known host that has not ended its line waits for nothing.
@@ -59,7 +52,7 @@ static void delayed_event_is_counted_once(void **state)
 static void nothing_to_answer_is_nothing_delayed(void **state)
 {
 	enum { STRANGERS = 400 };
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	atomic_store(&world->keeper.hold, true);
 	world_start_sized(world, "127.0.0.1", SMALL_BYTES);
 	int fds[STRANGERS];
@@ -84,47 +77,31 @@ static void nothing_to_answer_is_nothing_delayed(void **state)
 		close(fds[i]);
 	}
 	close(known);
-	world_end(world);
 }
 
 /* After the stop nobody listens any more: the accepts under way have ended as well. */
 static void stopped_worker_holds_no_listener(void **state)
 {
+	struct world *world = *state;
+	world_start(world);
 	for (int i = 0; i < REPEATS; i++) {
-		struct world *world = world_new(feature_of(state));
-		world_start(world);
-		worker_stop(world->worker);
+		world_stop_worker(world);
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_int_equal(connect(fd, (const struct sockaddr *)&world->at, world->at_len),
 		                 -1);
 		assert_int_equal(errno, ECONNREFUSED);
 		close(fd);
-		world_listen(world, "127.0.0.1");
-		assert_int_equal(worker_start(&world->worker, &world->env), 0);
-		world_end(world);
+		world_restart_worker(world);
 	}
 }
 
-#define BOTH(test)                                                                              \
-	{#test " (auto)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_AUTO},              \
-	{                                                                                       \
-#test " (fallback)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_FALLBACK \
-	}
-
 int main(void)
 {
-	const struct log_options quiet = {
-	        .ident = "test", .to_stderr = true, .level = LOG_LEVEL_ERROR};
 	const struct CMUnitTest tests[] = {
-	        BOTH(pushing_client_is_read_only_at_ticks),
-	        BOTH(nothing_to_answer_is_nothing_delayed),
-	        BOTH(delayed_event_is_counted_once),
-	        BOTH(stopped_worker_holds_no_listener),
+	        WORLD_BOTH_WAYS(pushing_client_is_read_only_at_ticks),
+	        WORLD_BOTH_WAYS(nothing_to_answer_is_nothing_delayed),
+	        WORLD_BOTH_WAYS(delayed_event_is_counted_once),
+	        WORLD_BOTH_WAYS(stopped_worker_holds_no_listener),
 	};
-	if (log_open(&quiet) < 0) {
-		return 1;
-	}
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	log_close();
-	return failed;
+	return cmocka_run_group_tests(tests, quiet_log_open, quiet_log_close);
 }

@@ -9,14 +9,6 @@ enum {
 	STOP_MS_MAX = 1000,
 };
 
-static const char *const DIALOGUE =
-        "HELO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n";
-
-static enum conf_feature feature_of(void **state)
-{
-	return (enum conf_feature)(uintptr_t)*state;
-}
-
 static int *open_many(const struct world *world, uint32_t n)
 {
 	int *fds = calloc(n, sizeof *fds);
@@ -35,9 +27,24 @@ static void close_many(int *fds, uint32_t n)
 	free(fds);
 }
 
+static void say_mail(const int *fds, int n)
+{
+	for (int i = 0; i < n; i++) {
+		client_say(fds[i], client_mail);
+	}
+}
+
+static void expect_deferrals(const int *fds, int n)
+{
+	for (int i = 0; i < n; i++) {
+		client_expect_envelope(fds[i]);
+		client_expect(fds[i], "451 ");
+	}
+}
+
 static void connection_over_the_limit_is_closed_at_once(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.stutter_ms = 200;
 	world->session.grey_stutter_ms = 60000;
 	world->env.max_connections = 3;
@@ -57,12 +64,11 @@ static void connection_over_the_limit_is_closed_at_once(void **state)
 	late = client_open(world);
 	assert_true(client_byte(late, &byte));
 	close(late);
-	world_end(world);
 }
 
 static void full_table_is_counted_apart_and_recovers(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->env.table_size = 4;
 	world_start(world);
 	int *fds = open_many(world, 4);
@@ -80,20 +86,19 @@ static void full_table_is_counted_apart_and_recovers(void **state)
 	int fd = client_open(world);
 	client_expect(fd, "220 ");
 	close(fd);
-	world_end(world);
 }
 
 static void reset_in_every_state_leaves_nothing_behind(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.stutter_ms = 20;
 	world->session.grey_stutter_ms = 200;
 	world_start(world);
-	size_t len = strlen(DIALOGUE);
+	size_t len = strlen(client_mail);
 	for (size_t n = 0; n <= len; n += 5) {
 		int early = client_open(world);
 		int fd = client_open(world);
-		assert_int_equal(send(fd, DIALOGUE, n, MSG_NOSIGNAL), (ssize_t)n);
+		assert_int_equal(send(fd, client_mail, n, MSG_NOSIGNAL), (ssize_t)n);
 		usleep((useconds_t)(n % 4) * 30000);
 		client_reset(fd);
 		client_reset(early);
@@ -102,12 +107,11 @@ static void reset_in_every_state_leaves_nothing_behind(void **state)
 	assert_int_equal(atomic_load(&world->n_connections), 0);
 	assert_int_equal(world_count(world, COUNTER_closed), world_count(world, COUNTER_accepted));
 	assert_int_equal(world_count(world, COUNTER_stale_completions), 0);
-	world_end(world);
 }
 
 static void line_without_end_is_cut_and_answered(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start(world);
 	int fd = client_open(world);
 	client_expect(fd, "220 ");
@@ -121,13 +125,12 @@ static void line_without_end_is_cut_and_answered(void **state)
 	client_expect(fd, "221 ");
 	client_expect_end(fd);
 	close(fd);
-	world_end(world);
 }
 
 static void exhausted_texts_close_the_connection(void **state)
 {
 	enum { LARGE_TEXTS = 64 }; /* the least a table has */
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->env.table_size = 100;
 	world_start(world);
 	char half_line[700];
@@ -148,60 +151,37 @@ static void exhausted_texts_close_the_connection(void **state)
 	client_expect(fd, "220 ");
 	client_expect(fd, "500 ");
 	close(fd);
-	world_end(world);
 }
 
 static void full_mailbox_delays_and_loses_nothing(void **state)
 {
 	enum { CLIENTS = 200, SMALL_BYTES = 16384 };
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world_start_sized(world, "127.0.0.1", SMALL_BYTES);
 	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
 	atomic_store(&world->keeper.hold, true);
 	int *fds = open_many(world, CLIENTS);
-	for (int i = 0; i < CLIENTS; i++) {
-		client_say(fds[i], DIALOGUE);
-	}
+	say_mail(fds, CLIENTS);
 	world_wait_count(world, COUNTER_events_delayed, 10);
 	atomic_store(&world->keeper.hold, false);
-	for (int i = 0; i < CLIENTS; i++) {
-		client_expect(fds[i], "220 ");
-		client_expect(fds[i], "250 ");
-		client_expect(fds[i], "250 ");
-		client_expect(fds[i], "250 ");
-		client_expect(fds[i], "451 ");
-	}
+	expect_deferrals(fds, CLIENTS);
 	assert_int_equal(atomic_load(&world->keeper.n_tuples), CLIENTS);
 	assert_int_equal(world_count(world, COUNTER_deferred), CLIENTS);
 	close_many(fds, CLIENTS);
-	world_end(world);
-}
-
-static void say_and_be_deferred(int *fds, int n)
-{
-	for (int i = 0; i < n; i++) {
-		client_say(fds[i], DIALOGUE);
-	}
-	for (int i = 0; i < n; i++) {
-		client_expect(fds[i], "220 ");
-		client_expect(fds[i], "250 ");
-		client_expect(fds[i], "250 ");
-		client_expect(fds[i], "250 ");
-		client_expect(fds[i], "451 ");
-	}
 }
 
 /* A store that fails or hangs for long: the way to the keeper is full and stays so. */
 static void clients_are_deferred_although_the_mailbox_stays_full(void **state)
 {
 	enum { CLIENTS = 300, SMALL_BYTES = 16384 };
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.store_wait_ms = 400;
 	world_start_sized(world, "127.0.0.1", SMALL_BYTES);
 	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
 	atomic_store(&world->keeper.hold, true);
 	int *fds = open_many(world, CLIENTS);
-	say_and_be_deferred(fds, CLIENTS);
+	say_mail(fds, CLIENTS);
+	expect_deferrals(fds, CLIENTS);
 	assert_int_equal(world_count(world, COUNTER_deferred_unstored), CLIENTS);
 	close_many(fds, CLIENTS);
 	/* and when the store is well again, tuples are kept again */
@@ -211,18 +191,18 @@ static void clients_are_deferred_although_the_mailbox_stays_full(void **state)
 	uint32_t n_before = atomic_load(&world->keeper.n_tuples);
 	assert_true(n_before < CLIENTS);
 	fds = open_many(world, 1);
-	say_and_be_deferred(fds, 1);
+	say_mail(fds, 1);
+	expect_deferrals(fds, 1);
 	assert_int_equal(atomic_load(&world->keeper.n_tuples), n_before + 1);
 	assert_int_equal(world_count(world, COUNTER_deferred_unstored), CLIENTS);
 	close_many(fds, 1);
-	world_end(world);
 }
 
 /* The session has gone on as a grey one; only then the answer comes that the host is white. */
 static void late_white_answer_does_not_fill_the_mailbox(void **state)
 {
 	enum { CLIENTS = 300, SMALL_BYTES = 16384 };
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.store_wait_ms = 400;
 	atomic_store(&world->keeper.host_answer, CACHE_WHITE);
 	atomic_store(&world->keeper.hold, true);
@@ -245,13 +225,12 @@ static void late_white_answer_does_not_fill_the_mailbox(void **state)
 	}
 	close_many(fds, CLIENTS);
 	world_wait_now(world, 0);
-	world_end(world);
 }
 
 static void unanswered_host_questions_are_asked_again_when_there_is_room(void **state)
 {
 	enum { CLIENTS = 400, SMALL_BYTES = 16384 };
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	atomic_store(&world->keeper.hold, true);
 	world_start_sized(world, "127.0.0.1", SMALL_BYTES);
 	int *fds = open_many(world, CLIENTS);
@@ -262,19 +241,18 @@ static void unanswered_host_questions_are_asked_again_when_there_is_room(void **
 	}
 	assert_int_equal(atomic_load(&world->keeper.n_hosts), CLIENTS);
 	close_many(fds, CLIENTS);
-	world_end(world);
 }
 
 static void late_answers_are_ignored(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.store_wait_ms = 500;
 	world->env.table_size = 1; /* so that the next connection gets the same slot */
 	world_start(world);
 	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
 	atomic_store(&world->keeper.hold, true);
 	int fd = client_open(world);
-	client_say(fd, DIALOGUE);
+	client_say(fd, client_mail);
 	client_expect(fd, "220 ");
 	world_wait_count(world, COUNTER_deferred, 1);
 	client_reset(fd);
@@ -287,12 +265,11 @@ static void late_answers_are_ignored(void **state)
 	client_expect(fd, "221 ");
 	client_expect_end(fd);
 	close(fd);
-	world_end(world);
 }
 
 static void crowd_is_stuttered_in_time(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->env.table_size = CROWD + 10;
 	world->session.stutter_ms = 300;
 	world->session.grey_stutter_ms = 60000;
@@ -314,7 +291,6 @@ static void crowd_is_stuttered_in_time(void **state)
 	close_many(fds, CROWD);
 	world_wait_now(world, 0);
 	assert_int_equal(world_count(world, COUNTER_stale_completions), 0);
-	world_end(world);
 }
 
 static uint32_t horde_size(void)
@@ -327,7 +303,7 @@ static uint32_t horde_size(void)
 
 static void stop_with_many_open_is_quick(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	uint32_t n = horde_size();
 	world->env.table_size = n;
 	world->session.stutter_ms = 1000;
@@ -336,7 +312,7 @@ static void stop_with_many_open_is_quick(void **state)
 	int *fds = open_many(world, n);
 	world_wait_count(world, COUNTER_accepted, n);
 	struct mono start = clock_mono();
-	worker_stop(world->worker);
+	world_stop_worker(world);
 	int64_t took_ms = mono_diff_ms(clock_mono(), start);
 	print_message("stopped %u connections in %lld ms\n", n, (long long)took_ms);
 	assert_int_equal(atomic_load(&world->n_connections), 0);
@@ -347,15 +323,13 @@ static void stop_with_many_open_is_quick(void **state)
 		}
 	}
 	close_many(fds, n);
-	world_listen(world, "127.0.0.1");
-	assert_int_equal(worker_start(&world->worker, &world->env), 0);
-	world_end(world);
+	world_restart_worker(world);
 }
 
 /* A client that reads nothing: its window closes, the write timeout ends it. */
 static void client_that_never_reads_is_ended_by_the_write_timeout(void **state)
 {
-	struct world *world = world_new(feature_of(state));
+	struct world *world = *state;
 	world->session.write_timeout_ms = 400;
 	world_start(world);
 	int size = 1;
@@ -370,38 +344,24 @@ static void client_that_never_reads_is_ended_by_the_write_timeout(void **state)
 	assert_int_equal(world_count(world, COUNTER_write_timeouts), 1);
 	close(fd);
 	world_wait_now(world, 0);
-	world_end(world);
 }
-
-#define BOTH(test)                                                                              \
-	{#test " (auto)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_AUTO},              \
-	{                                                                                       \
-#test " (fallback)", test, NULL, NULL, (void *)(uintptr_t)CONF_FEATURE_FALLBACK \
-	}
 
 int main(void)
 {
-	const struct log_options quiet = {
-	        .ident = "test", .to_stderr = true, .level = LOG_LEVEL_ERROR};
 	const struct CMUnitTest tests[] = {
-	        BOTH(connection_over_the_limit_is_closed_at_once),
-	        BOTH(full_table_is_counted_apart_and_recovers),
-	        BOTH(reset_in_every_state_leaves_nothing_behind),
-	        BOTH(line_without_end_is_cut_and_answered),
-	        BOTH(exhausted_texts_close_the_connection),
-	        BOTH(full_mailbox_delays_and_loses_nothing),
-	        BOTH(clients_are_deferred_although_the_mailbox_stays_full),
-	        BOTH(late_white_answer_does_not_fill_the_mailbox),
-	        BOTH(unanswered_host_questions_are_asked_again_when_there_is_room),
-	        BOTH(late_answers_are_ignored),
-	        BOTH(crowd_is_stuttered_in_time),
-	        BOTH(stop_with_many_open_is_quick),
-	        BOTH(client_that_never_reads_is_ended_by_the_write_timeout),
+	        WORLD_BOTH_WAYS(connection_over_the_limit_is_closed_at_once),
+	        WORLD_BOTH_WAYS(full_table_is_counted_apart_and_recovers),
+	        WORLD_BOTH_WAYS(reset_in_every_state_leaves_nothing_behind),
+	        WORLD_BOTH_WAYS(line_without_end_is_cut_and_answered),
+	        WORLD_BOTH_WAYS(exhausted_texts_close_the_connection),
+	        WORLD_BOTH_WAYS(full_mailbox_delays_and_loses_nothing),
+	        WORLD_BOTH_WAYS(clients_are_deferred_although_the_mailbox_stays_full),
+	        WORLD_BOTH_WAYS(late_white_answer_does_not_fill_the_mailbox),
+	        WORLD_BOTH_WAYS(unanswered_host_questions_are_asked_again_when_there_is_room),
+	        WORLD_BOTH_WAYS(late_answers_are_ignored),
+	        WORLD_BOTH_WAYS(crowd_is_stuttered_in_time),
+	        WORLD_BOTH_WAYS(stop_with_many_open_is_quick),
+	        WORLD_BOTH_WAYS(client_that_never_reads_is_ended_by_the_write_timeout),
 	};
-	if (log_open(&quiet) < 0) {
-		return 1;
-	}
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	log_close();
-	return failed;
+	return cmocka_run_group_tests(tests, quiet_log_open, quiet_log_close);
 }

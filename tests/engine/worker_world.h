@@ -20,8 +20,8 @@
 
 #include <cmocka.h>
 
+#include "../support/quiet_log.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mailbox.h"
 #include "engine/keeper.h"
 #include "engine/listener.h"
@@ -34,6 +34,7 @@ enum { WORLD_TUPLES_MAX = 4096, WORLD_TEXT_MAX = 4096, PATIENCE_MS = 10000 };
 /* What the played keeper does with requests. */
 struct world_keeper {
 	pthread_t thread;
+	bool is_running;
 	_Atomic bool stop;
 	_Atomic bool hold; /* leaves requests in the mailbox */
 	_Atomic uint32_t host_answer;
@@ -202,6 +203,7 @@ static inline void world_start_sized(struct world *world, const char *addr, size
 	world->env.n_listeners = 1;
 	assert_int_equal(worker_start(&world->worker, &world->env), 0);
 	assert_int_equal(pthread_create(&world->keeper.thread, NULL, world_keeper_run, world), 0);
+	world->keeper.is_running = true;
 }
 
 static inline void world_start(struct world *world)
@@ -209,19 +211,55 @@ static inline void world_start(struct world *world)
 	world_start_sized(world, "127.0.0.1", KEEPER_MAILBOX_BYTES);
 }
 
-static inline void world_end(struct world *world)
+static inline void world_stop_worker(struct world *world)
 {
 	worker_stop(world->worker);
+	world->worker = NULL;
 	assert_int_equal(atomic_load(&world->n_connections), 0);
-	atomic_store(&world->keeper.stop, true);
-	pthread_join(world->keeper.thread, NULL);
-	pthread_mutex_destroy(&world->keeper.lock);
+}
+
+static inline void world_restart_worker(struct world *world)
+{
+	world_listen(world, "127.0.0.1");
+	assert_int_equal(worker_start(&world->worker, &world->env), 0);
+}
+
+/* Also of a world whose test failed before its start. */
+static inline void world_end(struct world *world)
+{
+	world_stop_worker(world);
+	if (world->keeper.is_running) {
+		atomic_store(&world->keeper.stop, true);
+		pthread_join(world->keeper.thread, NULL);
+		pthread_mutex_destroy(&world->keeper.lock);
+	}
 	mailbox_free(world->port.requests);
 	mailbox_free(world->port.answers);
 	cache_free(world->hosts);
 	cache_free(world->tuples);
 	free(world);
 }
+
+/* The state of a test is its feature before, its world from then on. */
+static inline int world_setup(void **state)
+{
+	*state = world_new((enum conf_feature)(uintptr_t)*state);
+	return 0;
+}
+
+static inline int world_teardown(void **state)
+{
+	world_end(*state);
+	return 0;
+}
+
+// clang-format off
+#define WORLD_WAY(test, feature)                                                                   \
+	{#test " (" #feature ")", test, world_setup, world_teardown,                               \
+	 (void *)(uintptr_t)CONF_FEATURE_##feature}
+/* A test's two rows: with the ways of accepting that a worker has. */
+#define WORLD_BOTH_WAYS(test) WORLD_WAY(test, AUTO), WORLD_WAY(test, FALLBACK)
+// clang-format on
 
 static inline uint64_t world_count(const struct world *world, enum counter which)
 {
@@ -279,6 +317,9 @@ static inline void world_put_host(struct world *world, const char *text, enum ca
 }
 
 /* --- clients --- */
+
+static const char client_mail[] =
+        "HELO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n";
 
 static inline int client_open(const struct world *world)
 {
@@ -339,6 +380,15 @@ static inline void client_expect(int fd, const char *prefix)
 	if (strncmp(line, prefix, strlen(prefix)) != 0) {
 		fail_msg("expected \"%s\", got \"%s\"", prefix, line);
 	}
+}
+
+/* Replies to a mail's envelope; the one to DATA comes next. */
+static inline void client_expect_envelope(int fd)
+{
+	client_expect(fd, "220 mx.example.org ESMTP service");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
+	client_expect(fd, "250 ");
 }
 
 static inline void client_expect_end(int fd)
