@@ -1,36 +1,10 @@
 /* The pace: when bytes are due, when input is looked for. Timeouts and ends are in
  * test_session_waits.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "driver.h"
+#include "session_fixture.h"
 
 enum {
-	BANNER_BYTES = sizeof "220 mail.example.org ESMTP Mailer\r\n" - 1,
 	TEN_MEGABYTES = 10 * 1024 * 1024,
 };
-
-static struct driver *driver;
-
-static int setup(void **state)
-{
-	(void)state;
-	driver = calloc(1, sizeof *driver);
-	driver_conf(&driver->conf);
-	return driver ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	driver_stop(driver);
-	free(driver);
-	return 0;
-}
 
 /* The client must not set the pace: a whole reply is no occasion to read the next commands. */
 static void input_is_looked_for_with_a_stuttered_byte_but_not_with_a_whole_reply(void **state)

@@ -1,37 +1,23 @@
 /* How long a session waits for the client, the socket and the store, and how it closes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "driver.h"
-
-enum { BANNER_BYTES = sizeof "220 mail.example.org ESMTP Mailer\r\n" - 1 };
-
-static struct driver *driver;
-
-static int setup(void **state)
-{
-	(void)state;
-	driver = calloc(1, sizeof *driver);
-	driver_conf(&driver->conf);
-	return driver ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	driver_stop(driver);
-	free(driver);
-	return 0;
-}
+#include "session_fixture.h"
 
 /* Accepted shortly before the 32-bit milliseconds wrap. */
 static void start(enum session_class cls)
 {
 	driver_start(driver, cls, (struct mono_ms){UINT32_MAX - 3500});
+}
+
+static void start_quick(enum session_class cls)
+{
+	driver->conf.stutter_ms = 0;
+	start(cls);
+}
+
+/* A quick grey session; the test says when its tuples are stored. */
+static void start_unstored(void)
+{
+	start_quick(SESSION_GREY);
+	driver->auto_store = false;
 }
 
 static void run_for(uint32_t secs)
@@ -44,11 +30,24 @@ static void type_mail(void)
 	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n");
 }
 
+static void type_recipients(int n)
+{
+	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
+	for (int i = 0; i < n; i++) {
+		driver_type(driver, "RCPT TO:<b>\r\n");
+	}
+}
+
+static void expect_end_of_received(struct span end)
+{
+	assert_true(driver->n_received >= end.len);
+	assert_memory_equal(driver->received + driver->n_received - end.len, end.ptr, end.len);
+}
+
 static void silent_client_is_dropped_after_the_read_timeout(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
+	start_quick(SESSION_GREY);
 	run_for(1000);
 	assert_true(driver->is_closed);
 	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
@@ -58,8 +57,7 @@ static void silent_client_is_dropped_after_the_read_timeout(void **state)
 static void half_a_line_does_not_extend_the_read_timeout(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
+	start_quick(SESSION_GREY);
 	while (!driver->is_closed) {
 		driver_type(driver, "x");
 		run_for(7);
@@ -104,9 +102,7 @@ static void last_byte_of_a_stuttered_deferral_waits_for_the_store(void **state)
 	driver->auto_store = false;
 	type_mail();
 	run_for(BANNER_BYTES + 22 + 27 + 30 + 47 + 4);
-	static const char end[] = "please try again later.\r";
-	assert_memory_equal(driver->received + driver->n_received - sizeof end + 1, end,
-	                    sizeof end - 1);
+	expect_end_of_received(SPAN("please try again later.\r"));
 	uint32_t before = driver->received_ms[driver->n_received - 1];
 	driver_store_all(driver);
 	run_for(3);
@@ -118,9 +114,7 @@ static void last_byte_of_a_stuttered_deferral_waits_for_the_store(void **state)
 static void unstored_deferral_is_finished_after_store_wait_and_counted_once(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
+	start_unstored();
 	type_mail();
 	run_for(9);
 	size_t before = driver->n_received;
@@ -138,9 +132,7 @@ static void unstored_deferral_is_finished_after_store_wait_and_counted_once(void
 static void blocked_deferral_is_counted_unstored_once(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
+	start_unstored();
 	type_mail();
 	run_for(9);
 	driver->is_blocked = true;
@@ -153,13 +145,8 @@ static void blocked_deferral_is_counted_unstored_once(void **state)
 static void commands_wait_when_too_many_tuples_are_on_their_way(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
-	for (int i = 0; i < SESSION_PENDING_MAX + 50; i++) {
-		driver_type(driver, "RCPT TO:<b>\r\n");
-	}
+	start_unstored();
+	type_recipients(SESSION_PENDING_MAX + 50);
 	run_for(60);
 	assert_int_equal(driver->n_tuples, SESSION_PENDING_MAX);
 	session_stored(&driver->session, driver->now);
@@ -175,13 +162,8 @@ static void commands_wait_when_too_many_tuples_are_on_their_way(void **state)
 static void client_that_waits_for_the_store_for_ever_is_dropped(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
-	for (int i = 0; i < SESSION_PENDING_MAX + 1; i++) {
-		driver_type(driver, "RCPT TO:<b>\r\n");
-	}
+	start_unstored();
+	type_recipients(SESSION_PENDING_MAX + 1);
 	driver->is_eof = true;
 	run_for(1000);
 	assert_int_equal(driver->why, SESSION_END_READ_TIMEOUT);
@@ -190,13 +172,8 @@ static void client_that_waits_for_the_store_for_ever_is_dropped(void **state)
 static void lines_before_eof_are_answered_when_the_store_has_caught_up(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
-	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\n");
-	for (int i = 0; i < SESSION_PENDING_MAX; i++) {
-		driver_type(driver, "RCPT TO:<b>\r\n");
-	}
+	start_unstored();
+	type_recipients(SESSION_PENDING_MAX);
 	driver_type(driver, "QUIT\r\n");
 	driver->is_eof = true;
 	run_for(300);
@@ -204,17 +181,13 @@ static void lines_before_eof_are_answered_when_the_store_has_caught_up(void **st
 	driver_store_all(driver);
 	run_for(10);
 	assert_int_equal(driver->why, SESSION_END_DONE);
-	static const char bye[] = "221 mail.example.org closing the connection\r\n";
-	assert_memory_equal(driver->received + driver->n_received - sizeof bye + 1, bye,
-	                    sizeof bye - 1);
+	expect_end_of_received(SPAN("221 mail.example.org closing the connection\r\n"));
 }
 
 static void store_that_answers_in_part_does_not_extend_the_wait(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
-	driver->auto_store = false;
+	start_unstored();
 	driver_type(driver, "HELO x\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nRCPT TO:<c>\r\nDATA\r\n");
 	run_for(9);
 	size_t before = driver->n_received;
@@ -284,8 +257,7 @@ static void reset_ends_every_state(void **state)
 static void unknown_host_is_grey_after_store_wait(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_UNKNOWN);
+	start_quick(SESSION_UNKNOWN);
 	run_for(20);
 	assert_int_equal(driver->received_ms[0], 10000);
 	session_classify(&driver->session, &driver->conf, SESSION_WHITE, driver->now);
@@ -322,8 +294,7 @@ static void input_after_the_final_command_is_not_kept(void **state)
 static void news_of_a_failed_send_after_the_shutdown_changes_nothing(void **state)
 {
 	(void)state;
-	driver->conf.stutter_ms = 0;
-	start(SESSION_GREY);
+	start_quick(SESSION_GREY);
 	driver_type(driver, "QUIT\r\n");
 	while (!driver->is_shut) {
 		driver_wake(driver);
