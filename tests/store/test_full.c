@@ -70,6 +70,16 @@ static int fill(struct store *store, uint32_t first, uint32_t *n)
 	return ret;
 }
 
+/* A store that has just taken all the room of the disk; *n = its rows. The ballast is what there is
+ * to remove. */
+static struct store *open_on_full_disk(struct fixture *f, uint32_t *n)
+{
+	ballast_in(f);
+	struct store *store = fixture_open(f);
+	assert_int_equal(fill(store, 0, n), ERR_FULL);
+	return store;
+}
+
 static void assert_rows(struct store *store, uint32_t n)
 {
 	struct store_reader *reader = fixture_reader(store);
@@ -87,9 +97,7 @@ static void a_full_disk_fails_commits_until_there_is_room(void **state)
 	if (!has_own_mounts) {
 		skip();
 	}
-	ballast_in(f);
-	struct store *store = fixture_open(f);
-	assert_int_equal(fill(store, 0, &n), ERR_FULL);
+	struct store *store = open_on_full_disk(f, &n);
 	assert_true(n > ROWS_PER_COMMIT);
 	for (int i = 0; i < 5; i++) {
 		assert_int_equal(rows_commit(store, n, n + ROWS_PER_COMMIT - 1), ERR_FULL);
@@ -149,9 +157,7 @@ static void closing_on_a_full_disk_loses_only_the_mark(void **state)
 	if (!has_own_mounts) {
 		skip();
 	}
-	ballast_in(f);
-	struct store *store = fixture_open(f);
-	assert_int_equal(fill(store, 0, &n), ERR_FULL);
+	struct store *store = open_on_full_disk(f, &n);
 	store_close(store);
 	store = fixture_open(f);
 	assert_rows(store, n);
