@@ -28,6 +28,17 @@ void role_drop(const struct msg *msg)
 	}
 }
 
+int role_take_by_row(const struct role_taker *rows, size_t n, void *ctx, const struct msg *msg)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].type == msg->type) {
+			return rows[i].take(ctx, msg);
+		}
+	}
+	role_drop(msg);
+	return ERR_SYNTAX;
+}
+
 /* What msg_recv cannot mend by reading on: anything but a message that is wrong in itself. */
 static bool is_channel_error(int code)
 {

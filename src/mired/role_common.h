@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/compiler.h"
 #include "conf/conf.h"
@@ -17,6 +18,16 @@ void role_drop(const struct msg *msg);
 
 /* Takes one message before MSG_START; owns its descriptor. */
 typedef int role_take(void *ctx, const struct msg *msg);
+
+/* What a role takes, a row a type. */
+struct role_taker {
+	enum msg_type type;
+	role_take *take;
+};
+
+/* Hands the message to the row of its type; one without a row is dropped, and ERR_SYNTAX. */
+MUST_USE int role_take_by_row(const struct role_taker *rows, size_t n, void *ctx,
+                              const struct msg *msg);
 
 /* Hands every message to `take`, up to MSG_START and also behind an error: were the channel closed
  * with messages unread, the supervisor would see that before it reads our reason. The first error;

@@ -45,8 +45,15 @@ struct role {
 
 /* --- what the supervisor hands over ---------------------------------------------------------- */
 
-static int take_listener(struct role *role, const struct msg *msg)
+static int take_conf(void *ctx, const struct msg *msg)
 {
+	struct role *role = ctx;
+	return role_take_conf(&role->conf, &role->has_conf, msg->fd);
+}
+
+static int take_listener(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
 	if (role->n_listeners == LISTENERS_MAX) {
 		(void)close(msg->fd);
 		return ERR_TOO_LONG;
@@ -64,36 +71,34 @@ static void replace_fd(int *slot, int fd)
 	*slot = fd;
 }
 
-static int take_one(void *ctx, const struct msg *msg)
+static int take_control(void *ctx, const struct msg *msg)
 {
 	struct role *role = ctx;
-	switch (msg->type) {
-	case MSG_CONF:
-		return role_take_conf(&role->conf, &role->has_conf, msg->fd);
-	case MSG_LISTENER:
-		return take_listener(role, msg);
-	case MSG_CONTROL:
-		replace_fd(&role->control, msg->fd);
-		return 0;
-	case MSG_PEER:
-		replace_fd(&role->peer, msg->fd);
-		return 0;
-	case MSG_START:
-		return role->has_conf && role->n_listeners && role->control >= 0 ? 0 : ERR_SYNTAX;
-	case MSG_STOP:
-	case MSG_READY:
-	case MSG_FATAL:
-	case MSG_FILL_BEGIN:
-	case MSG_FILL:
-	case MSG_FILL_END:
-	case MSG_CHANGES:
-	case MSG_NEED_FILL:
-	case MSG_DONE:
-	case MSG_TYPE_END:
-		break;
-	}
-	role_drop(msg);
-	return ERR_SYNTAX;
+	replace_fd(&role->control, msg->fd);
+	return 0;
+}
+
+static int take_peer(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	replace_fd(&role->peer, msg->fd);
+	return 0;
+}
+
+static int take_start(void *ctx, const struct msg *msg)
+{
+	const struct role *role = ctx;
+	(void)msg;
+	return role->has_conf && role->n_listeners && role->control >= 0 ? 0 : ERR_SYNTAX;
+}
+
+static int take_one(void *ctx, const struct msg *msg)
+{
+	static const struct role_taker rows[] = {
+	        {MSG_CONF, take_conf}, {MSG_LISTENER, take_listener}, {MSG_CONTROL, take_control},
+	        {MSG_PEER, take_peer}, {MSG_START, take_start},
+	};
+	return role_take_by_row(rows, ARRAY_LEN(rows), ctx, msg);
 }
 
 static int fatal(const struct role *role, enum role_exit status, const char *text)

@@ -93,33 +93,33 @@ static void take_peer(struct role *role, int fd)
 	role->has_bad_peer = false;
 }
 
-static int take_one(void *ctx, const struct msg *msg)
+static int take_conf(void *ctx, const struct msg *msg)
 {
 	struct role *role = ctx;
-	switch (msg->type) {
-	case MSG_CONF:
-		return role_take_conf(&role->conf, &role->has_conf, msg->fd);
-	case MSG_PEER:
-		take_peer(role, msg->fd);
-		return 0;
-	case MSG_START:
-		return role->has_conf ? 0 : ERR_SYNTAX;
-	case MSG_STOP:
-	case MSG_LISTENER:
-	case MSG_CONTROL:
-	case MSG_READY:
-	case MSG_FATAL:
-	case MSG_FILL_BEGIN:
-	case MSG_FILL:
-	case MSG_FILL_END:
-	case MSG_CHANGES:
-	case MSG_NEED_FILL:
-	case MSG_DONE:
-	case MSG_TYPE_END:
-		break;
-	}
-	role_drop(msg);
-	return ERR_SYNTAX;
+	return role_take_conf(&role->conf, &role->has_conf, msg->fd);
+}
+
+static int take_first_peer(void *ctx, const struct msg *msg)
+{
+	take_peer(ctx, msg->fd);
+	return 0;
+}
+
+static int take_start(void *ctx, const struct msg *msg)
+{
+	const struct role *role = ctx;
+	(void)msg;
+	return role->has_conf ? 0 : ERR_SYNTAX;
+}
+
+static int take_one(void *ctx, const struct msg *msg)
+{
+	static const struct role_taker rows[] = {
+	        {MSG_CONF, take_conf},
+	        {MSG_PEER, take_first_peer},
+	        {MSG_START, take_start},
+	};
+	return role_take_by_row(rows, ARRAY_LEN(rows), ctx, msg);
 }
 
 /* The log's thread starts after the drop, because capabilities belong to threads. */

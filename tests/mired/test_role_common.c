@@ -106,6 +106,26 @@ static void after_an_error_the_rest_is_read_and_the_reason_arrives(void **state)
 	(void)close(channel.supervisor);
 }
 
+static int note_type(void *ctx, const struct msg *msg)
+{
+	*(enum msg_type *)ctx = msg->type;
+	return 0;
+}
+
+static void a_message_without_a_row_is_refused_and_its_descriptor_closed(void **state)
+{
+	(void)state;
+	static const struct role_taker rows[] = {{MSG_CONF, note_type}, {MSG_START, note_type}};
+	enum msg_type taken = MSG_TYPE_END;
+	struct msg msg = {.type = MSG_START, .fd = -1};
+	assert_int_equal(role_take_by_row(rows, ARRAY_LEN(rows), &taken, &msg), 0);
+	assert_int_equal(taken, MSG_START);
+	msg = (struct msg){.type = MSG_PEER, .fd = dup(STDERR_FILENO)};
+	assert_int_equal(role_take_by_row(rows, ARRAY_LEN(rows), &taken, &msg), ERR_SYNTAX);
+	assert_int_equal(taken, MSG_START);
+	assert_int_equal(fcntl(msg.fd, F_GETFD), -1);
+}
+
 static void a_second_configuration_is_refused_and_the_first_one_kept(void **state)
 {
 	(void)state;
@@ -163,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(after_an_error_the_rest_is_read_and_the_reason_arrives),
+	        cmocka_unit_test(a_message_without_a_row_is_refused_and_its_descriptor_closed),
 	        cmocka_unit_test(a_second_configuration_is_refused_and_the_first_one_kept),
 	        cmocka_unit_test(a_stop_or_the_supervisors_death_ends_the_taking),
 	        cmocka_unit_test(while_running_it_hears_one_word_at_a_time),
