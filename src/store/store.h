@@ -114,8 +114,8 @@ MUST_USE int store_walk_next(struct store_walk *walk, const struct store_row **r
                              uint64_t *n_bad);
 
 /* Single look-up outside a write transaction. 1: found, *out written. 0: not in the store; a record
- * with a bad checksum is counted and is not there either. Negative: it could not be read, which says
- * nothing about the host. */
+ * with a bad checksum is counted and is not there either. Negative: it could not be read, which
+ * says nothing about the host. */
 MUST_USE int store_reader_host(struct store_reader *reader, const struct addr *addr,
                                enum record_kind kind, struct grey_record *out);
 
