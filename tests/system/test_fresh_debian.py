@@ -80,7 +80,9 @@ def make_tree(world, url):
 
 def inside(root, command):
     """argv that runs a shell command in the tree, with process and mount namespaces of its own."""
-    script = (f"mount -t proc proc '{root}/proc'; mount --rbind /sys '{root}/sys'; "
+    # a file system of its own, as a machine's root is: tests inside change its mounts
+    script = (f"mount --bind '{root}' '{root}'; mount -t proc proc '{root}/proc'; "
+              f"mount --rbind /sys '{root}/sys'; "
               f"mount --rbind /dev '{root}/dev'; mount -t tmpfs tmpfs '{root}/run'; "
               f"exec chroot '{root}' /usr/bin/env -i HOME=/root TERM=dumb "
               f"PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c 'cd /{HOME} && {command}'")

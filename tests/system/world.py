@@ -109,9 +109,7 @@ class Netns:
         run(["ip", "netns", "add", name])
         self.shell("ip link set lo up; "
                    "echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad; "
-                   "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; "
-                   "echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind; "
-                   "echo 1 > /proc/sys/net/ipv6/ip_nonlocal_bind")
+                   "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")
 
     def prefix(self):
         return ["nsenter", f"--net={self.path}"]
