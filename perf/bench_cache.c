@@ -55,6 +55,7 @@ static void *look_up(void *arg)
 	struct bench *bench = arg;
 	uint32_t x = 2463534242U;
 	struct cache_entry entry;
+	ASSERT(bench->n_keys > 0);
 	struct mono since = clock_mono();
 	for (uint32_t i = 0; i < N_LOOKUPS; i++) {
 		struct cache_key key = key_of(bench->first + next_random(&x) % bench->n_keys);

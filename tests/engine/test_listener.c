@@ -40,7 +40,7 @@ static int option(int fd, int level, int name)
 
 static uint16_t port_of(int fd)
 {
-	struct sockaddr_in6 name;
+	struct sockaddr_in6 name = {0};
 	socklen_t len = sizeof name;
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
 	return ntohs(name.sin6_port); /* at the same place in both families */
@@ -104,7 +104,7 @@ static void taken_port_is_refused_by_address_and_port(void **state)
 	struct addr addr = addr_of("127.0.0.1");
 	int first = listener_open(&addr, 0, &CONF, true, why);
 	char place[32];
-	snprintf(place, sizeof place, "127.0.0.1:%u", port_of(first));
+	(void)snprintf(place, sizeof place, "127.0.0.1:%u", port_of(first));
 	/* the supervisor's test finds a daemon that shares its port with its own workers */
 	assert_int_equal(listener_open(&addr, port_of(first), &CONF, false, why), -EADDRINUSE);
 	assert_non_null(strstr(why, place));

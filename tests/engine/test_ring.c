@@ -117,7 +117,7 @@ static int ring_descriptor(void)
 	for (int fd = 3; fd < 256; fd++) {
 		char path[32];
 		char target[64] = "";
-		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 		if (readlink(path, target, sizeof target - 1) > 0 && strstr(target, "[io_uring]")) {
 			return fd;
 		}
@@ -227,9 +227,9 @@ static void multishot_connection_is_named_served_and_closed(void **state)
 	assert_true(ring_accept_multishot(ring, listener, tag));
 	for (int i = 0; i < 20; i++) {
 		int client = connect_to(&at);
-		struct sockaddr_in own;
+		struct sockaddr_in own = {0};
 		socklen_t len = sizeof own;
-		getsockname(client, (struct sockaddr *)&own, &len);
+		assert_int_equal(getsockname(client, (struct sockaddr *)&own, &len), 0);
 		struct ring_event event = next_event(ring);
 		assert_true(event.res >= 0);
 		assert_true(event.has_more);

@@ -218,7 +218,7 @@ static void late_white_answer_does_not_fill_the_mailbox(void **state)
 	atomic_store(&world->keeper.hold, true);
 	usleep(50000);
 	char rcpt[1024]; /* a few of them are more than the mailbox takes */
-	snprintf(rcpt, sizeof rcpt, "RCPT TO:<%0900d@d.example>\r\n", 0);
+	(void)snprintf(rcpt, sizeof rcpt, "RCPT TO:<%0900d@d.example>\r\n", 0);
 	for (int i = 0; i < 25; i++) {
 		client_say(fds[0], rcpt);
 		client_expect(fds[0], "250 ");
@@ -287,7 +287,7 @@ static void crowd_is_stuttered_in_time(void **state)
 	assert_true(took_ms > 400);
 	assert_true(took_ms < 5000);
 	assert_int_equal(world_count(world, COUNTER_accepted), CROWD);
-	world_wait_count(world, COUNTER_bytes_stuttered, 3 * CROWD);
+	world_wait_count(world, COUNTER_bytes_stuttered, UINT64_C(3) * CROWD);
 	close_many(fds, CROWD);
 	world_wait_now(world, 0);
 	assert_int_equal(world_count(world, COUNTER_stale_completions), 0);

@@ -401,14 +401,12 @@ static unsigned arrives_at(struct world *world, const char *from, const char *to
 	}
 	(void)poll(polls, world->n_listeners, 400);
 	for (size_t i = 0; i < world->n_listeners; i++) {
-		struct sockaddr_storage local;
+		struct sockaddr_in6 local = {0};
 		len = sizeof local;
 		int peer = accept4(world->listeners[i], NULL, NULL, SOCK_CLOEXEC);
 		if (peer >= 0) {
 			assert_int_equal(getsockname(peer, (struct sockaddr *)&local, &len), 0);
-			found = ntohs(local.ss_family == AF_INET
-			                      ? ((struct sockaddr_in *)&local)->sin_port
-			                      : ((struct sockaddr_in6 *)&local)->sin6_port);
+			found = ntohs(local.sin6_port); /* at the same place in both families */
 			(void)close(peer);
 		}
 	}

@@ -60,15 +60,16 @@ static void an_unknown_placeholder_is_named_with_its_line(void **state)
 static void a_result_that_grows_beyond_its_bound_is_refused(void **state)
 {
 	(void)state;
-	enum { N = 200000 };
-	char *text = malloc(N * 7);
+	static const char piece[7] = {'@', 'M', 'X', '4', '@', ' ', 'x'};
+	const size_t n_bytes = 200000 * sizeof piece;
+	char *text = malloc(n_bytes);
 	char *out = NULL;
 	struct template_fault fault = {0};
 	assert_non_null(text);
-	for (size_t i = 0; i < N; i++) {
-		memcpy(text + i * 7, "@MX4@ x", 7);
+	for (size_t i = 0; i < n_bytes; i += sizeof piece) {
+		memcpy(text + i, piece, sizeof piece);
 	}
-	assert_int_equal(template_fill(span_of(text, (size_t)N * 7), &values, &out, &fault),
+	assert_int_equal(template_fill(span_of(text, n_bytes), &values, &out, &fault),
 	                 ERR_TOO_LONG);
 	free(text);
 }

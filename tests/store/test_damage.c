@@ -14,7 +14,8 @@
 #include "store/lmdb_door.h"
 #include "store_fixture.h"
 
-enum { N_ROWS = 1500, N_SEEDS = 100, PAGE = 4096, IMAGE_MAX = 4 << 20, STALL_MS = 3000 };
+enum { N_ROWS = 1500, N_SEEDS = 100, IMAGE_MAX = 4 << 20, STALL_MS = 3000 };
+#define PAGE ((size_t)4096)
 
 static uint8_t sound[IMAGE_MAX];
 static uint8_t image[IMAGE_MAX];

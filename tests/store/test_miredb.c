@@ -230,7 +230,7 @@ static void check_says_sound_or_what_it_found(void **state)
 	assert_int_equal(run(-1, "-f", config, "--check", NULL), 0);
 	assert_string_equal(output, expected);
 	fixture_path(f, "data.mdb", path);
-	assert_int_equal(truncate(path, 3 * 4096), 0);
+	assert_int_equal(truncate(path, (off_t)3 * 4096), 0);
 	assert_int_equal(run(-1, "--config", config, "--check", NULL), 1);
 	assert_non_null(strstr(output, "cut short"));
 	assert_int_equal(run(-1, "-f", config, NULL), 1);
