@@ -3,7 +3,7 @@
     out  ── ext ── gw ── int ── mx          (local: the MTA is in gw, there is no mx)
 
 `out` is the internet: it owns a /16 and an IPv6 /48 of client addresses by AnyIP, so a test can
-have as many distinct hosts as it wants without configuring each.
+have as many distinct hosts as it wants without configuring each (IPv6 needs leave to bind them).
 """
 import dataclasses
 
@@ -51,7 +51,8 @@ def _outside(world: World):
         ip addr add {OUT4}/24 dev ext; ip addr add {OUT6}/64 dev ext nodad
         ip route add default via {GW4}; ip -6 route add default via {GW6}
         ip route add local {CLIENTS4} dev lo; ip -6 route add local {CLIENTS6} dev lo
-        echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range""")
+        echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range
+        echo 1 > /proc/sys/net/ipv6/ip_nonlocal_bind""")
     gw.shell(f"""
         ip addr add {GW4}/24 dev ext; ip addr add {GW6}/64 dev ext nodad
         ip route add {CLIENTS4} via {OUT4}; ip -6 route add {CLIENTS6} via {OUT6}
