@@ -333,6 +333,19 @@ static int listen_on(const char *text, uint16_t port)
 	return fd;
 }
 
+/* Until the kernel has noticed the carrier of a new link it drops what is sent, and the next SYN
+ * comes a second later. */
+static void wait_for_link(int namespace, const char *link)
+{
+	char command[128];
+	set_namespace(namespace);
+	(void)snprintf(command, sizeof command,
+	               "timeout 10 sh -c \"until ip link show %s | grep -q 'state UP'; "
+	               "do sleep 0.02; done\"",
+	               link);
+	(void)output_of(command);
+}
+
 static void world_init(struct world *world)
 {
 	*world = (struct world){0};
@@ -358,6 +371,8 @@ static void world_init(struct world *world)
 	                "&& ip addr add 10.9.9.9/32 dev lo "
 	                "&& ip -6 addr add 2001:db8:1::1/64 dev g0 nodad && ip link set g0 up "
 	                "&& ip -6 route add 2001:db8:9::/64 dev g0 2>&1");
+	wait_for_link(world->there, "c0");
+	wait_for_link(world->here, "g0");
 	static const struct {
 		const char *addr;
 		uint16_t port;
