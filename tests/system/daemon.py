@@ -124,9 +124,11 @@ class Mired:
         return int(pathlib.Path(self.settings["pid-file"]).read_text().split()[0])
 
     def kill9(self, *roles):
-        """SIGKILL to these roles (all of them if none is named), at once."""
+        """SIGKILL to these roles (all of them if none is named), at once.
+
+        The supervisor goes last: roles that lose it end by themselves, in order."""
         pids = self.pids()
-        for role in roles or ("supervisor", *ROLES):
+        for role in roles or (*ROLES, "supervisor"):
             if role in pids:
                 os.kill(pids[role], signal.SIGKILL)
         return pids
