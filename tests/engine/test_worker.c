@@ -114,7 +114,7 @@ static void commands_one_after_the_other_are_answered_in_turn(void **state)
 	client_expect_end(fd);
 	assert_int_equal(world_count(world, COUNTER_bad_commands), 1);
 	close(fd);
-	world_wait_now(world, 0);
+	world_wait_count(world, COUNTER_closed, 1); /* the kernel has confirmed it */
 	assert_int_equal(world_count(world, COUNTER_closed), 1);
 }
 
