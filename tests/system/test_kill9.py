@@ -55,7 +55,7 @@ class Whitelister(threading.Thread):
         self.join(timeout=90)
 
 
-@marked(timeout_secs=420, alone=True, tags=("once",))
+@marked(timeout_secs=420, alone=True)
 def test_fifty_kills_lose_no_answered_tuple_and_no_white_host(world):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
