@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/utsname.h>
 
-#include "engine/keeper.h"
+#include "keeper/keeper.h"
 
 enum { IN_FLIGHT = 4000, CACHE_SLOTS = 1 << 20, N_LONE = 200, A_TICK = 64 };
 

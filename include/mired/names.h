@@ -3,6 +3,8 @@
 
 #define MIRED_CONF_PATH    "/etc/mired/mired.conf"
 #define MIRED_NOSPAMD_PATH "/etc/mired/nospamd"
+#define MIRED_DOMAINS_PATH "/etc/mired/alloweddomains"
+#define MIRED_LISTS_PATH   "/etc/mired/spamd.conf"
 #define MIRED_STATE_DIR    "/var/lib/mired"
 #define MIRED_SOCKET_PATH  "/run/mired/mired.sock"
 #define MIRED_PID_PATH     "/run/mired/mired.pid"
@@ -16,6 +18,8 @@
 
 enum {
 	MIRED_PORT_SMTP = 8025,
+	MIRED_PORT_LOW_PRIORITY = 8027, /* SMTP for the low-priority MX */
+	MIRED_PORT_SPAMD_CFG = 8026,
 	MIRED_NFLOG_IN = 25,
 	MIRED_NFLOG_OUT = 26,
 	MIRED_MARK_WHITE_IN = 0x01000000,

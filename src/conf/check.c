@@ -93,13 +93,27 @@ static const char *wrong_with_addresses(const struct conf *conf)
 	return NULL;
 }
 
+static const char *wrong_with_listed(const struct conf *conf)
+{
+	if (conf->n_low_priority_mx > 0 && conf->low_priority_port == conf->port) {
+		return "low-priority-port: must not be port";
+	}
+	if (conf->spamd_cfg_port == conf->port ||
+	    (conf->n_low_priority_mx > 0 && conf->spamd_cfg_port == conf->low_priority_port)) {
+		return "spamd-cfg-port: clients are served on this port";
+	}
+	if (conf->max_connections > 0 && conf->max_listed != CONF_MAX_LISTED_AUTO &&
+	    conf->max_listed > conf->max_connections) {
+		return "max-listed: must not be greater than max-connections";
+	}
+	return conf->nflog_in == conf->nflog_out ? "nflog-out: must not be nflog-in" : NULL;
+}
+
 int check_conf(const struct conf *conf, char why[static CONF_ERROR_MAX])
 {
 	static const char *(*const checks[])(const struct conf *conf) = {
-	        wrong_with_addresses,
-	        wrong_with_banner,
-	        wrong_with_times,
-	        wrong_with_rules,
+	        wrong_with_addresses, wrong_with_banner, wrong_with_times,
+	        wrong_with_rules,     wrong_with_listed,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
 		const char *wrong = checks[i](conf);

@@ -235,6 +235,7 @@ void conf_print_help(FILE *out)
 	        "usage: mired [option]...\n\n"
 	        "  -f, --config FILE          configuration file (" MIRED_CONF_PATH ")\n"
 	        "  -G MIN:HOURS:HOURS         passtime, greyexp and whiteexp at once\n"
+	        "  -4, -5                     final reply to listed hosts with 450 or 550\n"
 	        "      --check-config         say what is wrong with the configuration and exit\n"
 	        "      --print-config         print the configuration in force and exit\n"
 	        "      --help, --version\n\n"

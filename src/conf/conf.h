@@ -26,6 +26,11 @@ enum conf_rules {
 	CONF_RULES_GATEWAY,   /* nft/gateway.nft: the MXes are behind this host */
 };
 
+/* Code of the final reply to a listed host. */
+enum conf_code { CONF_CODE_450, CONF_CODE_550 };
+
+#define CONF_MAX_LISTED_AUTO UINT32_MAX
+
 /* auto probes the kernel; the other value forces the fallback so that it can be tested. */
 enum conf_feature { CONF_FEATURE_AUTO, CONF_FEATURE_FALLBACK };
 
@@ -56,6 +61,14 @@ struct conf {
 	uint32_t close_wait_ms;       /* `close-wait`, 5 s after a final reply */
 	uint32_t close_discard_bytes; /* `close-discard`, 64 KiB after a final reply */
 	uint32_t bad_commands_max;    /* `bad-commands`, 20: the next one ends the session */
+	/* listed hosts */
+	bool blacklist_only;        /* `blacklist-only`, -b: no greylisting */
+	enum conf_code listed_code; /* `listed-code`, -4 or -5 */
+	/* `max-listed`, -B: listed connections beyond these are not stuttered;
+	 * CONF_MAX_LISTED_AUTO = max-connections - 100, at least 0 */
+	uint32_t max_listed;
+	uint32_t list_prefixes_max; /* `list-prefixes`: networks of all lists together */
+	uint16_t spamd_cfg_port;    /* `spamd-cfg-port` on 127.0.0.1; 0 = off */
 	/* engine */
 	uint32_t workers;         /* `workers`; 0 = one a core */
 	uint32_t max_connections; /* `max-connections`, -c; 0 = what the limits carry, 800..100,000
@@ -73,6 +86,13 @@ struct conf {
 	int64_t greyexp_secs;  /* `greyexp`, 4h */
 	int64_t whiteexp_secs; /* `whiteexp`, 36d */
 	unsigned ipv6_prefix;  /* `ipv6-prefix`, 64 (32..128): grey and white go by it */
+	/* traps */
+	int64_t trapexp_secs;       /* `trapexp`, 24h, from the last hit */
+	char *trap_text;            /* `trap-text`: message to trapped hosts, %A = their address */
+	char *allowed_domains_file; /* `allowed-domains-file`; missing or empty = all allowed */
+	struct addr low_priority_mx[CONF_MX_MAX]; /* `low-priority-mx`, -M */
+	size_t n_low_priority_mx;
+	uint16_t low_priority_port; /* `low-priority-port`, 8027: where the rules send them */
 	/* store */
 	uint32_t store_wait_ms;  /* `store-wait`, 10 s */
 	uint32_t store_retry_ms; /* `store-retry`, 2 s after a failed commit */
@@ -94,6 +114,12 @@ struct conf {
 	struct addr mx[CONF_MX_MAX]; /* `mx-addresses`: the MXes behind a gateway, as clients
 	                                address them */
 	size_t n_mx;
+	/* `mta-addresses`: whose outbound mail whitelists its destinations; gateway: empty = the
+	 * MXes */
+	struct addr mta[CONF_MX_MAX];
+	size_t n_mta;
+	uint16_t nflog_in;  /* `nflog-in`, 25: group of passed connections of whitelisted hosts */
+	uint16_t nflog_out; /* `nflog-out`, 26: group of the MTAs' connections to others */
 	uint16_t smtp_port; /* `smtp-port`, 25 */
 	char *nospamd_file; /* `nospamd-file`, /etc/mired/nospamd; a missing default file is empty
 	                     */
@@ -101,6 +127,15 @@ struct conf {
 	enum conf_feature refresh_feature; /* `kernel-set-refresh` = auto|fallback (delete + add) */
 	enum conf_feature
 	        destroy_feature; /* `kernel-set-destroy` = auto|fallback (delete one by one) */
+	/* mired-setup */
+	char *lists_file;         /* `lists-file`, /etc/mired/spamd.conf */
+	char *fetch_user;         /* `fetch-user`: downloads and runs method=exec */
+	uint32_t list_timeout_ms; /* `list-timeout`: for one list in all */
+	uint64_t list_bytes_max;  /* `list-size`: of one list, unpacked */
+	uint32_t list_change_max; /* `list-change`: factor by which a list may shrink or grow */
+	/* mired-logd */
+	char *logd_user;  /* `logd-user`; this user has the right to report hosts */
+	uint32_t seen_ms; /* `seen-interval`: a host is reported this often at most */
 	/* where it came from */
 	char *path; /* the file read, for messages */
 };

@@ -10,7 +10,7 @@
 #include "conf/schema.h"
 
 /* Letters of spamd whose feature is not built yet; with a colon: takes a value. */
-#define UNSUPPORTED "45bB:C:K:M:Y:y:"
+#define UNSUPPORTED "C:K:Y:y:"
 
 enum {
 	OPTION_CHECK = 256, /* beyond all letters */
@@ -39,7 +39,7 @@ struct grammar {
 static void make_grammar(struct grammar *grammar)
 {
 	/* ':' first: a missing value is told apart from an unknown option */
-	size_t used = (size_t)snprintf(grammar->letters, SHORT_MAX, ":f:G:" UNSUPPORTED);
+	size_t used = (size_t)snprintf(grammar->letters, SHORT_MAX, ":f:G:45" UNSUPPORTED);
 	memset(grammar->options, 0, sizeof grammar->options);
 	memcpy(grammar->options, fixed_options, sizeof fixed_options);
 	for (size_t i = 0; i < schema_n_rows; i++) {
@@ -159,6 +159,18 @@ static int apply_times(struct conf *conf, const char *text, char why[static CONF
 	return 0;
 }
 
+/* -4 and -5 are short for 450 and 550; the last one wins. */
+static int apply_code(struct conf *conf, char digit, char why[static CONF_ERROR_MAX])
+{
+	char reason[SCHEMA_WHY_MAX];
+	const char text[] = {digit, '5', '0', '\0'};
+	int ret = value_set(conf, schema_find("listed-code"), text, true, reason);
+	if (ret != 0) {
+		(void)snprintf(why, CONF_ERROR_MAX, "option -%c: %s", digit, reason);
+	}
+	return ret;
+}
+
 static int apply_row(struct conf *conf, const struct schema_row *row, bool is_first,
                      char why[static CONF_ERROR_MAX])
 {
@@ -187,6 +199,8 @@ int options_apply(struct conf *conf, int argc, char **argv, char why[static CONF
 		int ret = 0;
 		if (option == 'G') {
 			ret = apply_times(conf, optarg, why);
+		} else if (option == '4' || option == '5') {
+			ret = apply_code(conf, (char)option, why);
 		} else if (row && (option >= OPTION_ROW || option < OPTION_CHECK)) {
 			ret = apply_row(conf, row, !has_seen[row - schema_rows], why);
 			has_seen[row - schema_rows] = true;

@@ -23,6 +23,8 @@ static const char *const rules_words[] = {[CONF_RULES_NONE] = "none",
 static const char *const feature_words[] = {
         [CONF_FEATURE_AUTO] = "auto", [CONF_FEATURE_FALLBACK] = "fallback", NULL};
 static const char *const auto_words[] = {"auto", NULL};
+static const char *const off_words[] = {"off", NULL};
+static const char *const code_words[] = {[CONF_CODE_450] = "450", [CONF_CODE_550] = "550", NULL};
 
 #define AT(field)      offsetof(struct conf, field), 0
 #define LIST(field, n) offsetof(struct conf, field), offsetof(struct conf, n)
@@ -75,6 +77,17 @@ const struct schema_row schema_rows[] = {
 	 "bytes read and thrown away after the final reply"},
 	{"bad-commands", 0, SCHEMA_U32, AT(bad_commands_max), 0, 254, NULL, "20",
 	 "unknown commands allowed; the next one ends the connection"},
+	/* listed hosts */
+	{"blacklist-only", 'b', SCHEMA_BOOL, AT(blacklist_only), 0, 1, bool_words, "no",
+	 "no greylisting: only listed hosts are sent here"},
+	{"listed-code", 0, SCHEMA_WORD, AT(listed_code), 0, 0, code_words, "450",
+	 "code of the final reply to listed hosts; -4 and -5 set it"},
+	{"max-listed", 'B', SCHEMA_U32, AT(max_listed), 0, INT32_MAX, auto_words, "auto",
+	 "listed connections that are stuttered; auto = max-connections - 100"},
+	{"list-prefixes", 0, SCHEMA_U32, AT(list_prefixes_max), 1000, 100000000, NULL, "4000000",
+	 "most networks in all lists together"},
+	{"spamd-cfg-port", 0, SCHEMA_U16, AT(spamd_cfg_port), 1, 65535, off_words, "off",
+	 "port on 127.0.0.1 where spamd-setup(8) and its like deliver lists (8026)"},
 	/* engine */
 	{"workers", 0, SCHEMA_U32, AT(workers), 1, CONF_WORKERS_MAX, auto_words, "auto",
 	 "threads that serve connections; auto = one a core"},
@@ -103,6 +116,18 @@ const struct schema_row schema_rows[] = {
 	 "a whitelisted host without traffic lives this long"},
 	{"ipv6-prefix", 0, SCHEMA_U32, AT(ipv6_prefix), 32, 128, NULL, "64",
 	 "bits of an IPv6 address by which a host is known"},
+	/* traps */
+	{"trapexp", 0, SCHEMA_SECS, AT(trapexp_secs), 1, 10 * YEAR, NULL, "24h",
+	 "a trapped host is free this long after its last hit"},
+	{"trap-text", 0, SCHEMA_TEXT, AT(trap_text), 1, 400, NULL,
+	 "Mail from %A is refused for now: it was sent to an address that gets no mail.",
+	 "message to trapped hosts; %A = their address"},
+	{"allowed-domains-file", 0, SCHEMA_PATH, AT(allowed_domains_file), 1, 480, NULL,
+	 MIRED_DOMAINS_PATH, "file of domains that get mail here; mail to others is a trap hit"},
+	{"low-priority-mx", 'M', SCHEMA_ADDRS, LIST(low_priority_mx, n_low_priority_mx), 0,
+	 CONF_MX_MAX, NULL, NULL, "low-priority MX addresses: who tries them first is trapped"},
+	{"low-priority-port", 0, SCHEMA_U16, AT(low_priority_port), 1, 65535, NULL, "8027",
+	 "port to listen on for connections to low-priority-mx"},
 	/* store */
 	{"store-wait", 0, SCHEMA_MS, AT(store_wait_ms), 1, 10 * MIN, NULL, "10s",
 	 "a final reply waits at most this long for the store"},
@@ -135,6 +160,12 @@ const struct schema_row schema_rows[] = {
 	 CONF_INTERFACES_MAX, NULL, NULL, "interfaces towards the internet"},
 	{"mx-addresses", 0, SCHEMA_ADDRS, LIST(mx, n_mx), 0, CONF_MX_MAX, NULL, NULL,
 	 "addresses of the mail servers behind a gateway, as clients use them"},
+	{"mta-addresses", 0, SCHEMA_ADDRS, LIST(mta, n_mta), 0, CONF_MX_MAX, NULL, NULL,
+	 "hosts whose outbound mail whitelists its destinations; default: mx-addresses"},
+	{"nflog-in", 0, SCHEMA_U16, AT(nflog_in), 1, 65535, NULL, "25",
+	 "NFLOG group of whitelisted hosts that connect"},
+	{"nflog-out", 0, SCHEMA_U16, AT(nflog_out), 1, 65535, NULL, "26",
+	 "NFLOG group of connections to other mail servers"},
 	{"smtp-port", 0, SCHEMA_U16, AT(smtp_port), 1, 65535, NULL, "25",
 	 "port of the mail server"},
 	{"nospamd-file", 0, SCHEMA_PATH, AT(nospamd_file), 1, 480, NULL, MIRED_NOSPAMD_PATH,
@@ -145,6 +176,22 @@ const struct schema_row schema_rows[] = {
 	 "let the kernel refresh an element's timeout if it can"},
 	{"kernel-set-destroy", 0, SCHEMA_WORD, AT(destroy_feature), 0, 0, feature_words, "auto",
 	 "use the kernel's destroy request if it has it"},
+	/* mired-setup */
+	{"lists-file", 0, SCHEMA_PATH, AT(lists_file), 1, 480, NULL, MIRED_LISTS_PATH,
+	 "which lists there are, in the grammar of spamd.conf(5)"},
+	{"fetch-user", 0, SCHEMA_NAME, AT(fetch_user), 1, 32, NULL, "mired-fetch",
+	 "user that downloads lists and runs those made by a program"},
+	{"list-timeout", 0, SCHEMA_MS, AT(list_timeout_ms), 1 * SEC, HOUR, NULL, "2m",
+	 "fetching a list may take this long"},
+	{"list-size", 0, SCHEMA_BYTES64, AT(list_bytes_max), 1 * KIB, 4 * GIB, NULL, "256m",
+	 "most bytes of a list, unpacked"},
+	{"list-change", 0, SCHEMA_U32, AT(list_change_max), 2, 1000000, off_words, "10",
+	 "a list that shrank or grew by more than this factor is not believed"},
+	/* mired-logd */
+	{"logd-user", 0, SCHEMA_NAME, AT(logd_user), 1, 32, NULL, "mired-log",
+	 "user of mired-logd; it may report hosts over the control socket"},
+	{"seen-interval", 0, SCHEMA_MS, AT(seen_ms), 100, HOUR, NULL, "10s",
+	 "mired-logd reports the same host this often at most"},
 };
 // clang-format on
 

@@ -10,9 +10,10 @@
 #include "conf/conf.h"
 
 enum schema_kind {
-	SCHEMA_BOOL,       /* bool: yes | no */
+	SCHEMA_BOOL, /* bool: yes | no */
+	/* numbers: words[0], if any, stands for 0, or where 0 is in bounds for UINT32_MAX */
 	SCHEMA_U16,        /* uint16_t, min..max */
-	SCHEMA_U32,        /* uint32_t, min..max; words[0], if any, is written for 0 */
+	SCHEMA_U32,        /* uint32_t, min..max */
 	SCHEMA_U64,        /* uint64_t, min..max */
 	SCHEMA_BYTES32,    /* uint32_t with k, m, g */
 	SCHEMA_BYTES64,    /* uint64_t with k, m, g, t */
@@ -39,7 +40,7 @@ struct schema_row {
 	const char *help;
 };
 
-enum { SCHEMA_WHY_MAX = 256, SCHEMA_ROWS_MAX = 96 };
+enum { SCHEMA_WHY_MAX = 256, SCHEMA_ROWS_MAX = 128 };
 
 extern const struct schema_row schema_rows[];
 extern const size_t schema_n_rows;

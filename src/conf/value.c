@@ -118,11 +118,17 @@ static uint64_t load_number(const void *field, enum schema_kind kind)
 	return *(const uint32_t *)field;
 }
 
+/* What the row's word stands for: a number that is out of its bounds. */
+static uint64_t word_number(const struct schema_row *row)
+{
+	return row->min == 0 ? UINT32_MAX : 0;
+}
+
 static int set_number(struct conf *conf, const struct schema_row *row, const char *text)
 {
 	uint64_t value = 0;
 	if (row->words && strcmp(text, row->words[0]) == 0) {
-		store_number(field_of(conf, row), row->kind, 0);
+		store_number(field_of(conf, row), row->kind, word_number(row));
 		return 0;
 	}
 	int ret = parse_number(row, text, &value);
@@ -361,7 +367,7 @@ static void print_number(const struct schema_row *row, uint64_t value, FILE *out
 		(void)fputs(units_format_ms((int64_t)value * 1000, buf), out);
 	} else if (row->kind == SCHEMA_BYTES32 || row->kind == SCHEMA_BYTES64) {
 		(void)fputs(units_format_bytes(value, buf), out);
-	} else if (row->words && value == 0) {
+	} else if (row->words && value == word_number(row)) {
 		(void)fputs(row->words[0], out);
 	} else {
 		(void)fprintf(out, "%llu", (unsigned long long)value);

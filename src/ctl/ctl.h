@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/counters.h"
+#include "base/span.h"
 #include "conf/conf.h"
 #include "mired/ctl.h"
 
@@ -40,3 +41,12 @@ json_t *ctl_error(const char *text);
 /* Client: one request over a new connection, waiting at most timeout_ms. *out is a new reference.
  * ERR_CLOSED, -ECONNREFUSED, -ENOENT (no socket), ERR_SYNTAX (not JSON), -ETIMEDOUT. */
 MUST_USE int ctl_wait_request(const char *path, const char *request, int timeout_ms, json_t **out);
+
+/* A connection kept for many requests. */
+struct ctl_link;
+MUST_USE int ctl_link_open(struct ctl_link **out, const char *path);
+void ctl_link_close(struct ctl_link *link);
+/* Sends a request and waits for its answer; body (NULL: none) follows the line, whose last word is
+ * added here. Codes as ctl_wait_request; after one the link is of no more use. */
+MUST_USE int ctl_link_request(struct ctl_link *link, const char *request, struct span body,
+                              int timeout_ms, json_t **out);

@@ -15,10 +15,10 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/feeder.h"
 #include "engine/inspector.h"
-#include "engine/keeper.h"
 #include "engine/worker.h"
+#include "keeper/feeder.h"
+#include "keeper/keeper.h"
 
 enum {
 	STORE_WAIT_MS = 10000, /* for an old engine to let go of the store */

@@ -10,6 +10,7 @@
 #include "base/compiler.h"
 #include "base/counters.h"
 #include "conf/conf.h"
+#include "keeper/lister.h"
 #include "priv/msg.h"
 #include "store/store.h"
 
@@ -22,6 +23,7 @@ struct engine_listener {
 	int fd;
 	uint32_t worker;
 	bool is_v6;
+	bool is_low_priority; /* clients come here for the low-priority MX */
 };
 
 /* What the limits of this machine carry with this configuration, for the start message. */
@@ -52,6 +54,30 @@ bool engine_is_failed(const struct engine *engine);
 /* The administrator says the clock is right. */
 void engine_clock_ok(struct engine *engine);
 
+/* --- changes and lists: the caller's one thread -------------------------------------------------
+ */
+
+/* Hands a change to the keeper; it is answered by engine_next_result with this cookie (not 0) when
+ * it is on disk. -EAGAIN: too many under way. */
+MUST_USE int engine_change(struct engine *engine, const struct change *change, uint64_t cookie);
+/* Wakes the keeper after a batch of engine_change. */
+void engine_flush_changes(struct engine *engine);
+/* Hands a job to the lister (see lister_submit); answered likewise. cookie 0: nobody waits. */
+MUST_USE int engine_list(struct engine *engine, enum lister_job_kind kind, char *text, size_t len,
+                         uint64_t cookie);
+
+struct engine_result {
+	uint64_t cookie;
+	bool is_list;
+	int ret; /* of a change: 0 or ERR_NOT_FOUND */
+	struct lister_result list;
+};
+/* Readable while results wait. */
+int engine_results_fd(const struct engine *engine);
+bool engine_next_result(struct engine *engine, struct engine_result *out);
+/* The lists in force; see lister_describe. */
+void engine_describe_lists(struct engine *engine, lister_describe_one *one, void *ctx);
+
 /* A moment's figures, for status. Any thread but the engine's own. */
 struct engine_figures {
 	struct counters totals;
@@ -60,9 +86,11 @@ struct engine_figures {
 	double commit_p50_ms, commit_p99_ms;
 	uint64_t cached_hosts, cached_tuples;
 	struct msg_figures firewall;
-	uint64_t firewall_seq;  /* last change known to be in the kernel */
-	bool has_firewall;      /* the role is connected */
-	bool is_store_degraded; /* commits fail at present */
+	uint64_t firewall_seq; /* last change known to be in the kernel */
+	struct lister_figures lists;
+	uint64_t trap_addresses, trap_address_bytes; /* in memory */
+	bool has_firewall;                           /* the role is connected */
+	bool is_store_degraded;                      /* commits fail at present */
 	bool is_clock_paused;
 	struct engine_capacity capacity;
 	char accept_mode[32]; /* what the probe chose */

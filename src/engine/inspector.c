@@ -19,7 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/thread.h"
+#include "base/thread.h"
 #include "store/store.h"
 
 enum {

@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/thread.h"
+#include "base/thread.h"
 #include "engine/worker_impl.h"
 
 enum {

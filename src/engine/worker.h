@@ -9,11 +9,12 @@
 #include "base/compiler.h"
 #include "base/counters.h"
 #include "conf/conf.h"
-#include "engine/keeper.h"
+#include "keeper/keeper.h"
 #include "smtp/session.h"
 #include "store/cache.h"
 
 struct worker;
+struct knowledge;
 
 /* Borrowed until worker_stop. */
 struct worker_env {
@@ -24,7 +25,10 @@ struct worker_env {
 	const uint8_t *hash_key; /* store_hash_key */
 	struct keeper *keeper;
 	struct keeper_port *port;
-	_Atomic uint32_t *n_connections; /* of all workers; touched at accept and close only */
+	const struct knowledge *knowledge; /* lists, domains, traps; NULL = none of them */
+	_Atomic uint32_t *n_connections;   /* of all workers; touched at accept and close only */
+	_Atomic uint32_t *n_listed;        /* of them listed or trapped; likewise */
+	uint32_t max_listed;               /* listed connections beyond it are not stuttered */
 	uint32_t max_connections;
 	uint32_t table_size; /* direct descriptors of this ring */
 	uint32_t idx;

@@ -56,6 +56,14 @@ MUST_USE int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX]);
  * missing deletions are no error. -ENOENT = table gone (see fw_watch). */
 MUST_USE int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n);
 
+/* Replaces the `spamd` sets (blacklist-only) by these disjoint networks of both families, in one
+ * transaction a family. Kept, and put in again by fw_put_table. -ENOENT = table gone. */
+MUST_USE int fw_set_spamd(struct fw *fw, const struct addr_range *ranges, size_t n,
+                          char why[static FW_WHY_MAX]);
+/* Replaces the `nospamd` sets likewise, in one transaction. */
+MUST_USE int fw_set_nospamd(struct fw *fw, const struct addr_range *ranges, size_t n,
+                            char why[static FW_WHY_MAX]);
+
 enum fw_state {
 	FW_STATE_OK,   /* nothing changed, or only by us, or our parts are untouched */
 	FW_STATE_GONE, /* our table, one of its sets, chains or rules is missing or was replaced */

@@ -59,7 +59,7 @@ static int take_listener(void *ctx, const struct msg *msg)
 		return ERR_TOO_LONG;
 	}
 	role->listeners[role->n_listeners++] =
-	        (struct engine_listener){msg->fd, msg->worker, msg->is_v6};
+	        (struct engine_listener){.fd = msg->fd, .worker = msg->worker, .is_v6 = msg->is_v6};
 	return 0;
 }
 

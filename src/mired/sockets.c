@@ -63,8 +63,8 @@ static int open_workers(struct sockets *sockets, const struct conf *conf, const 
 		if (fd < 0) {
 			return fd;
 		}
-		sockets->listeners[sockets->n++] =
-		        (struct engine_listener){fd, worker, !addr_is_v4(addr)};
+		sockets->listeners[sockets->n++] = (struct engine_listener){
+		        .fd = fd, .worker = worker, .is_v6 = !addr_is_v4(addr)};
 	}
 	return 0;
 }

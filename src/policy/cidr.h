@@ -38,3 +38,11 @@ MUST_USE int cidr_parse_list(struct span text, struct cidr *out, size_t max, cid
 /* Sorts and joins overlapping and touching networks of each family into disjoint ranges, in place
  * of nft's auto-merge. ranges has room for n. Returns how many there are. */
 size_t cidr_collapse(const struct cidr *cidrs, size_t n, struct addr_range *ranges);
+
+/* Called for each network, ascending. Not 0 ends the walk with this code. */
+typedef int cidr_network(void *ctx, const struct cidr *cidr);
+/* Cuts a range into the fewest aligned networks, ascending. */
+int cidr_cut(const struct addr_range *range, cidr_network *network, void *ctx);
+/* "192.0.2.0/24", "2001:db8::/32", always with the length. */
+enum { CIDR_TEXT_MAX = 46 + 4 };
+const char *cidr_format(const struct cidr *cidr, char buf[static CIDR_TEXT_MAX]);

@@ -9,13 +9,14 @@
 
 #include "base/addr.h"
 #include "base/compiler.h"
+#include "policy/cidr.h"
 
-enum { MSG_BYTES_MAX = 8192, MSG_ELEMENTS_MAX = 200, MSG_TEXT_MAX = 512 };
+enum { MSG_BYTES_MAX = 8192, MSG_ELEMENTS_MAX = 200, MSG_RANGES_MAX = 200, MSG_TEXT_MAX = 512 };
 
 enum msg_type {
 	/* supervisor -> role */
 	MSG_CONF = 1, /* descriptor: memfd with the configuration (conf_print's text) */
-	MSG_LISTENER, /* descriptor: listening socket; worker, is_v6 */
+	MSG_LISTENER, /* descriptor: listening socket; worker, is_v6, is_low_priority */
 	MSG_CONTROL,  /* descriptor: listening control socket */
 	MSG_PEER,     /* descriptor: channel to the other role; a later one replaces it */
 	MSG_START,    /* everything has been passed */
@@ -33,6 +34,16 @@ enum msg_type {
 	/* firewall -> engine */
 	MSG_NEED_FILL, /* send a complete copy (start, or table lost) */
 	MSG_DONE,      /* seq is in the kernel; figures */
+	/* supervisor -> role, also while it runs: memfd with the content of a file */
+	MSG_NOSPAMD, /* to the firewall */
+	MSG_DOMAINS, /* to the engine: allowed domains */
+	MSG_CFG,     /* to the engine: descriptor of the listening spamd-cfg socket */
+	/* engine -> supervisor */
+	MSG_RELOAD, /* read the files again, changed or not */
+	/* engine -> firewall: networks of the spamd sets */
+	MSG_RANGES_BEGIN,
+	MSG_RANGES,
+	MSG_RANGES_END, /* apply them as one */
 	MSG_TYPE_END
 };
 
@@ -54,9 +65,12 @@ struct msg {
 	uint64_t seq;               /* FILL_END, CHANGES, DONE */
 	uint32_t worker;            /* LISTENER */
 	bool is_v6;                 /* LISTENER */
+	bool is_low_priority;       /* LISTENER */
 	struct msg_figures figures; /* DONE */
 	uint16_t n_elements;        /* FILL, CHANGES: at most MSG_ELEMENTS_MAX */
 	struct msg_element elements[MSG_ELEMENTS_MAX];
+	uint16_t n_ranges; /* RANGES: at most MSG_RANGES_MAX */
+	struct addr_range ranges[MSG_RANGES_MAX];
 	char text[MSG_TEXT_MAX]; /* FATAL, NUL-terminated */
 	int fd;                  /* -1, or the descriptor (receiver owns it) */
 };

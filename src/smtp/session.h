@@ -83,7 +83,7 @@ struct session {
 };
 
 /* Bulky part: partial and waiting input, HELO, sender, recipient, a rendered list reply. Needed
- * from the first input byte (or at start for SESSION_LISTED) until close. */
+ * from the first input byte until close. */
 struct session_text;
 
 /* Prepares size bytes (SESSION_TEXT_SMALL or _LARGE, aligned to 8) as an empty text. */
@@ -123,10 +123,10 @@ enum session_event_kind {
 	SESSION_EVENT_TUPLE,    /* helo, sender, recipient: hand over, then session_pending */
 	SESSION_EVENT_NO_HELO,  /* a RCPT that makes no tuple: HELO, sender or recipient is missing
 	                           (count it) */
-	SESSION_EVENT_RCPT,     /* listed or passive: only for the log */
+	SESSION_EVENT_RCPT,     /* listed or passive: for the log, and it may be a trap hit */
 	SESSION_EVENT_HEADER,   /* body header worth logging: `line` */
 	SESSION_EVENT_BODY,     /* body line: `line` */
-	SESSION_EVENT_DEFERRED, /* the final deferral was chosen (listed: the list reply) */
+	SESSION_EVENT_DEFERRED, /* the final reply was chosen (listed: now session_say_listed) */
 };
 
 struct session_event {
@@ -148,6 +148,18 @@ void session_classify(struct session *session, const struct session_conf *conf,
  * REPLY_LISTED_MAX bytes). Call once, right after session_text_init. False: it does not fit into a
  * SMALL text, take a LARGE one. A listed session without it gives the deferral instead. */
 MUST_USE bool session_text_set_listed(struct session_text *text, struct span reply);
+
+/* This client tarpits no more (max-listed is reached): replies go at once from now on. */
+void session_stop_stutter(struct session *session);
+/* The host has just become a listed one (a trap hit): from the next reply on it is treated so. Only
+ * while it is SESSION_GREY. */
+void session_list(struct session *session, const struct session_conf *conf, struct mono_ms now);
+/* The text of the final reply of a listed session, made by reply_render_lists into a buffer of
+ * REPLY_LISTED_MAX: call on SESSION_EVENT_DEFERRED while the class is SESSION_LISTED. It takes the
+ * place of everything in `text`, which is needed no more; what does not fit is cut at a line end.
+ * Without the call the deferral is said instead. */
+void session_say_listed(struct session *session, const struct session_conf *conf,
+                        struct session_text *text, struct span reply, struct mono_ms now);
 
 /* At or after session->due. Sets the next due. */
 struct session_step session_wake(struct session *session, const struct session_conf *conf,

@@ -4,6 +4,7 @@
  *   meta     one row: magic, schema version, hash key, created, clean-shutdown mark
  *   host     address(16) kind(1)             -> record
  *   tuple    address(16) keyed hash(16)      -> record, lengths, helo, sender, recipient
+ *   trap     keyed hash(16)                  -> record, length, address
  *   expiry   expire BE48(6) kind(1) key      -> empty
  *   journal  sequence BE64                   -> change
  */
@@ -23,7 +24,7 @@ enum record_kind {
 	RECORD_WHITE = 1,
 	RECORD_TRAPPED = 2,
 	RECORD_GREY = 3,
-	RECORD_TRAP_ADDRESS = 4, /* reserved: spamtrap addresses */
+	RECORD_TRAP_ADDRESS = 4,
 };
 
 enum {

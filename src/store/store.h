@@ -71,6 +71,15 @@ void store_put_host(struct store_txn *txn, const struct addr *addr, enum record_
 void store_delete_tuple(struct store_txn *txn, const struct tuple_key *key);
 void store_delete_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind);
 
+/* Spamtrap addresses never expire. address: normalised (policy/trap.h). Has and delete: true when
+ * it was there. */
+bool store_has_trap_address(struct store_txn *txn, struct span address);
+void store_put_trap_address(struct store_txn *txn, struct span address,
+                            const struct grey_record *record);
+bool store_delete_trap_address(struct store_txn *txn, struct span address);
+/* The first tuple of a host, by its grouped address; false when it has none. */
+bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key);
+
 /* Called for each record the sweep deletes. */
 typedef void store_expired(void *ctx, enum record_kind kind, const struct tuple_key *key);
 /* Deletes at most max records whose life ended at or before expiry_now, oldest first; returns how
@@ -98,7 +107,8 @@ struct store_row {
 	enum record_kind kind;
 	struct tuple_key key; /* hash zero for hosts */
 	struct grey_record record;
-	struct tuple_text text; /* tuples; points into the walk's own buffer */
+	/* tuples, and a spamtrap address as text.recipient; points into the walk's own buffer */
+	struct tuple_text text;
 };
 
 /* A walk in slices: each call is one short transaction of at most STORE_SLICE_ROWS rows or
@@ -119,6 +129,9 @@ MUST_USE int store_walk_next(struct store_walk *walk, const struct store_row **r
 MUST_USE int store_reader_host(struct store_reader *reader, const struct addr *addr,
                                enum record_kind kind, struct grey_record *out);
 
+MUST_USE int store_reader_trap_address(struct store_reader *reader, struct span address,
+                                       struct grey_record *out);
+
 /* Changes after `after`, oldest first, at most max. Returns the count or a negative code;
  * ERR_NOT_FOUND when the journal no longer reaches back to `after` + 1: the caller needs a full
  * copy. */
@@ -130,7 +143,7 @@ uint64_t store_journal_last(struct store_reader *reader);
 /* --- figures and checking --------------------------------------------------------------------- */
 
 struct store_stats {
-	uint64_t n_hosts, n_tuples, n_expiry, n_journal;
+	uint64_t n_hosts, n_tuples, n_trap_addresses, n_expiry, n_journal;
 	uint64_t used_bytes, free_bytes, map_bytes;
 	uint64_t last_seq;
 	uint64_t n_bad_records;

@@ -309,9 +309,7 @@ static void bad_options_are_refused_with_option_and_range(void **state)
 		int ret;
 		const char *why;
 	} rows[] = {
-	        {{"-b"}, ERR_UNSUPPORTED, "option -b is not supported in this version"},
-	        {{"-4"}, ERR_UNSUPPORTED, "option -4 is not supported in this version"},
-	        {{"-B", "10"}, ERR_UNSUPPORTED, "option -B is not supported in this version"},
+	        {{"-C", "x"}, ERR_UNSUPPORTED, "option -C is not supported in this version"},
 	        {{"-vY", "x"}, ERR_UNSUPPORTED, "option -Y is not supported in this version"},
 	        {{"-c", "0"},
 	         ERR_RANGE,

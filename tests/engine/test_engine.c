@@ -12,10 +12,10 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "../keeper/keeper_world.h"
 #include "base/err.h"
 #include "engine/engine.h"
 #include "engine/listener.h"
-#include "keeper_world.h"
 
 enum { WORKERS = 2, CLIENTS = 200, STOP_MAX_MS = 2000 };
 

@@ -8,8 +8,8 @@
 
 #include <fcntl.h>
 
+#include "../keeper/keeper_world.h"
 #include "engine/inspector.h"
-#include "keeper_world.h"
 
 enum { MAP_BYTES = 64 << 20, LOG_MAX = 4096 };
 

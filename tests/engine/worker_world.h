@@ -23,7 +23,7 @@
 #include "../support/quiet_log.h"
 #include "base/clock.h"
 #include "base/mailbox.h"
-#include "engine/keeper.h"
+#include "keeper/keeper.h"
 #include "engine/listener.h"
 #include "engine/worker.h"
 #include "store/cache.h"

@@ -1,6 +1,6 @@
 /* The keeper's thread: its loop, its clock, its sleep, start and stop. What a request means is in
  * keeper_lookup.c, how changes become durable in keeper_batch.c. */
-#include "engine/keeper_impl.h"
+#include "keeper/keeper_impl.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/thread.h"
+#include "base/thread.h"
 
 /* --- clock ------------------------------------------------------------------------------------ */
 

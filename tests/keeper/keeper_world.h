@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/keeper.h"
+#include "keeper/keeper.h"
 
 enum { WORLD_PORTS = 2, WORLD_WAIT_MS = 10000 };
 

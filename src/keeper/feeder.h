@@ -12,6 +12,7 @@
 #include "base/counters.h"
 #include "base/mailbox.h"
 #include "conf/conf.h"
+#include "policy/cidr.h"
 #include "priv/msg.h"
 #include "store/store.h"
 
@@ -38,3 +39,7 @@ struct feeder_figures {
 };
 void feeder_figures_get(struct feeder *feeder, struct feeder_figures *out);
 const struct counters *feeder_counters(const struct feeder *feeder);
+/* The networks of the kernel's `spamd` sets from now on (disjoint, both families); taken over,
+ * malloc'ed. Replaces what was there as one; a new firewall role gets the last ones again. Any
+ * thread. */
+void feeder_set_ranges(struct feeder *feeder, struct addr_range *ranges, size_t n);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/keeper_impl.h"
+#include "keeper/keeper_impl.h"
 
 int keeper_dirty_init(struct dirty *dirty, struct mono now)
 {

@@ -14,6 +14,7 @@
 #include "base/mailbox.h"
 #include "conf/conf.h"
 #include "store/cache.h"
+#include "store/change.h"
 #include "store/store.h"
 
 /* Names a connection of a worker; the generation tells a late answer from a fitting one. */
@@ -23,9 +24,16 @@ struct conn_ref {
 };
 
 enum keeper_request_kind {
-	KEEPER_HOST,  /* what is this host? answered with KEEPER_ANSWER_HOST */
-	KEEPER_TUPLE, /* one RCPT; answered with KEEPER_ANSWER_STORED when it is on disk */
-	KEEPER_SEEN,  /* a white host reached mired: re-assert it; not answered */
+	KEEPER_HOST,   /* what is this host? answered with KEEPER_ANSWER_HOST */
+	KEEPER_TUPLE,  /* one RCPT; answered with KEEPER_ANSWER_STORED when it is on disk */
+	KEEPER_SEEN,   /* a white host reached mired: re-assert it; not answered */
+	KEEPER_CHANGE, /* a change from outside the dialogue (struct keeper_change instead of struct
+	                * keeper_request); answered with KEEPER_ANSWER_CHANGED when it is on disk */
+};
+
+enum keeper_flag {
+	KEEPER_IS_TRAP = 1,         /* the recipient is a spamtrap or in no allowed domain */
+	KEEPER_IS_LOW_PRIORITY = 2, /* came by the low-priority MX: a host never seen is trapped */
 };
 
 /* Request in a worker's outgoing mailbox; the strings follow the struct in this order, no NULs. */
@@ -33,18 +41,35 @@ struct keeper_request {
 	uint32_t kind;
 	struct conn_ref conn;
 	struct addr addr; /* grouped */
+	struct addr peer; /* whole: traps go by it */
+	uint16_t flags;   /* enum keeper_flag, of a tuple */
 	uint16_t helo_len;
 	uint16_t sender_len;
 	uint16_t recipient_len;
 	uint8_t strings[];
 };
 
-enum keeper_answer_kind { KEEPER_ANSWER_HOST, KEEPER_ANSWER_STORED };
+/* A change with its texts (helo, sender, recipient) behind it; the change's spans count for
+ * nothing.
+ */
+struct keeper_change {
+	uint32_t kind; /* KEEPER_CHANGE */
+	struct change change;
+	uint64_t cookie;
+	uint16_t helo_len;
+	uint16_t sender_len;
+	uint16_t recipient_len;
+	uint8_t strings[];
+};
+
+enum keeper_answer_kind { KEEPER_ANSWER_HOST, KEEPER_ANSWER_STORED, KEEPER_ANSWER_CHANGED };
 
 struct keeper_answer {
 	uint32_t kind;
 	struct conn_ref conn;
-	uint32_t host; /* enum cache_kind: NONE, WHITE, TRAPPED */
+	uint32_t host;   /* enum cache_kind: NONE, WHITE, TRAPPED: what the host is by now */
+	uint64_t cookie; /* CHANGED */
+	int32_t ret;     /* CHANGED: 0, or ERR_NOT_FOUND */
 };
 
 enum {
@@ -58,7 +83,12 @@ enum {
 struct keeper_port {
 	struct mailbox *requests; /* worker writes */
 	struct mailbox *answers;  /* keeper writes; the worker looks at each tick */
+	int wake;                 /* eventfd written after answers, or -1: nobody sleeps for them */
 };
+
+/* Posts a change; false: no room now. The port's writer; call keeper_wake afterwards. */
+MUST_USE bool keeper_post_change(struct keeper_port *port, const struct change *change,
+                                 uint64_t cookie);
 
 /* What the keeper tells the feeder in `reasserts`: this host is white and was seen here. */
 struct keeper_reassert {
@@ -66,6 +96,7 @@ struct keeper_reassert {
 };
 
 struct keeper;
+struct knowledge;
 
 /* Borrows all pointers until keeper_stop. wake_feeder is an eventfd written after each commit. */
 struct keeper_env {
@@ -73,6 +104,9 @@ struct keeper_env {
 	struct store *store;
 	struct cache *hosts;
 	struct cache *tuples;
+	/* what workers know, for the keeper to look at and to keep its part (traps) current; NULL:
+	 * no lists, no traps */
+	struct knowledge *knowledge;
 	struct keeper_port *ports;
 	uint32_t n_ports;
 	int wake_feeder;

@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/keeper_impl.h"
+#include "keeper/keeper_impl.h"
 
 /* --- keys the open transaction has changed ---------------------------------------------------- */
 

@@ -6,8 +6,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "engine/keeper.h"
-#include "engine/latency.h"
+#include "keeper/keeper.h"
+#include "keeper/latency.h"
 #include "policy/clockguard.h"
 #include "policy/greylist.h"
 

@@ -1,5 +1,5 @@
 /* Buckets by the position of the highest bit of the microseconds and the two bits below it. */
-#include "engine/latency.h"
+#include "keeper/latency.h"
 
 enum { SUB_BITS = 2, SUB_COUNT = 1 << SUB_BITS };
 

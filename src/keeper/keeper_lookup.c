@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/keeper_impl.h"
+#include "keeper/keeper_impl.h"
 
 static uint32_t clamp_u32(int64_t value)
 {
@@ -319,6 +319,8 @@ static void on_request(struct keeper *keeper, uint32_t port, const struct keeper
 		host = host_get(keeper, &request->addr);
 		keeper_reassert(keeper, &request->addr, &host);
 		return;
+	case KEEPER_CHANGE:
+		break;
 	}
 	ASSERT(!"a request of our own workers has a known kind");
 }

@@ -4,7 +4,7 @@
  * what is in `reasserts`, then the journal behind the cursor. The order of the last two matters: a
  * host is looked up when its re-assertion is sent, so a deletion committed later is behind the
  * cursor and goes out later. */
-#include "engine/feeder.h"
+#include "keeper/feeder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/keeper.h"
-#include "engine/thread.h"
+#include "base/thread.h"
+#include "keeper/keeper.h"
 
 enum {
 	CHANGES_MAX = 512,    /* journal rows read in one go */

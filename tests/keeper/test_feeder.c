@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include "engine/feeder.h"
+#include "keeper/feeder.h"
 #include "keeper_world.h"
 
 enum { KERNEL_MAX = 4096, SET_WHITE = 0, SET_GREYTRAP = 1, BACKSTOP_SECS = 3600 };

@@ -1,5 +1,5 @@
 /* See thread.h. The mask is set before the thread exists: it inherits it. */
-#include "engine/thread.h"
+#include "base/thread.h"
 
 #include <signal.h>
 

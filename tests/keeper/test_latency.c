@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "engine/latency.h"
+#include "keeper/latency.h"
 
 static void an_empty_histogram_says_zero(void **state)
 {

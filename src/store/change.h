@@ -1,0 +1,88 @@
+/* Changes that come from outside the SMTP dialogue: an administrator's (miredb), an import's, what
+ * mired-logd has seen. One grammar for the control socket, one function that carries a change out
+ * in a transaction; the keeper and miredb (while no daemon runs) both use it.
+ *
+ * A change in text form is one line:
+ *
+ *   white ADDRESS              add or renew a white host (miredb -a)
+ *   trapped ADDRESS            trap a host (miredb -a -t)
+ *   spamtrap MAILBOX           add a spamtrap address (miredb -a -T)
+ *   delete KEY                 the record under KEY, whatever its type (miredb -d)
+ *   delete-grey ADDRESS        one tuple of that host (miredb -d -G)
+ *   put RECORD                 a record in spamdb's text format, as it stands (import)
+ *   seen in|out ADDRESS COUNT LIFE   traffic seen COUNT times; white for LIFE seconds (mired-logd)
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/span.h"
+#include "policy/hosts.h"
+#include "store/record.h"
+#include "store/store.h"
+
+enum change_kind {
+	CHANGE_WHITE,
+	CHANGE_TRAPPED,
+	CHANGE_SPAMTRAP,
+	CHANGE_DELETE, /* a host's records (has address), or a spamtrap (text.recipient) */
+	CHANGE_DELETE_GREY,
+	CHANGE_PUT, /* record_kind says of what */
+	CHANGE_SEEN,
+	CHANGE_TRAP_HIT, /* of a dialogue; not in text form */
+	CHANGE_DELIST,   /* the host is on a list: its white register goes; not in text form */
+	CHANGE_KIND_COUNT
+};
+
+enum { CHANGE_LINE_MAX = 4000, CHANGE_WHY_MAX = 128, CHANGE_LIFE_MAX = 2160 * 3600 };
+
+struct change {
+	enum change_kind kind;
+	bool has_addr;
+	struct addr addr; /* whole, not grouped */
+	enum record_kind record_kind;
+	struct grey_record record; /* PUT */
+	uint32_t count;            /* SEEN */
+	int64_t life_secs;         /* SEEN */
+	bool is_outbound;          /* SEEN */
+	/* PUT of a tuple; a mailbox (normalised) is text.recipient. Points into the parsed line or
+	 * its buffer */
+	struct tuple_text text;
+};
+
+/* Times and groups a change needs. */
+struct change_conf {
+	int64_t whiteexp_secs;
+	int64_t trapexp_secs;
+	unsigned ipv6_prefix;
+};
+
+/* buf keeps the normalised mailbox. ERR_SYNTAX, ERR_RANGE, ERR_TOO_LONG with why in spamdb's words
+ * where it has some ("invalid ip address X", "not an email address: X"). Pure. */
+MUST_USE int change_parse(struct span line, uint8_t buf[static RECORD_STRING_MAX],
+                          struct change *out, char why[static CHANGE_WHY_MAX]);
+
+/* What a change did, for whoever keeps copies in memory. */
+struct change_effect {
+	int ret; /* ERR_NOT_FOUND: nothing to delete */
+	unsigned n_writes;
+	bool has_host;            /* registers of these hosts changed: forget them */
+	struct addr white_addr;   /* grouped */
+	struct addr trapped_addr; /* whole */
+	bool is_trapped_now;      /* until expire */
+	bool is_white_now;
+	struct wall expire;
+	bool has_tuple; /* this tuple changed or went */
+	struct tuple_key tuple;
+	bool has_spamtrap; /* text.recipient was added, or deleted */
+	bool is_spamtrap_deleted;
+};
+
+/* Carries the change out at `now` (the time by which records live). Store errors stay in the
+ * transaction, as everywhere. */
+void change_apply(struct store_txn *txn, const struct change_conf *conf, struct wall now,
+                  const struct change *change, struct change_effect *effect);
