@@ -1,14 +1,16 @@
 /* The messages' byte layout, big-endian:
  *
  *   version(1) type(1), then by type
- *   LISTENER       worker(4) is_v6(1)
+ *   LISTENER       worker(4) is_v6(1) is_low_priority(1)
  *   FATAL          length(2) text, without NUL
  *   FILL           count(2) elements
  *   FILL_END       seq(8)
  *   CHANGES        seq(8) count(2) elements
  *   DONE           seq(8) five figures(8 each) three booleans(1 each)
+ *   RANGES         count(2) ranges
  *   all others     nothing
  *   element        address(16) timeout(4) set(1) is_deleted(1)
+ *   range          first address(16) last address(16)
  *
  * One walk over the fields serves both directions, so that encoder and decoder cannot drift
  * apart: the cursor either puts a field or takes it, and remembers its first error. */
@@ -29,20 +31,33 @@ enum {
 	WIRE_FDS_MAX = 8, /* room for surplus descriptors, so that they are seen and closed */
 };
 
-enum body { BODY_NONE, BODY_LISTENER, BODY_TEXT, BODY_FILL, BODY_SEQ, BODY_CHANGES, BODY_DONE };
+enum body {
+	BODY_NONE,
+	BODY_LISTENER,
+	BODY_TEXT,
+	BODY_FILL,
+	BODY_SEQ,
+	BODY_CHANGES,
+	BODY_DONE,
+	BODY_RANGES
+};
 
 /* What belongs to each type. Row 0 is no message. */
 static const struct {
 	enum body body;
 	bool has_fd;
 } rows[MSG_TYPE_END] = {
-        [MSG_CONF] = {BODY_NONE, true},        [MSG_LISTENER] = {BODY_LISTENER, true},
-        [MSG_CONTROL] = {BODY_NONE, true},     [MSG_PEER] = {BODY_NONE, true},
-        [MSG_START] = {BODY_NONE, false},      [MSG_STOP] = {BODY_NONE, false},
-        [MSG_READY] = {BODY_NONE, false},      [MSG_FATAL] = {BODY_TEXT, false},
-        [MSG_FILL_BEGIN] = {BODY_NONE, false}, [MSG_FILL] = {BODY_FILL, false},
-        [MSG_FILL_END] = {BODY_SEQ, false},    [MSG_CHANGES] = {BODY_CHANGES, false},
-        [MSG_NEED_FILL] = {BODY_NONE, false},  [MSG_DONE] = {BODY_DONE, false},
+        [MSG_CONF] = {BODY_NONE, true},          [MSG_LISTENER] = {BODY_LISTENER, true},
+        [MSG_CONTROL] = {BODY_NONE, true},       [MSG_PEER] = {BODY_NONE, true},
+        [MSG_START] = {BODY_NONE, false},        [MSG_STOP] = {BODY_NONE, false},
+        [MSG_READY] = {BODY_NONE, false},        [MSG_FATAL] = {BODY_TEXT, false},
+        [MSG_FILL_BEGIN] = {BODY_NONE, false},   [MSG_FILL] = {BODY_FILL, false},
+        [MSG_FILL_END] = {BODY_SEQ, false},      [MSG_CHANGES] = {BODY_CHANGES, false},
+        [MSG_NEED_FILL] = {BODY_NONE, false},    [MSG_DONE] = {BODY_DONE, false},
+        [MSG_NOSPAMD] = {BODY_NONE, true},       [MSG_DOMAINS] = {BODY_NONE, true},
+        [MSG_CFG] = {BODY_NONE, true},           [MSG_RELOAD] = {BODY_NONE, false},
+        [MSG_RANGES_BEGIN] = {BODY_NONE, false}, [MSG_RANGES] = {BODY_RANGES, false},
+        [MSG_RANGES_END] = {BODY_NONE, false},
 };
 
 /* The cursor: puts into `out` or takes from `in`, whichever is not NULL. */
@@ -142,6 +157,26 @@ static void wire_elements(struct wire *wire, struct msg *msg)
 	}
 }
 
+/* Of one family, and not backwards. */
+static bool range_is_sound(const struct addr_range *range)
+{
+	return addr_is_v4(&range->first) == addr_is_v4(&range->last) &&
+	       memcmp(range->first.bytes, range->last.bytes, sizeof range->first.bytes) <= 0;
+}
+
+static void wire_ranges(struct wire *wire, struct msg *msg)
+{
+	wire_u16(wire, &msg->n_ranges, MSG_RANGES_MAX);
+	for (uint16_t i = 0; i < msg->n_ranges && !wire->ret; i++) {
+		struct addr_range *range = &msg->ranges[i];
+		wire_bytes(wire, range->first.bytes, sizeof range->first.bytes);
+		wire_bytes(wire, range->last.bytes, sizeof range->last.bytes);
+		if (!range_is_sound(range)) {
+			wire_fail(wire, ERR_RANGE);
+		}
+	}
+}
+
 static void wire_text(struct wire *wire, struct msg *msg)
 {
 	uint16_t len = (uint16_t)strnlen(msg->text, sizeof msg->text);
@@ -176,6 +211,7 @@ static void wire_body(struct wire *wire, struct msg *msg)
 	case BODY_LISTENER:
 		wire_u32(wire, &msg->worker, CONF_WORKERS_MAX - 1);
 		wire_bool(wire, &msg->is_v6);
+		wire_bool(wire, &msg->is_low_priority);
 		break;
 	case BODY_TEXT:
 		wire_text(wire, msg);
@@ -193,6 +229,9 @@ static void wire_body(struct wire *wire, struct msg *msg)
 	case BODY_DONE:
 		wire_u64(wire, &msg->seq);
 		wire_figures(wire, &msg->figures);
+		break;
+	case BODY_RANGES:
+		wire_ranges(wire, msg);
 		break;
 	}
 }

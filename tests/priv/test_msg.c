@@ -96,7 +96,40 @@ static void figures_and_listener_keep_every_field(void **state)
 	struct msg listener = {.type = MSG_LISTENER, .worker = 255, .is_v6 = true, .fd = -1};
 	back = round_trip(&listener);
 	assert_int_equal(back.worker, 255);
-	assert_true(back.is_v6);
+	assert_true(back.is_v6 && !back.is_low_priority);
+	listener = (struct msg){.type = MSG_LISTENER, .is_low_priority = true, .fd = -1};
+	back = round_trip(&listener);
+	assert_true(!back.is_v6 && back.is_low_priority);
+}
+
+static void ranges_keep_order_and_both_ends(void **state)
+{
+	(void)state;
+	struct msg msg = {.type = MSG_RANGES, .n_ranges = MSG_RANGES_MAX, .fd = -1};
+	for (uint16_t i = 0; i < msg.n_ranges; i++) {
+		msg.ranges[i].first = element_of((uint8_t)i, 1, false).addr;
+		msg.ranges[i].last = element_of((uint8_t)(i + i % 3), 1, false).addr;
+	}
+	struct msg back = round_trip(&msg);
+	assert_int_equal(back.n_ranges, MSG_RANGES_MAX);
+	assert_memory_equal(back.ranges, msg.ranges, sizeof msg.ranges);
+}
+
+static void ranges_backwards_or_across_families_are_refused(void **state)
+{
+	(void)state;
+	uint8_t bytes[MSG_BYTES_MAX];
+	size_t len = 0;
+	struct msg msg = {.type = MSG_RANGES, .n_ranges = 1, .fd = -1};
+	msg.ranges[0].first = element_of(2, 1, false).addr;
+	msg.ranges[0].last = element_of(1, 1, false).addr;
+	assert_int_equal(msg_encode(&msg, bytes, &len), ERR_RANGE);
+	assert_int_equal(addr_parse(span_of_str("192.0.2.1"), &msg.ranges[0].first), 0);
+	assert_int_equal(msg_encode(&msg, bytes, &len), ERR_RANGE);
+	assert_int_equal(addr_parse(span_of_str("192.0.2.1"), &msg.ranges[0].last), 0);
+	assert_int_equal(msg_encode(&msg, bytes, &len), 0);
+	msg.n_ranges = MSG_RANGES_MAX + 1;
+	assert_int_equal(msg_encode(&msg, bytes, &len), ERR_RANGE);
 }
 
 static void the_byte_layout_is_the_documented_one(void **state)
@@ -137,10 +170,10 @@ static void fields_out_of_range_are_refused(void **state)
 	        {{1, 0}, 2, ERR_RANGE},
 	        {{1, MSG_TYPE_END}, 2, ERR_RANGE},
 	        {{1, 255}, 2, ERR_RANGE},
-	        {{1, MSG_LISTENER, 0, 0, 1, 0, 0}, 7, ERR_RANGE}, /* worker 256 */
-	        {{1, MSG_LISTENER, 0, 0, 0, 0, 2}, 7, ERR_RANGE}, /* neither true nor false */
-	        {{1, MSG_FATAL, 2, 0}, 4, ERR_RANGE},             /* 512 bytes of text */
-	        {{1, MSG_FILL, 0, 201}, 4, ERR_RANGE},            /* too many elements */
+	        {{1, MSG_LISTENER, 0, 0, 1, 0, 0, 0}, 8, ERR_RANGE}, /* worker 256 */
+	        {{1, MSG_LISTENER, 0, 0, 0, 0, 2, 0}, 8, ERR_RANGE}, /* neither true nor false */
+	        {{1, MSG_FATAL, 2, 0}, 4, ERR_RANGE},                /* 512 bytes of text */
+	        {{1, MSG_FILL, 0, 201}, 4, ERR_RANGE},               /* too many elements */
 	        {{1, MSG_FILL, 0, 1, [20] = 0, 0, 0, 0, 0, 0}, 26, ERR_RANGE}, /* for ever */
 	        {{1, MSG_FILL, 0, 1, [23] = 5, 2, 0}, 26, ERR_RANGE},          /* no such set */
 	        {{1, MSG_FILL, 0, 1, [23] = 5, 1, 2}, 26, ERR_RANGE},          /* no boolean */
@@ -326,6 +359,8 @@ int main(void)
 	        cmocka_unit_test(every_type_survives_a_round_trip_and_no_shorter_or_longer_form),
 	        cmocka_unit_test(changes_keep_order_and_every_field),
 	        cmocka_unit_test(figures_and_listener_keep_every_field),
+	        cmocka_unit_test(ranges_keep_order_and_both_ends),
+	        cmocka_unit_test(ranges_backwards_or_across_families_are_refused),
 	        cmocka_unit_test(the_byte_layout_is_the_documented_one),
 	        cmocka_unit_test(a_fatal_text_may_fill_its_field_but_hold_no_nul),
 	        cmocka_unit_test(fields_out_of_range_are_refused),
