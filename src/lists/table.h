@@ -11,6 +11,7 @@
 #include "base/addr.h"
 #include "base/compiler.h"
 #include "base/span.h"
+#include "lists/ranges.h"
 #include "policy/cidr.h"
 
 enum { LISTS_MAX = 64 };
@@ -20,13 +21,11 @@ typedef uint64_t lists_mask;
 
 struct list_table;
 
-/* One list to build from; borrowed for the call. Ranges: disjoint, ascending, IPv4 before IPv6 (as
- * cidr_collapse gives them). */
+/* One list to build from; borrowed for the call. */
 struct list_source {
 	struct span tag;
 	struct span text; /* stored form, see reply_render_lists */
-	const struct addr_range *ranges;
-	size_t n;
+	const struct list_ranges *ranges;
 };
 
 /* n <= LISTS_MAX. -ENOMEM, ERR_TOO_LONG. */
@@ -41,3 +40,7 @@ struct span list_table_text(const struct list_table *table, size_t idx);
 /* Ranges (of the source) of one list, and the memory of all. */
 size_t list_table_n_ranges(const struct list_table *table, size_t idx);
 size_t list_table_bytes(const struct list_table *table);
+
+/* All that is on any list, as disjoint ranges, IPv4 before IPv6, ascending, not touching: *out is
+ * newly allocated (NULL when there is nothing). table may be NULL. -ENOMEM. */
+MUST_USE int list_table_union(const struct list_table *table, struct addr_range **out, size_t *n);
