@@ -138,7 +138,7 @@ static void bench_walk(struct bench *bench)
 	if (store_reader_open(bench->store, &reader)) {
 		exit(1);
 	}
-	struct store_walk *walk = store_walk_new(reader, true, true);
+	struct store_walk *walk = store_walk_new(reader, STORE_WALK_ALL, NULL, NULL);
 	int64_t n_rows = 0;
 	int n = 0;
 	struct mono since = clock_mono();

@@ -274,7 +274,7 @@ static int fill_rows(struct feeder *feeder, const struct store_row *rows, int n)
 /* The slices are copies: no transaction of the store is open while the channel blocks. */
 static int fill_hosts(struct feeder *feeder)
 {
-	struct store_walk *walk = store_walk_new(feeder->reader, true, false);
+	struct store_walk *walk = store_walk_new(feeder->reader, STORE_WALK_HOSTS, NULL, NULL);
 	if (!walk) {
 		return -ENOMEM;
 	}

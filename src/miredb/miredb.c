@@ -151,7 +151,8 @@ static int list_all(struct store_reader *reader, print_row *print)
 	uint64_t n_bad = 0;
 	int n = 0;
 	int status = 0;
-	struct store_walk *walk = store_walk_new(reader, true, true);
+	struct store_walk *walk =
+	        store_walk_new(reader, STORE_WALK_HOSTS | STORE_WALK_TUPLES, NULL, NULL);
 	if (!walk) {
 		return fail("out of memory");
 	}

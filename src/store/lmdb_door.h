@@ -10,7 +10,7 @@
 #include "store/record.h"
 #include "store/store.h"
 
-enum store_db { DB_META, DB_HOST, DB_TUPLE, DB_EXPIRY, DB_JOURNAL, DB_COUNT };
+enum store_db { DB_META, DB_HOST, DB_TUPLE, DB_EXPIRY, DB_JOURNAL, DB_TRAP, DB_COUNT };
 
 enum {
 	DOOR_MODE = 0600,
@@ -20,12 +20,14 @@ enum {
 	PENDING_MAX = 1024,
 	/* A check whose child gives no sign of life for so long has hung on damage. */
 	CHECK_STALL_MS = 60000,
+	/* Handle of a database that is not there (LMDB's own free list, never one of ours). */
+	DOOR_ABSENT = 0,
 };
 
 /* Immutable after store_open but for the fields of the writer and n_bad. */
 struct store {
 	MDB_env *env;
-	MDB_dbi dbi[DB_COUNT];
+	MDB_dbi dbi[DB_COUNT]; /* DB_TRAP may be DOOR_ABSENT when read_only */
 	char *dir;
 	uint64_t journal_max;
 	struct store_meta meta;
@@ -43,6 +45,11 @@ struct store {
 	unsigned n_pending;
 };
 
+struct store_reader {
+	struct store *store;
+	MDB_txn *txn; /* reset between calls */
+};
+
 /* Writes the message, cut to its room. */
 void door_explain(char why[static STORE_WHY_MAX], const char *format, ...) PRINTF(2, 3);
 /* LMDB's or the system's code as one of ours. EIO and ENOSPC of a full disk are ERR_FULL: a short
@@ -55,18 +62,37 @@ MUST_USE int door_env_open(MDB_env **out, const char *dir, uint64_t map_bytes, u
 /* ERR_CORRUPT when the file ends before the last page its meta page names: reading there would be
  * SIGBUS, and LMDB does not look. */
 MUST_USE int door_check_size(MDB_env *env, char why[static STORE_WHY_MAX]);
-/* Opens the databases into dbi[]; flags 0 or MDB_CREATE. LMDB's code. */
+/* Opens the databases into dbi[]; flags 0 or MDB_CREATE. Without MDB_CREATE a store of the time
+ * before spamtraps is all right: DB_TRAP becomes DOOR_ABSENT. LMDB's code. */
 MUST_USE int door_open_dbs(MDB_txn *txn, MDB_dbi dbi[static DB_COUNT], unsigned flags);
 /* Writes the meta record with this clean mark into the transaction. LMDB's code. */
 MUST_USE int door_mark(struct store *store, MDB_txn *txn, bool is_clean);
+/* A cursor over a database; MDB_NOTFOUND when that is absent. LMDB's code. */
+MUST_USE int door_cursor(const struct store *store, MDB_txn *txn, enum store_db db,
+                         MDB_cursor **out);
 /* Counts a bad record, and logs the 1st, 2nd, 4th, 8th …: no clock is needed for that limit. */
 void door_bad_record(struct store *store, const char *db, struct span key);
 /* Pages that wait for reuse: each row of LMDB's free list (database 0) begins with a count. */
 uint64_t door_free_pages(MDB_txn *txn);
+/* One short look at the store: every door_reader_begin that returned 0 has its door_reader_end. */
+MUST_USE int door_reader_begin(struct store_reader *reader);
+void door_reader_end(struct store_reader *reader);
 /* Keeps the file longer than LMDB needs; see store_lmdb.c. */
 void door_keep_margin(MDB_env *env);
 
 const char *door_db_name(enum store_db db);
+
+/* --- a write transaction: store_txn.c for store_write.c -------------------------------------- */
+
+/* Keeps the first error (LMDB's code). */
+void txn_note(struct store_txn *txn, int rc);
+/* Rows of the expiry index; those put wait until txn_expiry_flush or the commit. */
+void txn_expiry_put(struct store_txn *txn, const struct record_key *row);
+void txn_expiry_delete(struct store_txn *txn, const struct record_key *row);
+void txn_expiry_flush(struct store_txn *txn);
+/* Numbers and dates the change. */
+void txn_journal_add(struct store_txn *txn, struct journal_change *change);
+bool door_key_equal(const struct record_key *a, const struct record_key *b);
 
 static inline MDB_val door_val(const void *bytes, size_t len)
 {

@@ -164,6 +164,13 @@ struct tuple_key record_tuple_key(const uint8_t hash_key[static RECORD_HASH_KEY_
 	return key;
 }
 
+void record_trap_hash(const uint8_t hash_key[static RECORD_HASH_KEY_BYTES], struct span address,
+                      uint8_t out[static RECORD_HASH_BYTES])
+{
+	struct span text = cut(address);
+	(void)crypto_shorthash_siphashx24(out, text.ptr, text.len, hash_key);
+}
+
 static void key_append(struct record_key *key, const void *bytes, size_t n)
 {
 	memcpy(key->bytes + key->len, bytes, n);
@@ -217,6 +224,22 @@ int record_grey_key_decode(struct span in, struct tuple_key *key)
 	}
 	memcpy(key->addr.bytes, in.ptr, sizeof key->addr.bytes);
 	memcpy(key->hash, in.ptr + sizeof key->addr.bytes, sizeof key->hash);
+	return 0;
+}
+
+struct record_key record_trap_key(const uint8_t hash[static RECORD_HASH_BYTES])
+{
+	struct record_key key = {.len = 0};
+	key_append(&key, hash, RECORD_HASH_BYTES);
+	return key;
+}
+
+int record_trap_key_decode(struct span in, uint8_t hash[static RECORD_HASH_BYTES])
+{
+	if (in.len != RECORD_HASH_BYTES) {
+		return ERR_SYNTAX;
+	}
+	memcpy(hash, in.ptr, RECORD_HASH_BYTES);
 	return 0;
 }
 
@@ -275,6 +298,37 @@ int record_expiry_key_decode(struct span in, struct wall *expire, enum record_ki
 
 /* --- records ---------------------------------------------------------------------------------- */
 
+static void put_text(struct record_value *out, enum record_kind kind, const struct tuple_text *text)
+{
+	if (kind == RECORD_GREY) {
+		put_be(out, cut(text->helo).len, 2);
+		put_be(out, cut(text->sender).len, 2);
+		put_be(out, cut(text->recipient).len, 2);
+		put_bytes(out, cut(text->helo));
+		put_bytes(out, cut(text->sender));
+		put_bytes(out, cut(text->recipient));
+	} else if (kind == RECORD_TRAP_ADDRESS) {
+		put_be(out, cut(text->recipient).len, 2);
+		put_bytes(out, cut(text->recipient));
+	}
+}
+
+/* Empty for hosts. */
+static struct tuple_text get_text(struct reader *in, enum record_kind kind)
+{
+	struct tuple_text text = {SPAN(""), SPAN(""), SPAN("")};
+	size_t len[3] = {0, 0, 0};
+	int first = kind == RECORD_GREY ? 0 : kind == RECORD_TRAP_ADDRESS ? 2 : 3;
+	for (int i = first; i < 3; i++) {
+		len[i] = (size_t)get_be(in, 2);
+		in->is_short |= len[i] > RECORD_STRING_MAX;
+	}
+	text.helo = get_bytes(in, len[0]);
+	text.sender = get_bytes(in, len[1]);
+	text.recipient = get_bytes(in, len[2]);
+	return text;
+}
+
 void record_encode(struct span key, enum record_kind kind, const struct grey_record *record,
                    const struct tuple_text *text, struct record_value *out)
 {
@@ -287,29 +341,8 @@ void record_encode(struct span key, enum record_kind kind, const struct grey_rec
 	put_time(out, record->changed_at);
 	put_be(out, record->bcount, 4);
 	put_be(out, record->pcount, 4);
-	if (kind == RECORD_GREY) {
-		put_be(out, cut(text->helo).len, 2);
-		put_be(out, cut(text->sender).len, 2);
-		put_be(out, cut(text->recipient).len, 2);
-		put_bytes(out, cut(text->helo));
-		put_bytes(out, cut(text->sender));
-		put_bytes(out, cut(text->recipient));
-	}
+	put_text(out, kind, text);
 	record_seal(key, out);
-}
-
-static struct tuple_text get_text(struct reader *in)
-{
-	size_t len[3];
-	for (int i = 0; i < 3; i++) {
-		len[i] = (size_t)get_be(in, 2);
-		in->is_short |= len[i] > RECORD_STRING_MAX;
-	}
-	struct tuple_text text;
-	text.helo = get_bytes(in, len[0]);
-	text.sender = get_bytes(in, len[1]);
-	text.recipient = get_bytes(in, len[2]);
-	return text;
 }
 
 int record_decode(struct span key, struct span value, enum record_kind kind,
@@ -329,10 +362,7 @@ int record_decode(struct span key, struct span value, enum record_kind kind,
 	found.changed_at = get_time(&in);
 	found.bcount = (uint32_t)get_be(&in, 4);
 	found.pcount = (uint32_t)get_be(&in, 4);
-	struct tuple_text strings = {SPAN(""), SPAN(""), SPAN("")};
-	if (kind == RECORD_GREY) {
-		strings = get_text(&in);
-	}
+	struct tuple_text strings = get_text(&in, kind);
 	if (!is_kind || !is_at_end(&in)) {
 		return ERR_SYNTAX;
 	}

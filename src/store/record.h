@@ -51,6 +51,9 @@ struct tuple_text {
  * the store's own secret. Strings are taken verbatim. */
 struct tuple_key record_tuple_key(const uint8_t hash_key[static RECORD_HASH_KEY_BYTES],
                                   const struct addr *addr, const struct tuple_text *text);
+/* The name of a spamtrap address: SipHash-2-4-128 of its normalised text under the same secret. */
+void record_trap_hash(const uint8_t hash_key[static RECORD_HASH_KEY_BYTES], struct span address,
+                      uint8_t out[static RECORD_HASH_BYTES]);
 
 /* One row of the change journal. */
 struct journal_change {
@@ -59,7 +62,8 @@ struct journal_change {
 	uint8_t kind;    /* enum record_kind */
 	bool is_deleted; /* else put */
 	struct addr addr;
-	uint8_t hash[RECORD_HASH_BYTES]; /* tuples; zero for hosts */
+	/* tuples and spamtrap addresses (whose addr is zero); zero for hosts */
+	uint8_t hash[RECORD_HASH_BYTES];
 	struct wall expire;
 };
 
@@ -70,6 +74,7 @@ struct journal_change {
  *
  *   record  sum(4) version(1) kind(1) first(6) pass(6) expire(6) changed_at(6) bcount(4) pcount(4)
  *           tuples: three lengths(2 each), helo, sender, recipient
+ *           spamtraps: length(2), address
  *   change  sum(4) version(1) kind(1) is_deleted(1) address(16) hash(16) at(6) expire(6)
  *   meta    sum(4) magic(8) schema(2) hash key(16) created(6) is_clean(1)
  *
@@ -101,6 +106,7 @@ struct store_meta {
 
 struct record_key record_host_key(const struct addr *addr, enum record_kind kind);
 struct record_key record_grey_key(const struct tuple_key *key);
+struct record_key record_trap_key(const uint8_t hash[static RECORD_HASH_BYTES]);
 struct record_key record_seq_key(uint64_t seq);
 /* `key` is the key of the host or tuple that expires. */
 struct record_key record_expiry_key(struct wall expire, enum record_kind kind,
@@ -109,6 +115,7 @@ struct record_key record_expiry_key(struct wall expire, enum record_kind kind,
 /* ERR_SYNTAX for a key of the wrong length or kind; outputs untouched then. */
 MUST_USE int record_host_key_decode(struct span in, struct addr *addr, enum record_kind *kind);
 MUST_USE int record_grey_key_decode(struct span in, struct tuple_key *key);
+MUST_USE int record_trap_key_decode(struct span in, uint8_t hash[static RECORD_HASH_BYTES]);
 MUST_USE int record_seq_key_decode(struct span in, uint64_t *seq);
 MUST_USE int record_expiry_key_decode(struct span in, struct wall *expire, enum record_kind *kind,
                                       struct record_key *key);
@@ -116,7 +123,8 @@ MUST_USE int record_expiry_key_decode(struct span in, struct wall *expire, enum 
 /* Writes the sum of a value whose other bytes are in place (len >= 4). The encoders do it; tests
  * use it to get past the sum. */
 void record_seal(struct span key, struct record_value *value);
-/* `text` only for RECORD_GREY (else NULL); strings beyond RECORD_STRING_MAX are cut. */
+/* `text` for RECORD_GREY and, with nothing but the recipient, for RECORD_TRAP_ADDRESS (else NULL);
+ * strings beyond RECORD_STRING_MAX are cut. */
 void record_encode(struct span key, enum record_kind kind, const struct grey_record *record,
                    const struct tuple_text *text, struct record_value *out);
 /* *text (may be NULL) points into `value`, empty for hosts. ERR_CORRUPT: wrong checksum;

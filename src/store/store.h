@@ -116,7 +116,18 @@ struct store_row {
  * to a pipe. */
 struct store_walk;
 
-struct store_walk *store_walk_new(struct store_reader *reader, bool hosts, bool tuples);
+/* What a walk visits, in this order. */
+enum store_walk_part {
+	STORE_WALK_HOSTS = 1,
+	STORE_WALK_TUPLES = 2,
+	STORE_WALK_TRAP_ADDRESSES = 4,
+	STORE_WALK_ALL = 7,
+};
+
+/* parts: bits of enum store_walk_part. first, last (NULL: no bound): only hosts and tuples whose
+ * key address lies between them, found without reading the others. */
+struct store_walk *store_walk_new(struct store_reader *reader, unsigned parts,
+                                  const struct addr *first, const struct addr *last);
 void store_walk_free(struct store_walk *walk);
 /* Next slice: rows stay valid until the next call. Returns the count, 0 at the end, or a negative
  * code. *n_bad (may be NULL) grows by records with a bad checksum. */

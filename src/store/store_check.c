@@ -126,11 +126,21 @@ static bool check_journal_row(struct check *check, const MDB_val *key, const MDB
 	return record_change_decode(door_span(key), door_span(data), &change) == 0;
 }
 
+static bool check_trap_row(struct check *check, const MDB_val *key, const MDB_val *data)
+{
+	(void)check;
+	uint8_t hash[RECORD_HASH_BYTES];
+	struct grey_record record;
+	return record_trap_key_decode(door_span(key), hash) == 0 &&
+	       record_decode(door_span(key), door_span(data), RECORD_TRAP_ADDRESS, &record, NULL) ==
+	               0;
+}
+
 typedef bool check_row(struct check *check, const MDB_val *key, const MDB_val *data);
 static check_row *const row_checks[DB_COUNT] = {
         [DB_META] = check_meta_row,       [DB_HOST] = check_host_row,
         [DB_TUPLE] = check_tuple_row,     [DB_EXPIRY] = check_expiry_row,
-        [DB_JOURNAL] = check_journal_row,
+        [DB_JOURNAL] = check_journal_row, [DB_TRAP] = check_trap_row,
 };
 
 static bool is_ascending(const struct record_key *last, const MDB_val *key)
@@ -210,7 +220,7 @@ static int check_dbs(struct check *check)
 		return FOUND_DAMAGE;
 	}
 	for (enum store_db db = 0; db < DB_COUNT; db++) {
-		if (!check_db(check, db)) {
+		if (check->dbi[db] != DOOR_ABSENT && !check_db(check, db)) {
 			return FOUND_DAMAGE;
 		}
 	}

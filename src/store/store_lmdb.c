@@ -31,7 +31,8 @@
  * the last page, larger than any transaction of ours: then "too short" always means "cut". */
 #define MARGIN_BYTES (UINT64_C(64) << 20)
 
-static const char *const db_names[DB_COUNT] = {"meta", "host", "tuple", "expiry", "journal"};
+static const char *const db_names[DB_COUNT] = {"meta",   "host",    "tuple",
+                                               "expiry", "journal", "trap"};
 
 const char *door_db_name(enum store_db db)
 {
@@ -175,8 +176,18 @@ int door_open_dbs(MDB_txn *txn, MDB_dbi dbi[static DB_COUNT], unsigned flags)
 	int rc = 0;
 	for (int db = 0; db < DB_COUNT && rc == 0; db++) {
 		rc = mdb_dbi_open(txn, db_names[db], flags, &dbi[db]);
+		if (rc == MDB_NOTFOUND && db == DB_TRAP) {
+			dbi[db] = DOOR_ABSENT;
+			rc = 0;
+		}
 	}
 	return rc;
+}
+
+int door_cursor(const struct store *store, MDB_txn *txn, enum store_db db, MDB_cursor **out)
+{
+	return store->dbi[db] == DOOR_ABSENT ? MDB_NOTFOUND
+	                                     : mdb_cursor_open(txn, store->dbi[db], out);
 }
 
 /* --- directory and files ---------------------------------------------------------------------- */
@@ -415,6 +426,29 @@ static int read_content(struct store *store, char why[static STORE_WHY_MAX])
 	return door_error(store, mdb_txn_commit(txn)); /* keeps the handles */
 }
 
+/* A store of the time before spamtraps gets their database; older versions pass over it. */
+static int add_missing(struct store *store, char why[static STORE_WHY_MAX])
+{
+	MDB_txn *txn = NULL;
+	if (store->dbi[DB_TRAP] != DOOR_ABSENT) {
+		return 0;
+	}
+	int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
+	if (rc == 0) {
+		rc = door_open_dbs(txn, store->dbi, MDB_CREATE);
+		if (rc == 0) {
+			rc = mdb_txn_commit(txn);
+		} else {
+			mdb_txn_abort(txn);
+		}
+	}
+	if (rc) {
+		door_explain(why, "%s: the spamtraps' database cannot be made: %s", store->dir,
+		             mdb_strerror(rc));
+	}
+	return door_error(store, rc);
+}
+
 /* True for an environment that never had a first commit. */
 static bool is_blank(MDB_env *env)
 {
@@ -456,6 +490,7 @@ static int open_content(struct store *store, const struct store_conf *conf, bool
 		}
 	} else {
 		int ret = read_content(store, why);
+		ret = ret || conf->read_only ? ret : add_missing(store, why);
 		if (ret) {
 			return ret;
 		}

@@ -271,7 +271,7 @@ static inline bool world_find(struct world *world, const struct world_tuple *tup
                               struct grey_record *out)
 {
 	struct tuple_key key = world_key(world, tuple);
-	struct store_walk *walk = store_walk_new(world->reader, false, true);
+	struct store_walk *walk = store_walk_new(world->reader, STORE_WALK_TUPLES, NULL, NULL);
 	const struct store_row *rows = NULL;
 	bool is_found = false;
 	int n = 0;

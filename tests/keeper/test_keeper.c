@@ -410,7 +410,7 @@ static int compare_u32(const void *a, const void *b)
 /* The numbers of all stored tuples, sorted. */
 static uint32_t stored_numbers(struct world *world, uint32_t *out, uint32_t max)
 {
-	struct store_walk *walk = store_walk_new(world->reader, false, true);
+	struct store_walk *walk = store_walk_new(world->reader, STORE_WALK_TUPLES, NULL, NULL);
 	const struct store_row *rows = NULL;
 	uint32_t n_stored = 0;
 	int n = 0;

@@ -150,10 +150,9 @@ static inline bool row_is_stored(struct store_txn *txn, uint32_t n)
 }
 
 /* Walks everything; the count of rows, or a negative code. */
-static inline int64_t rows_walk(struct store_reader *reader, bool hosts, bool tuples,
-                                uint64_t *n_bad)
+static inline int64_t rows_walk(struct store_reader *reader, uint64_t *n_bad)
 {
-	struct store_walk *walk = store_walk_new(reader, hosts, tuples);
+	struct store_walk *walk = store_walk_new(reader, STORE_WALK_ALL, NULL, NULL);
 	const struct store_row *rows = NULL;
 	int64_t n_rows = 0;
 	int n = 0;

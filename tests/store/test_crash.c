@@ -66,7 +66,7 @@ static uint32_t verify(struct fixture *f, uint32_t acked)
 	struct store_reader *reader = fixture_reader(store);
 	uint32_t n = (uint32_t)store_journal_last(reader);
 	assert_true(n == acked || n == acked + batch_size(acked));
-	assert_int_equal(rows_walk(reader, true, true, NULL), n);
+	assert_int_equal(rows_walk(reader, NULL), n);
 	struct store_txn txn;
 	store_begin(store, &txn, (struct wall){FIXTURE_T0});
 	for (uint32_t i = 0; i < n; i++) {

@@ -97,7 +97,7 @@ static void read_all(struct fixture *f)
 		_exit(1);
 	}
 	struct store_reader *reader = fixture_reader(store);
-	int64_t n = rows_walk(reader, true, true, &n_bad);
+	int64_t n = rows_walk(reader, &n_bad);
 	struct store_txn txn;
 	store_begin(store, &txn, (struct wall){FIXTURE_T0});
 	uint32_t n_found = 0;
@@ -260,7 +260,7 @@ static void a_damaged_record_counts_as_absent_and_can_be_written_again(void **st
 	struct store *store = fixture_open(f);
 	struct store_reader *reader = fixture_reader(store);
 	uint64_t n_bad = 0;
-	assert_int_equal(rows_walk(reader, true, true, &n_bad), N_ROWS - 1);
+	assert_int_equal(rows_walk(reader, &n_bad), N_ROWS - 1);
 	assert_int_equal(n_bad, 1);
 	struct store_txn txn;
 	store_begin(store, &txn, (struct wall){FIXTURE_T0});
@@ -271,7 +271,7 @@ static void a_damaged_record_counts_as_absent_and_can_be_written_again(void **st
 	struct store_stats stats;
 	assert_int_equal(store_stats_get(reader, &stats), 0);
 	assert_true(stats.n_bad_records >= 2);
-	assert_int_equal(rows_walk(reader, true, true, NULL), N_ROWS);
+	assert_int_equal(rows_walk(reader, NULL), N_ROWS);
 	store_reader_close(reader);
 	store_close(store);
 	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);

@@ -84,7 +84,7 @@ static void assert_rows(struct store *store, uint32_t n)
 {
 	struct store_reader *reader = fixture_reader(store);
 	uint64_t n_bad = 0;
-	assert_int_equal(rows_walk(reader, true, true, &n_bad), n);
+	assert_int_equal(rows_walk(reader, &n_bad), n);
 	assert_int_equal(n_bad, 0);
 	assert_int_equal(store_journal_last(reader), n);
 	store_reader_close(reader);

@@ -48,7 +48,7 @@ static void a_tool_reads_beside_the_writer(void **state)
 			_exit(1);
 		}
 		struct store_reader *reader = fixture_reader(tool);
-		int64_t n = rows_walk(reader, true, true, NULL);
+		int64_t n = rows_walk(reader, NULL);
 		store_begin(tool, &txn, t0);
 		int ret = store_commit(&txn);
 		_exit(n == 10 && ret == -EROFS ? 7 : 2);
@@ -77,7 +77,7 @@ static void a_tool_follows_when_the_writers_file_outgrows_its_map(void **state)
 		int ret = store_open(&tool, &conf, f->why);
 		struct store_reader *reader = ret ? NULL : fixture_reader(tool);
 		ssize_t n = write(ready[1], &byte, 1) + read(grown[0], &byte, 1);
-		_exit(n == 2 && reader && rows_walk(reader, true, true, NULL) == 2000 ? 7 : 1);
+		_exit(n == 2 && reader && rows_walk(reader, NULL) == 2000 ? 7 : 1);
 	}
 	char byte = 0;
 	assert_int_equal(read(ready[0], &byte, 1), 1);

@@ -76,7 +76,7 @@ static void an_update_keeps_the_text_and_moves_the_expiry(void **state)
 	assert_int_equal(store_commit(&txn), 0);
 
 	const struct store_row *rows = NULL;
-	struct store_walk *walk = store_walk_new(reader, true, true);
+	struct store_walk *walk = store_walk_new(reader, STORE_WALK_ALL, NULL, NULL);
 	assert_int_equal(store_walk_next(walk, &rows, NULL), 1);
 	assert_int_equal(rows[0].kind, RECORD_GREY);
 	assert_int_equal(rows[0].record.bcount, 9);
@@ -294,7 +294,7 @@ static void a_walk_meets_every_row_once_in_slices(void **state)
 	for (uint32_t n = 0; n < N; n += 500) {
 		assert_int_equal(rows_commit(store, n, n + 499), 0);
 	}
-	struct store_walk *walk = store_walk_new(reader, true, true);
+	struct store_walk *walk = store_walk_new(reader, STORE_WALK_ALL, NULL, NULL);
 	const struct store_row *rows = NULL;
 	int n = 0;
 	unsigned n_slices = 0;
@@ -335,7 +335,7 @@ static void the_longest_texts_fit_a_walk(void **state)
 		store_put_tuple(&txn, &key, &record, &text);
 	}
 	assert_int_equal(store_commit(&txn), 0);
-	assert_int_equal(rows_walk(reader, true, true, NULL), 200);
+	assert_int_equal(rows_walk(reader, NULL), 200);
 	store_reader_close(reader);
 	store_close(store);
 }
@@ -388,7 +388,7 @@ static void *walk_again_and_again(void *arg)
 		return NULL;
 	}
 	while (!atomic_load_explicit(&w->is_over, memory_order_acquire) || w->n_walks == 0) {
-		int64_t n = rows_walk(reader, true, true, &w->n_bad);
+		int64_t n = rows_walk(reader, &w->n_bad);
 		w->fewest = n < w->fewest ? n : w->fewest;
 		w->n_walks++;
 	}
