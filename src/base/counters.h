@@ -55,6 +55,10 @@
 	X(fw_changes_sent,      "changes sent to the firewall role") \
 	X(fw_fills,             "complete fills of the kernel sets") \
 	X(fw_feed_behind,       "times the feed fell behind the journal and filled again") \
+	/* lists */ \
+	X(lists_loaded,         "lists put in force") \
+	X(lists_refused,        "lists refused: what was in force before stayed so") \
+	X(hosts_delisted,       "whitelisted hosts that lost their entry because they are on a list") \
 	/* control socket */ \
 	X(ctl_requests,         "control requests answered") \
 	X(ctl_refused,          "control requests refused for lack of rights") \

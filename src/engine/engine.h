@@ -87,6 +87,7 @@ struct engine_figures {
 	uint64_t cached_hosts, cached_tuples;
 	struct msg_figures firewall;
 	uint64_t firewall_seq; /* last change known to be in the kernel */
+	uint32_t max_listed;   /* listed connections beyond these are not stuttered */
 	struct lister_figures lists;
 	uint64_t trap_addresses, trap_address_bytes; /* in memory */
 	bool has_firewall;                           /* the role is connected */

@@ -42,6 +42,8 @@ enum lister_job_kind {
 /* Loads the lists on disk before it returns (a file that cannot be used is logged and left alone),
  * so that no client comes before them. */
 MUST_USE int lister_start(struct lister **out, const struct lister_env *env);
+/* What was published stays so; its owner frees it (table, domains) when the last reader is gone.
+ * Jobs not begun are dropped. NULL is fine. */
 void lister_stop(struct lister *lister);
 
 /* Queues a job; on success text (malloc'ed) is the lister's. -EAGAIN: LISTER_QUEUE_MAX wait. Jobs
@@ -66,7 +68,7 @@ void lister_describe(struct lister *lister, lister_describe_one *one, void *ctx)
 struct lister_figures {
 	size_t n_lists, n_networks, n_domains;
 	size_t table_bytes;
-	uint64_t swap_ms;    /* what the last replacement took in all */
+	uint64_t swap_ms;    /* from a job's begin until its lists were in force */
 	uint64_t n_delisted; /* white hosts taken off by lists since the start */
 };
 void lister_figures_get(struct lister *lister, struct lister_figures *out);

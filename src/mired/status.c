@@ -50,6 +50,9 @@ static const struct {
 	{COUNTER_fw_changes_sent, "firewall", "changes_sent"},
 	{COUNTER_fw_fills, "firewall", "fills"},
 	{COUNTER_fw_feed_behind, "firewall", "feed_behind"},
+	{COUNTER_lists_loaded, "lists", "loaded"},
+	{COUNTER_lists_refused, "lists", "refused"},
+	{COUNTER_hosts_delisted, "lists", "delisted"},
 	{COUNTER_ctl_requests, "control", "requests"},
 	{COUNTER_ctl_refused, "control", "refused"},
 	{COUNTER_ctl_bad_requests, "control", "bad_requests"},
@@ -111,6 +114,7 @@ static void put_connections(json_t *top, const struct engine_figures *figures)
 	put_u64(top, "connections", "white", figures->conns_white);
 	put_u64(top, "connections", "listed", figures->conns_listed);
 	put_u64(top, "connections", "unknown", figures->conns_unknown);
+	put_u64(top, "connections", "max_listed", figures->max_listed);
 	put_u64(top, "connections", "max", capacity->max_connections);
 	put_u64(top, "connections", "per_ring", capacity->per_ring);
 	json_t *group = group_of(top, "connections");
@@ -164,6 +168,18 @@ static void put_firewall(json_t *top, const struct engine_figures *figures)
 	put_bool(top, "firewall", "has_destroy", firewall->has_destroy);
 }
 
+static void put_lists(json_t *top, const struct engine_figures *figures)
+{
+	const struct lister_figures *lists = &figures->lists;
+	put_u64(top, "lists", "in_force", lists->n_lists);
+	put_u64(top, "lists", "networks", lists->n_networks);
+	put_u64(top, "lists", "table_bytes", lists->table_bytes);
+	put_u64(top, "lists", "swap_ms", lists->swap_ms);
+	put_u64(top, "traps", "allowed_domains", lists->n_domains);
+	put_u64(top, "traps", "addresses", figures->trap_addresses);
+	put_u64(top, "traps", "address_bytes", figures->trap_address_bytes);
+}
+
 /* Second field of statm: resident pages. */
 static uint64_t resident_set_bytes(void)
 {
@@ -208,6 +224,7 @@ json_t *status_json(const struct engine_figures *figures, const struct counters 
 	put_counters(top, &figures->totals, control);
 	put_store(top, figures);
 	put_firewall(top, figures);
+	put_lists(top, figures);
 	put_engine(top, figures);
 	put_memory(top);
 	return top;

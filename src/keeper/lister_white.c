@@ -1,0 +1,205 @@
+/* Lists against the white: every white host is looked up in the table in force. The walk reads the
+ * store in slices; the keeper, the only writer, takes the hosts off, and the journal carries that
+ * to the kernel. IPv6 hosts are networks: one is listed when any of its addresses is. */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "keeper/lister_impl.h"
+
+enum {
+	WINDOW = 2048,       /* changes under way; several commits of the keeper */
+	PATIENCE_MS = 10000, /* without any answer: the keeper cannot store */
+	POLL_MS = 100,       /* a stop is noticed this soon */
+	LOGGED_MAX = 1000,   /* hosts of one walk that get a line each */
+	COOKIE = 1,
+};
+
+static_assert((int)WINDOW <= (int)KEEPER_IN_FLIGHT_MAX, "the way back holds all answers");
+
+struct check {
+	struct lister *lister;
+	uint64_t n_seen, n_listed;
+	/* all that is on any list; made when the first network is looked up */
+	bool has_union;
+	struct addr_range *ranges;
+	size_t n_ranges;
+};
+
+/* --- asking the keeper ------------------------------------------------------------------------ */
+
+static unsigned take_answers(struct lister *lister)
+{
+	struct mailbox *answers = lister->env.port->answers;
+	unsigned n = 0;
+	size_t len = 0;
+	const struct keeper_answer *answer = mailbox_peek(answers, &len);
+	while (answer) {
+		if (answer->ret == 0) {
+			counters_add(&lister->counters, COUNTER_hosts_delisted, 1);
+		}
+		mailbox_release(answers);
+		lister->n_in_flight -= lister->n_in_flight > 0;
+		n++;
+		answer = mailbox_peek(answers, &len);
+	}
+	return n;
+}
+
+static void sleep_for_answers(const struct lister *lister)
+{
+	struct pollfd pfd = {.fd = lister->env.port->wake, .events = POLLIN};
+	uint64_t n = 0;
+	if (poll(&pfd, 1, POLL_MS) > 0) {
+		(void)!read(pfd.fd, &n, sizeof n); /* only empties it */
+	}
+}
+
+/* Returns when answers came. */
+static int wait_answers(struct lister *lister)
+{
+	struct mono deadline = mono_add_ms(clock_mono(), PATIENCE_MS);
+	keeper_wake(lister->env.keeper);
+	while (take_answers(lister) == 0) {
+		if (lister_must_stop(lister)) {
+			return -ECANCELED;
+		}
+		if (clock_mono().ns >= deadline.ns) {
+			return -ETIMEDOUT;
+		}
+		sleep_for_answers(lister);
+	}
+	return 0;
+}
+
+static int delist(struct lister *lister, const struct addr *addr)
+{
+	struct change change = {.kind = CHANGE_DELIST, .has_addr = true, .addr = *addr};
+	while (lister->n_in_flight >= WINDOW ||
+	       !keeper_post_change(lister->env.port, &change, COOKIE)) {
+		int ret = wait_answers(lister);
+		if (ret != 0) {
+			return ret;
+		}
+	}
+	lister->n_in_flight++;
+	return 0;
+}
+
+/* --- which hosts ------------------------------------------------------------------------------ */
+
+/* Whether any of the ranges, ascending within their family, IPv4 first, holds one of these IPv6
+ * addresses. */
+static bool overlaps_any(const struct check *check, const struct addr_range *range)
+{
+	size_t low = 0;
+	size_t high = check->n_ranges;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct addr_range *at = &check->ranges[middle];
+		if (addr_is_v4(&at->first) ||
+		    memcmp(at->last.bytes, range->first.bytes, sizeof at->last.bytes) < 0) {
+			low = middle + 1;
+		} else {
+			high = middle;
+		}
+	}
+	return low < check->n_ranges && memcmp(check->ranges[low].first.bytes, range->last.bytes,
+	                                       sizeof range->last.bytes) <= 0;
+}
+
+static int make_union(struct check *check)
+{
+	if (check->has_union) {
+		return 0;
+	}
+	check->has_union = true;
+	return list_table_union(check->lister->table, &check->ranges, &check->n_ranges);
+}
+
+static int is_listed(struct check *check, const struct addr *addr, bool *out)
+{
+	struct cidr host = {.addr = *addr, .bits = (uint8_t)check->lister->env.conf->ipv6_prefix};
+	*out = list_table_find(check->lister->table, addr) != 0;
+	if (*out || addr_is_v4(addr)) {
+		return 0;
+	}
+	struct addr_range range = cidr_range(&host);
+	int ret = make_union(check);
+	*out = ret == 0 && overlaps_any(check, &range);
+	return ret;
+}
+
+static int check_host(struct check *check, const struct addr *addr)
+{
+	bool is_on_list = false;
+	char text[ADDR_TEXT_MAX];
+	check->n_seen++;
+	int ret = is_listed(check, addr, &is_on_list);
+	if (ret != 0 || !is_on_list) {
+		return ret;
+	}
+	check->n_listed++;
+	if (check->n_listed <= LOGGED_MAX) {
+		log_info("%s blacklisted, removing from whitelist", addr_format(addr, text));
+	}
+	return delist(check->lister, addr);
+}
+
+static int check_rows(struct check *check, const struct store_row *rows, int n)
+{
+	struct lister *lister = check->lister;
+	int ret = 0;
+	for (int i = 0; i < n && ret == 0; i++) {
+		if (rows[i].kind == RECORD_WHITE) {
+			ret = check_host(check, &rows[i].key.addr);
+		}
+	}
+	if (lister->n_in_flight > 0) {
+		keeper_wake(lister->env.keeper);
+		(void)take_answers(lister);
+	}
+	return ret == 0 && lister_must_stop(lister) ? -ECANCELED : ret;
+}
+
+static int check_all(struct check *check)
+{
+	struct lister *lister = check->lister;
+	const struct store_row *rows = NULL;
+	struct store_walk *walk = store_walk_new(lister->reader, STORE_WALK_HOSTS, NULL, NULL);
+	if (!walk) {
+		return -ENOMEM;
+	}
+	int n = store_walk_next(walk, &rows, NULL);
+	int ret = 0;
+	while (n > 0 && ret == 0) {
+		ret = check_rows(check, rows, n);
+		n = ret == 0 ? store_walk_next(walk, &rows, NULL) : 0;
+	}
+	store_walk_free(walk);
+	while (ret == 0 && lister->n_in_flight > 0) {
+		ret = wait_answers(lister);
+	}
+	return ret ? ret : n;
+}
+
+int lister_check_white(struct lister *lister)
+{
+	struct check check = {.lister = lister};
+	struct mono begun = clock_mono();
+	if (lister->table == NULL) {
+		return 0;
+	}
+	int ret = check_all(&check);
+	free(check.ranges);
+	log_info("lists: %llu of %llu white hosts are blacklisted and %s (%lld ms)",
+	         (unsigned long long)check.n_listed, (unsigned long long)check.n_seen,
+	         ret == 0 ? "no longer white" : "may still be white",
+	         (long long)mono_diff_ms(clock_mono(), begun));
+	return ret;
+}
