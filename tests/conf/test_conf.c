@@ -153,6 +153,14 @@ static void keys_that_do_not_fit_together_are_refused(void **state)
 	        {"listen = {::1, ::1}\n", "listen: the same address twice"},
 	        {"banner = '%h %x'\n", "banner: only %h, %n and %% may follow"},
 	        {"banner = '50%'\n", "banner: only %h, %n and %% may follow"},
+	        {"low-priority-mx = ::1\nlow-priority-port = 8025\n",
+	         "low-priority-port: must not be port"},
+	        {"spamd-cfg-port = 8025\n", "spamd-cfg-port: clients are served on this port"},
+	        {"low-priority-mx = ::1\nspamd-cfg-port = 8027\n",
+	         "spamd-cfg-port: clients are served on this port"},
+	        {"max-connections = 100\nmax-listed = 101\n",
+	         "max-listed: must not be greater than max-connections"},
+	        {"nflog-in = 26\n", "nflog-out: must not be nflog-in"},
 	        {"banner = '%h%h%h%h%h%h%h%h%h%h%h%h'\n"
 	         "hostname = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
 	         "banner: longer than 500 characters"},
@@ -223,7 +231,14 @@ static const char every_key[] = "user = a1\nfirewall-user = a2\nstate-dir = /a3\
                                 "interface = {eth0.1, 6to4}\nmx-addresses = {192.0.2.25, ::5}\n"
                                 "smtp-port = 2525\nnospamd-file = '/with blank'\n"
                                 "firewall-watch = 20ms\nkernel-set-refresh = fallback\n"
-                                "kernel-set-destroy = fallback\n";
+                                "kernel-set-destroy = fallback\nblacklist-only = yes\n"
+                                "listed-code = 550\nmax-listed = 12\nlist-prefixes = 1001\n"
+                                "spamd-cfg-port = 8026\ntrapexp = 2d\ntrap-text = '%A \\' x'\n"
+                                "allowed-domains-file = /b1\nlow-priority-mx = {192.0.2.26, ::6}\n"
+                                "low-priority-port = 8028\nmta-addresses = {10.0.0.1, ::7}\n"
+                                "nflog-in = 125\nnflog-out = 126\nlists-file = /b2\n"
+                                "fetch-user = b3\nlist-timeout = 1s\nlist-size = 1m\n"
+                                "list-change = off\nlogd-user = b4\nseen-interval = 100ms\n";
 
 static char *printed(const struct conf *conf)
 {
@@ -302,6 +317,29 @@ static void options_win_over_the_file(void **state)
 	assert_int_equal(conf->whiteexp_secs, 864 * 3600);
 }
 
+static void letters_for_listed_hosts_and_traps_set_their_keys(void **state)
+{
+	struct fixture *fixture = *state;
+	char text[ADDR_TEXT_MAX];
+	static const char *const letters[] = {"-5",           "-4", "-5b",          "-B", "300",
+	                                      "-M192.0.2.26", "-M", "2001:db8::26", NULL};
+	assert_int_equal(fixture_load(fixture, "listed-code = 450\n", letters), 0);
+	const struct conf *conf = &fixture->conf;
+	assert_int_equal(conf->listed_code, CONF_CODE_550);
+	assert_true(conf->blacklist_only);
+	assert_int_equal(conf->max_listed, 300);
+	assert_int_equal(conf->n_low_priority_mx, 2);
+	assert_string_equal(addr_format(&conf->low_priority_mx[0], text), "192.0.2.26");
+	assert_string_equal(addr_format(&conf->low_priority_mx[1], text), "2001:db8::26");
+	/* the last one wins, and options win over the file */
+	static const char *const last[] = {"-5", "-4", NULL};
+	assert_int_equal(fixture_load(fixture, "listed-code = 550\n", last), 0);
+	assert_int_equal(fixture->conf.listed_code, CONF_CODE_450);
+	assert_false(fixture->conf.blacklist_only);
+	assert_int_equal(fixture->conf.max_listed, CONF_MAX_LISTED_AUTO);
+	assert_int_equal(fixture->conf.spamd_cfg_port, 0);
+}
+
 static void bad_options_are_refused_with_option_and_range(void **state)
 {
 	static const struct {
@@ -327,6 +365,17 @@ static void bad_options_are_refused_with_option_and_range(void **state)
 	         ERR_SYNTAX,
 	         "option -l (--listen): \"localhost\" is not a good value: IPv4 or IPv6 "
 	         "addresses"},
+	        {{"-B", "many"},
+	         ERR_SYNTAX,
+	         "option -B (--max-listed): \"many\" is not a good value: auto, 0 to "
+	         "2147483647"},
+	        {{"-M", "mx.example"},
+	         ERR_SYNTAX,
+	         "option -M (--low-priority-mx): \"mx.example\" is not a good value: IPv4 or "
+	         "IPv6 addresses"},
+	        {{"--listed-code=451"},
+	         ERR_SYNTAX,
+	         "option --listed-code: \"451\" is not a good value: 450, 550"},
 	        {{"-G", "2:8"}, ERR_SYNTAX, "option -G needs three numbers, minutes:hours:hours"},
 	        {{"-G", "2:8:864:1"},
 	         ERR_SYNTAX,
@@ -439,6 +488,14 @@ static void help_names_every_key(void **state)
 	free(text);
 }
 
+/* Lists and what the machine or the build decides are put into words in the manual; so is the trap
+ * text, where mdoc would take its %A for a macro. */
+static bool has_default_in_manual(const struct schema_row *row)
+{
+	return row->def && !schema_is_list(row) && strcmp(row->name, "rules-dir") != 0 &&
+	       strcmp(row->name, "trap-text") != 0;
+}
+
 static void the_manual_has_a_line_for_every_key_with_its_default(void **state)
 {
 	static char manual[64 * 1024];
@@ -449,9 +506,7 @@ static void the_manual_has_a_line_for_every_key_with_its_default(void **state)
 	(void)fclose(file);
 	for (size_t i = 0; i < schema_n_rows; i++) {
 		const struct schema_row *row = &schema_rows[i];
-		/* lists and what the machine or the build decides are put into words there */
-		bool is_fixed =
-		        row->def && !schema_is_list(row) && strcmp(row->name, "rules-dir") != 0;
+		bool is_fixed = has_default_in_manual(row);
 		char wanted[160];
 		(void)snprintf(wanted, sizeof wanted, "\n.It Cm %s = Ar %s%s", row->name,
 		               is_fixed ? row->def : "", is_fixed ? "\n" : "");
@@ -475,6 +530,7 @@ int main(void)
 	        TEST(an_unreadable_file_is_named),
 	        TEST(what_is_printed_loads_to_the_same_values),
 	        TEST(options_win_over_the_file),
+	        TEST(letters_for_listed_hosts_and_traps_set_their_keys),
 	        TEST(bad_options_are_refused_with_option_and_range),
 	        TEST(every_key_is_a_long_option),
 	        TEST(orders_to_the_program_are_told_apart),
