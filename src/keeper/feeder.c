@@ -1,9 +1,6 @@
-/* The feeder's thread. Everything without _Atomic belongs to it, but for what the lock covers.
+/* The feeder's thread, its channel, start and stop. What it sends is in feeder_send.c.
  *
- * One turn: take a new channel, listen to the role, send a complete copy if it asked for one, then
- * what is in `reasserts`, then the journal behind the cursor. The order of the last two matters: a
- * host is looked up when its re-assertion is sent, so a deletion committed later is behind the
- * cursor and goes out later. */
+ * One turn: take a new channel and new ranges, listen to the role, send. */
 #include "keeper/feeder.h"
 
 #include <errno.h>
@@ -11,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -18,44 +16,14 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include "keeper/keeper.h"
+#include "keeper/feeder_impl.h"
 
 enum {
-	CHANGES_MAX = 512,    /* journal rows read in one go */
-	REASSERTS_MAX = 1000, /* sent before the journal's turn */
-	RECEIVE_MAX = 64,     /* messages taken before ours are sent */
-	ASK_WAIT_MS = 1000,   /* a new role says itself that it needs a copy; if not, it gets one */
-	RETRY_MS = 1000,      /* after the store could not be read */
-	BACKSTOP_SECS = 3600, /* the kernel keeps an element longer than the store its host */
-	ELEMENT_WHITE = 0,    /* enum fw_set's numbers, see struct msg_element */
-	ELEMENT_GREYTRAP = 1,
+	RECEIVE_MAX = 64,   /* messages taken before ours are sent */
+	ASK_WAIT_MS = 1000, /* a new role says itself that it needs a copy; if not, it gets one */
 };
 
-struct feeder {
-	struct counters counters;
-	struct feeder_env env;
-	pthread_t thread;
-	int control; /* eventfd: must_stop or next_channel changed */
-	_Atomic bool must_stop;
-	pthread_mutex_t lock; /* the two fields below; nothing else is taken under it */
-	int next_channel;     /* -1 = none */
-	struct feeder_figures figures;
-
-	struct store_reader *reader;
-	int channel; /* -1 = no role */
-	bool must_fill;
-	bool has_copy; /* a complete copy was sent since the role asked for one */
-	bool has_done; /* and it has answered since */
-	struct mono fill_at;
-	uint64_t cursor; /* the journal is sent up to here */
-	uint64_t n_sent; /* messages that will be answered by MSG_DONE carry this seq at most */
-	uint64_t n_done; /* seq of the last MSG_DONE */
-	struct msg out;  /* being gathered */
-	struct msg in;
-	struct journal_change changes[CHANGES_MAX];
-};
-
-static bool must_stop(const struct feeder *feeder)
+bool feeder_must_stop(const struct feeder *feeder)
 {
 	/* acquire: partner of feeder_stop */
 	return atomic_load_explicit(&feeder->must_stop, memory_order_acquire);
@@ -80,8 +48,7 @@ static void publish(struct feeder *feeder, const struct msg_figures *firewall)
 	(void)pthread_mutex_unlock(&feeder->lock);
 }
 
-/* Nothing is known of the kernel's sets until a copy has arrived there. */
-static void want_fill(struct feeder *feeder, int64_t wait_ms)
+void feeder_want_fill(struct feeder *feeder, int64_t wait_ms)
 {
 	feeder->must_fill = true;
 	feeder->has_copy = false;
@@ -126,7 +93,25 @@ static void take_channel(struct feeder *feeder)
 		log_error("firewall: channel unusable: %s", err_text(-errno));
 	}
 	feeder->channel = next;
-	want_fill(feeder, ASK_WAIT_MS);
+	feeder->must_send_ranges = feeder->has_ranges;
+	feeder_want_fill(feeder, ASK_WAIT_MS);
+}
+
+static void take_ranges(struct feeder *feeder)
+{
+	struct addr_range *unused = NULL;
+	(void)pthread_mutex_lock(&feeder->lock);
+	if (feeder->has_next_ranges) {
+		unused = feeder->ranges;
+		feeder->ranges = feeder->next_ranges;
+		feeder->n_ranges = feeder->n_next_ranges;
+		feeder->next_ranges = NULL;
+		feeder->has_next_ranges = false;
+		feeder->has_ranges = true;
+		feeder->must_send_ranges = true;
+	}
+	(void)pthread_mutex_unlock(&feeder->lock);
+	free(unused);
 }
 
 static void on_message(struct feeder *feeder, const struct msg *msg)
@@ -135,7 +120,7 @@ static void on_message(struct feeder *feeder, const struct msg *msg)
 		(void)close(msg->fd); /* none of these messages carries one */
 	}
 	if (msg->type == MSG_NEED_FILL) {
-		want_fill(feeder, 0);
+		feeder_want_fill(feeder, 0);
 	} else if (msg->type == MSG_DONE) {
 		feeder->n_done = msg->seq;
 		feeder->has_done = feeder->has_copy;
@@ -173,7 +158,7 @@ static int wait_writable(struct feeder *feeder)
 	        {.fd = feeder->channel, .events = POLLIN | POLLOUT},
 	        {.fd = feeder->control, .events = POLLIN},
 	};
-	if (must_stop(feeder)) { /* its mark on `control` may have been emptied */
+	if (feeder_must_stop(feeder)) { /* its mark on `control` may have been emptied */
 		return -ECANCELED;
 	}
 	if (poll(pfds, 2, -1) < 0) {
@@ -185,7 +170,7 @@ static int wait_writable(struct feeder *feeder)
 	return pfds[0].revents & (POLLIN | POLLHUP | POLLERR) ? receive(feeder) : 0;
 }
 
-static int wait_send(struct feeder *feeder)
+int feeder_wait_send(struct feeder *feeder)
 {
 	for (;;) {
 		int ret = msg_send(feeder->channel, &feeder->out);
@@ -199,228 +184,15 @@ static int wait_send(struct feeder *feeder)
 	}
 }
 
-/* --- gathering elements ----------------------------------------------------------------------- */
-
-static void out_begin(struct feeder *feeder, enum msg_type type)
-{
-	feeder->out.type = type;
-	feeder->out.n_elements = 0;
-	feeder->out.fd = -1;
-}
-
-/* Sends what was gathered and begins anew. The sequence number says how far the journal is covered.
- */
-static int out_flush(struct feeder *feeder)
-{
-	if (feeder->out.n_elements == 0) {
-		return 0;
-	}
-	feeder->out.seq = feeder->cursor;
-	int ret = wait_send(feeder);
-	if (ret == 0 && feeder->out.type == MSG_CHANGES) {
-		feeder->n_sent = feeder->cursor;
-		counters_add(&feeder->counters, COUNTER_fw_changes_sent, feeder->out.n_elements);
-	} else if (feeder->out.type == MSG_CHANGES) {
-		want_fill(feeder, RETRY_MS); /* these are lost, and the cursor is behind them */
-	}
-	feeder->out.n_elements = 0;
-	return ret;
-}
-
-static int out_add(struct feeder *feeder, const struct msg_element *element)
-{
-	feeder->out.elements[feeder->out.n_elements++] = *element;
-	return feeder->out.n_elements == MSG_ELEMENTS_MAX ? out_flush(feeder) : 0;
-}
-
-static int64_t life_now_secs(const struct feeder *feeder)
-{
-	/* relaxed: a turn's delay of this clock is nothing against the backstop */
-	return feeder->env.life_now_secs
-	               ? atomic_load_explicit(feeder->env.life_now_secs, memory_order_relaxed)
-	               : clock_wall().secs;
-}
-
-/* The element of a host that lives until `expire`; false when it lives no more, or is of a kind the
- * kernel does not know. */
-static bool live_element(const struct feeder *feeder, unsigned kind, struct wall expire,
-                         struct msg_element *out)
-{
-	int64_t left_secs = expire.secs - life_now_secs(feeder);
-	if ((kind != RECORD_WHITE && kind != RECORD_TRAPPED) || left_secs <= 0) {
-		return false;
-	}
-	int64_t timeout = left_secs + BACKSTOP_SECS;
-	out->timeout_secs = timeout > UINT32_MAX ? UINT32_MAX : (uint32_t)timeout;
-	out->set = kind == RECORD_WHITE ? ELEMENT_WHITE : ELEMENT_GREYTRAP;
-	out->is_deleted = false;
-	return true;
-}
-
-/* --- complete copy ---------------------------------------------------------------------------- */
-
-static int fill_rows(struct feeder *feeder, const struct store_row *rows, int n)
-{
-	int ret = 0;
-	for (int i = 0; i < n && ret == 0; i++) {
-		struct msg_element element = {.addr = rows[i].key.addr};
-		if (live_element(feeder, rows[i].kind, rows[i].record.expire, &element)) {
-			ret = out_add(feeder, &element);
-		}
-	}
-	return ret;
-}
-
-/* The slices are copies: no transaction of the store is open while the channel blocks. */
-static int fill_hosts(struct feeder *feeder)
-{
-	struct store_walk *walk = store_walk_new(feeder->reader, STORE_WALK_HOSTS, NULL, NULL);
-	if (!walk) {
-		return -ENOMEM;
-	}
-	const struct store_row *rows = NULL;
-	int n = store_walk_next(walk, &rows, NULL);
-	int ret = 0;
-	while (n > 0 && ret == 0) {
-		ret = fill_rows(feeder, rows, n);
-		if (ret == 0) {
-			n = store_walk_next(walk, &rows, NULL);
-		}
-	}
-	store_walk_free(walk);
-	return ret ? ret : n;
-}
-
-static int send_mark(struct feeder *feeder, enum msg_type type)
-{
-	out_begin(feeder, type);
-	feeder->out.seq = feeder->cursor;
-	return wait_send(feeder);
-}
-
-/* The journal's number is taken first: what is committed during the walk is sent again after it,
- * which changes nothing where the walk has seen it. */
-static int fill(struct feeder *feeder)
-{
-	feeder->must_fill = false; /* a role that asks again meanwhile gets another one */
-	feeder->cursor = store_journal_last(feeder->reader);
-	int ret = send_mark(feeder, MSG_FILL_BEGIN);
-	if (ret == 0) {
-		out_begin(feeder, MSG_FILL);
-		ret = fill_hosts(feeder);
-		ret = ret ? ret : out_flush(feeder);
-	}
-	ret = ret ? ret : send_mark(feeder, MSG_FILL_END);
-	if (ret == 0) {
-		feeder->n_sent = feeder->cursor;
-		feeder->has_copy = !feeder->must_fill;
-		counters_add(&feeder->counters, COUNTER_fw_fills, 1);
-		return 0;
-	}
-	feeder->must_fill = true;
-	feeder->fill_at = mono_add_ms(clock_mono(), RETRY_MS);
-	return ret;
-}
-
-/* --- changes ---------------------------------------------------------------------------------- */
-
-static int send_reassert(struct feeder *feeder, const struct addr *addr)
-{
-	struct msg_element element = {.addr = *addr};
-	struct grey_record record;
-	int ret = store_reader_host(feeder->reader, addr, RECORD_WHITE, &record);
-	if (ret <= 0 || !live_element(feeder, RECORD_WHITE, record.expire, &element)) {
-		return ret < 0 ? ret : 0;
-	}
-	return out_add(feeder, &element);
-}
-
-/* One whose host cannot be read is dropped: a host that stays unreadable must not hold up the
- * journal, and the keeper asks again. */
-static int send_reasserts(struct feeder *feeder)
-{
-	size_t len = 0;
-	int ret = 0;
-	const struct keeper_reassert *reassert = mailbox_peek(feeder->env.reasserts, &len);
-	for (int i = 0; i < REASSERTS_MAX && reassert && ret == 0; i++) {
-		ret = send_reassert(feeder, &reassert->addr);
-		mailbox_release(feeder->env.reasserts);
-		reassert = mailbox_peek(feeder->env.reasserts, &len);
-	}
-	int flushed = out_flush(feeder); /* nothing is left to send where out_add failed */
-	return flushed ? flushed : ret;
-}
-
-static int send_change(struct feeder *feeder, const struct journal_change *change)
-{
-	struct msg_element element = {.addr = change->addr};
-	feeder->cursor = change->seq;
-	if (live_element(feeder, change->kind, change->expire, &element)) {
-		element.is_deleted = change->is_deleted;
-		return out_add(feeder, &element);
-	}
-	bool is_host = change->kind == RECORD_WHITE || change->kind == RECORD_TRAPPED;
-	if (!is_host || !change->is_deleted) {
-		return 0; /* tuples; hosts whose life ended: the kernel's timeout ends them too */
-	}
-	element.set = change->kind == RECORD_WHITE ? ELEMENT_WHITE : ELEMENT_GREYTRAP;
-	element.is_deleted = true;
-	return out_add(feeder, &element);
-}
-
-static int send_changes(struct feeder *feeder, int n)
-{
-	int ret = 0;
-	for (int i = 0; i < n && ret == 0; i++) {
-		ret = send_change(feeder, &feeder->changes[i]);
-	}
-	return ret;
-}
-
-/* Everything behind the cursor, in the journal's order: a deletion and a later return of the same
- * host arrive as they happened. */
-static int send_journal(struct feeder *feeder)
-{
-	int n = 0;
-	int ret = 0;
-	do {
-		n = store_journal_read(feeder->reader, feeder->cursor, feeder->changes,
-		                       CHANGES_MAX);
-		ret = send_changes(feeder, n);
-		if (ret != 0) {
-			return ret;
-		}
-	} while (n > 0 && !feeder->must_fill && !must_stop(feeder));
-	ret = out_flush(feeder);
-	if (n == ERR_NOT_FOUND) {
-		log_warning("firewall: the journal no longer reaches back to change %llu: a "
-		            "complete copy follows",
-		            (unsigned long long)feeder->cursor);
-		counters_add(&feeder->counters, COUNTER_fw_feed_behind, 1);
-		want_fill(feeder, 0);
-		return ret;
-	}
-	return ret ? ret : n < 0 ? n : 0;
-}
-
-/* Without a role they are worth nothing: a new one gets a complete copy. */
-static void forget_reasserts(struct feeder *feeder)
-{
-	size_t len = 0;
-	while (mailbox_peek(feeder->env.reasserts, &len)) {
-		mailbox_release(feeder->env.reasserts);
-	}
-}
-
 /* --- the loop --------------------------------------------------------------------------------- */
 
 static int wait_ms(const struct feeder *feeder)
 {
 	if (!feeder->must_fill || feeder->channel < 0) {
-		return RETRY_MS;
+		return FEEDER_RETRY_MS;
 	}
 	int64_t ms = mono_diff_ms(feeder->fill_at, clock_mono());
-	return ms < 0 ? 0 : (int)(ms < RETRY_MS ? ms + 1 : RETRY_MS);
+	return ms < 0 ? 0 : (int)(ms < FEEDER_RETRY_MS ? ms + 1 : FEEDER_RETRY_MS);
 }
 
 /* Sleeps; then listens. Negative: the channel is dead. */
@@ -440,21 +212,6 @@ static int wait_events(struct feeder *feeder)
 	return pfds[2].revents ? receive(feeder) : 0;
 }
 
-static int send_all(struct feeder *feeder)
-{
-	int ret = 0;
-	if (feeder->must_fill) {
-		if (clock_mono().ns < feeder->fill_at.ns) {
-			return 0;
-		}
-		ret = fill(feeder);
-	}
-	out_begin(feeder, MSG_CHANGES);
-	ret = ret ? ret : send_reasserts(feeder);
-	ret = ret ? ret : send_journal(feeder);
-	return ret;
-}
-
 /* Errors of the store (its codes, or no memory) leave the channel alone: the next turn tries again.
  */
 static bool is_channel_error(int ret)
@@ -470,11 +227,12 @@ static void turn(struct feeder *feeder)
 		drop_channel(feeder, ret);
 	}
 	take_channel(feeder);
+	take_ranges(feeder);
 	if (feeder->channel < 0) {
-		forget_reasserts(feeder);
+		feeder_forget_reasserts(feeder);
 		return;
 	}
-	ret = send_all(feeder);
+	ret = feeder_send_all(feeder);
 	if (is_channel_error(ret)) {
 		drop_channel(feeder, ret);
 	} else if (ret != 0 && ret != -ECANCELED) {
@@ -486,7 +244,7 @@ static void turn(struct feeder *feeder)
 static void *feeder_main(void *arg)
 {
 	struct feeder *feeder = arg;
-	while (!must_stop(feeder)) {
+	while (!feeder_must_stop(feeder)) {
 		turn(feeder);
 	}
 	return NULL;
@@ -503,6 +261,8 @@ static void feeder_free(struct feeder *feeder)
 			(void)close(fds[i]);
 		}
 	}
+	free(feeder->ranges);
+	free(feeder->next_ranges);
 	(void)pthread_mutex_destroy(&feeder->lock);
 	free(feeder);
 }
@@ -555,6 +315,20 @@ void feeder_set_channel(struct feeder *feeder, int fd)
 	if (unused >= 0) {
 		(void)close(unused);
 	}
+}
+
+/* Wakes by `wake`: a mark on `control` would end a copy under way. */
+void feeder_set_ranges(struct feeder *feeder, struct addr_range *ranges, size_t n)
+{
+	uint64_t one = 1;
+	(void)pthread_mutex_lock(&feeder->lock);
+	struct addr_range *unused = feeder->next_ranges;
+	feeder->next_ranges = ranges;
+	feeder->n_next_ranges = n;
+	feeder->has_next_ranges = true;
+	(void)pthread_mutex_unlock(&feeder->lock);
+	free(unused);
+	(void)!write(feeder->env.wake, &one, sizeof one); /* full means readable already */
 }
 
 void feeder_figures_get(struct feeder *feeder, struct feeder_figures *out)

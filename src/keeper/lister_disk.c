@@ -40,7 +40,8 @@ static void file_name(const struct list *list, char out[static NAME_BYTES])
 	int len = snprintf(out, NAME_BYTES, "%04u-", list->number);
 	size_t at = len > 0 ? (size_t)len : 0;
 	for (size_t i = 0; i < list->tag.len && at < NAME_BYTES - 1; i++) {
-		out[at++] = is_plain(list->tag.ptr[i]) ? (char)list->tag.ptr[i] : '_';
+		uint8_t c = list->tag.ptr[i];
+		out[at++] = (char)(is_plain(c) ? c : (uint8_t)'_');
 	}
 	out[at] = '\0';
 }
@@ -285,7 +286,7 @@ static int load_file(struct lister *lister, struct lists *lists, const struct fi
 	size_t n_max = lister->env.conf->list_prefixes_max;
 	size_t n_have = lists_n_networks(lists);
 	char *bytes = NULL;
-	struct span content;
+	struct span content = {NULL, 0};
 	struct list *list = NULL;
 	int64_t loaded_secs = 0;
 	int ret = read_file(lister, file->name, &bytes, &content, &loaded_secs);

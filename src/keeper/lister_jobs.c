@@ -30,10 +30,8 @@ static bool is_candidate(const struct list *list)
 static void take_back(struct lister *lister, struct lists *next, struct list *candidate)
 {
 	struct list *old = lists_find(&lister->lists, candidate->tag);
-	if (!old) {
+	if (!old || lists_put(next, old) != 0) {
 		lists_remove(next, candidate);
-	} else if (lists_put(next, old) != 0) {
-		lists_remove(next, candidate); /* cannot be: its place is there */
 	}
 	list_free(candidate);
 	counters_add(&lister->counters, COUNTER_lists_refused, 1);

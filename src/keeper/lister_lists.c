@@ -123,10 +123,10 @@ int lists_put(struct lists *lists, struct list *list)
 void lists_remove(struct lists *lists, const struct list *list)
 {
 	size_t i = index_of_tag(lists, list->tag);
-	if (i < lists->n) {
-		lists->n--;
-		memmove(&lists->at[i], &lists->at[i + 1], (lists->n - i) * sizeof lists->at[0]);
+	for (; i + 1 < lists->n; i++) {
+		lists->at[i] = lists->at[i + 1];
 	}
+	lists->n -= i < lists->n;
 }
 
 size_t lists_n_networks(const struct lists *lists)
