@@ -5,16 +5,30 @@
  * requests. A refused or unknown request is answered {"error": "…"}. Rights go by the client's uid
  * and groups (SO_PEERCRED), per verb:
  *
- *   status     read   figures of the daemon
- *   version    read   version of daemon and protocol
- *   clock-ok   admin  the wall clock is right: resume expiry after a jump
+ *   status            read   figures of the daemon
+ *   version           read   version of daemon and protocol
+ *   lists             read   {"lists":[{"name":…,"networks":N,"loaded":EPOCH},…]} in load order
+ *   clock-ok          admin  the wall clock is right: resume expiry after a jump
+ *   reload            admin  read nospamd and the allowed domains again
+ *   list-put LENGTH   admin  body: lines of the spamd-cfg protocol, each replaces one list whole
+ *   list-drop NAME    admin  the list goes
+ *   change LENGTH     admin  body: one change a line (see store/change.h)
+ *   seen LENGTH       event  body: lines `in|out ADDRESS COUNT LIFE`
+ *
+ * A verb with LENGTH is followed by so many bytes, its body. `change` answers {"done":N,"failed":
+ * [{"line":I,"error":"…"},…]}: each line stands for itself, is on disk when the answer comes, and
+ * lines count from 1. `seen` answers {"ok":true} once the events are queued.
  *
  * read: root, the daemon's user, groups mired-stats and mired-admin. admin: root and group
- * mired-admin. */
+ * mired-admin. event: root and logd-user. */
 #pragma once
 
 enum {
-	MIRED_CTL_VERSION = 1,
-	MIRED_CTL_REQUEST_MAX = 4096, /* bytes of a request line */
-	MIRED_CTL_CLIENTS_MAX = 64,   /* further clients wait in the backlog */
+	MIRED_CTL_VERSION = 2,
+	MIRED_CTL_REQUEST_MAX = 4096,   /* bytes of a request line */
+	MIRED_CTL_CLIENTS_MAX = 64,     /* further clients wait in the backlog */
+	MIRED_CTL_LIST_MAX = 512 << 20, /* body of list-put */
+	MIRED_CTL_CHANGES_MAX = 1000,   /* lines of change */
+	MIRED_CTL_CHANGE_BYTES_MAX = 4 << 20,
+	MIRED_CTL_SEEN_BYTES_MAX = 128 << 10,
 };

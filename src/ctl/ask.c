@@ -1,4 +1,4 @@
-/* The asking side of the control protocol: one request over one connection, with a deadline. */
+/* The asking side of the control protocol: requests over a connection, each with a deadline. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -11,12 +11,17 @@
 #include "base/err.h"
 #include "ctl/ctl.h"
 
-enum { ANSWER_MAX = 8 << 20, ANSWER_FIRST = 16 << 10 };
+enum { ANSWER_MAX = 8 << 20, ANSWER_FIRST = 16 << 10, LINK_OPEN_MS = 10000 };
 
 struct answer {
 	char *text;
 	size_t len;
 	size_t size;
+};
+
+struct ctl_link {
+	int fd;
+	struct answer answer;
 };
 
 static int connect_to(const char *path, int timeout_ms)
@@ -31,7 +36,7 @@ static int connect_to(const char *path, int timeout_ms)
 	if (fd < 0) {
 		return -errno;
 	}
-	/* bounds the wait for a place in the backlog and for room to send */
+	/* bounds the wait for a place in the backlog */
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0 ||
 	    connect(fd, (const struct sockaddr *)&sun, sizeof sun) != 0) {
 		int ret = errno == EAGAIN ? -ETIMEDOUT : -errno;
@@ -41,22 +46,49 @@ static int connect_to(const char *path, int timeout_ms)
 	return fd;
 }
 
-static int send_request(int fd, const char *request)
+static int wait_ready(int fd, short events, struct mono deadline)
+{
+	struct pollfd pollfd = {.fd = fd, .events = events};
+	int64_t left_ms = mono_diff_ms(deadline, clock_mono());
+	int n = left_ms > 0 ? poll(&pollfd, 1, (int)left_ms) : 0;
+	if (n < 0) {
+		return errno == EINTR ? 0 : -errno;
+	}
+	return n == 0 ? -ETIMEDOUT : 0;
+}
+
+static int send_all(int fd, struct span bytes, struct mono deadline)
+{
+	while (bytes.len > 0) {
+		ssize_t n = send(fd, bytes.ptr, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			return errno == EPIPE || errno == ECONNRESET ? ERR_CLOSED : -errno;
+		}
+		bytes = span_skip(bytes, n > 0 ? (size_t)n : 0);
+		int ret = bytes.len > 0 ? wait_ready(fd, POLLOUT, deadline) : 0;
+		if (ret != 0) {
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static int send_line(int fd, const char *request, struct span body, struct mono deadline)
 {
 	char line[MIRED_CTL_REQUEST_MAX + 1];
+	int len;
 	if (strchr(request, '\n')) {
 		return ERR_SYNTAX;
 	}
-	int len = snprintf(line, sizeof line, "%s\n", request);
+	if (body.ptr) {
+		len = snprintf(line, sizeof line, "%s %zu\n", request, body.len);
+	} else {
+		len = snprintf(line, sizeof line, "%s\n", request);
+	}
 	if (len < 0 || (size_t)len >= sizeof line) {
 		return ERR_TOO_LONG;
 	}
-	/* blocking, so the whole line goes out or the time is up */
-	ssize_t n = send(fd, line, (size_t)len, MSG_NOSIGNAL);
-	if (n < 0) {
-		return errno == EAGAIN ? -ETIMEDOUT : errno == EPIPE ? ERR_CLOSED : -errno;
-	}
-	return n == len ? 0 : -ETIMEDOUT;
+	return send_all(fd, span_of(line, (size_t)len), deadline);
 }
 
 static int grow(struct answer *answer)
@@ -71,21 +103,10 @@ static int grow(struct answer *answer)
 	return 0;
 }
 
-static int wait_readable(int fd, struct mono deadline)
-{
-	struct pollfd pollfd = {.fd = fd, .events = POLLIN};
-	int64_t left_ms = mono_diff_ms(deadline, clock_mono());
-	int n = left_ms > 0 ? poll(&pollfd, 1, (int)left_ms) : 0;
-	if (n < 0) {
-		return errno == EINTR ? 0 : -errno;
-	}
-	return n == 0 ? -ETIMEDOUT : 0;
-}
-
 /* 1 when the line is complete. */
 static int receive_some(int fd, struct answer *answer, struct mono deadline)
 {
-	int ret = wait_readable(fd, deadline);
+	int ret = wait_ready(fd, POLLIN, deadline);
 	if (ret == 0 && answer->len == answer->size) {
 		ret = grow(answer);
 	}
@@ -119,22 +140,67 @@ static int parse_answer(const struct answer *answer, json_t **out)
 	return 0;
 }
 
-int ctl_wait_request(const char *path, const char *request, int timeout_ms, json_t **out)
+static int receive_answer(struct ctl_link *link, struct mono deadline, json_t **out)
+{
+	int ret = 0;
+	link->answer.len = 0;
+	while (ret == 0) {
+		ret = receive_some(link->fd, &link->answer, deadline);
+	}
+	return ret == 1 ? parse_answer(&link->answer, out) : ret;
+}
+
+int ctl_link_request(struct ctl_link *link, const char *request, struct span body, int timeout_ms,
+                     json_t **out)
 {
 	struct mono deadline = mono_add_ms(clock_mono(), timeout_ms);
-	struct answer answer = {0};
+	int ret = send_line(link->fd, request, body, deadline);
+	if (ret == 0) {
+		ret = send_all(link->fd, body, deadline);
+	}
+	/* who refuses a body does not read it to its end, but says why before closing */
+	return ret == 0 || ret == ERR_CLOSED ? receive_answer(link, deadline, out) : ret;
+}
+
+static int open_link(struct ctl_link **out, const char *path, int timeout_ms)
+{
 	int fd = connect_to(path, timeout_ms);
 	if (fd < 0) {
 		return fd;
 	}
-	int ret = send_request(fd, request);
-	while (ret == 0) {
-		ret = receive_some(fd, &answer, deadline);
+	struct ctl_link *link = calloc(1, sizeof *link);
+	if (!link) {
+		(void)close(fd);
+		return -ENOMEM;
 	}
-	if (ret == 1) {
-		ret = parse_answer(&answer, out);
+	link->fd = fd;
+	*out = link;
+	return 0;
+}
+
+int ctl_link_open(struct ctl_link **out, const char *path)
+{
+	return open_link(out, path, LINK_OPEN_MS);
+}
+
+void ctl_link_close(struct ctl_link *link)
+{
+	if (link) {
+		(void)close(link->fd);
+		free(link->answer.text);
+		free(link);
 	}
-	free(answer.text);
-	(void)close(fd);
+}
+
+int ctl_wait_request(const char *path, const char *request, int timeout_ms, json_t **out)
+{
+	struct mono deadline = mono_add_ms(clock_mono(), timeout_ms);
+	struct ctl_link *link = NULL;
+	int ret = open_link(&link, path, timeout_ms);
+	if (ret == 0) {
+		int64_t left_ms = mono_diff_ms(deadline, clock_mono());
+		ret = ctl_link_request(link, request, (struct span){0}, (int)left_ms, out);
+	}
+	ctl_link_close(link);
 	return ret;
 }

@@ -15,13 +15,23 @@
 
 enum ctl_right { CTL_RIGHT_READ, CTL_RIGHT_EVENT, CTL_RIGHT_ADMIN };
 
-/* Answers one request: returns a new JSON object (the server takes it), never NULL. */
-typedef json_t *ctl_handler(void *ctx, const char *args);
+/* One request. What the handler wants to keep of the body it takes by setting body to NULL. */
+struct ctl_request {
+	const char *args;
+	char *body; /* NUL behind it; NULL when the verb takes none */
+	size_t body_len;
+	uint64_t ticket; /* names this request in ctl_server_answer; never 0 */
+};
+
+/* Answers one request: returns a new JSON object (the server takes it), or NULL: the answer comes
+ * later by ctl_server_answer, and the client waits for it. */
+typedef json_t *ctl_handler(void *ctx, struct ctl_request *request);
 
 struct ctl_verb {
 	const char *name;
 	enum ctl_right right;
 	ctl_handler *handler;
+	size_t body_max; /* > 0: the request's last word is a length, and so many bytes follow it */
 };
 
 struct ctl_server;
@@ -34,6 +44,8 @@ void ctl_server_close(struct ctl_server *server);
 /* Poll this for POLLIN, at most a second at a time (idle clients are timed out in turns). */
 int ctl_server_fd(const struct ctl_server *server);
 void ctl_server_turn(struct ctl_server *server, struct mono now);
+/* The answer that a handler owed; dropped when the client has gone. Takes the answer. */
+void ctl_server_answer(struct ctl_server *server, uint64_t ticket, json_t *answer);
 
 /* An {"error": text} object. */
 json_t *ctl_error(const char *text);

@@ -3,6 +3,7 @@
 #include "ctl/request.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/err.h"
 
@@ -52,5 +53,21 @@ int request_parse(struct span line, struct request *out)
 	}
 	(void)span_to_str(verb, out->verb, sizeof out->verb);
 	(void)span_to_str(span_trim(args), out->args, sizeof out->args);
+	return 0;
+}
+
+int request_take_length(struct request *request, size_t max, size_t *len)
+{
+	char *blank = strrchr(request->args, ' ');
+	char *word = blank ? blank + 1 : request->args;
+	uint64_t value;
+	int ret = span_to_u64(span_of_str(word), max, &value);
+	if (ret != 0) {
+		return ret;
+	}
+	*len = (size_t)value;
+	*word = '\0';
+	struct span left = span_trim(span_of_str(request->args));
+	request->args[left.len] = '\0'; /* it begins with no blank */
 	return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,6 +26,9 @@ static bool find_group(const char *name, gid_t *gid)
 void rights_init(struct rights *rights, const struct conf *conf)
 {
 	*rights = (struct rights){.daemon_uid = geteuid()};
+	const struct passwd *logd = getpwnam(conf->logd_user);
+	rights->has_logd = logd != NULL;
+	rights->logd_uid = logd ? logd->pw_uid : 0;
 	rights->has_stats = find_group(conf->stats_group, &rights->stats_gid);
 	rights->has_admin = find_group(conf->admin_group, &rights->admin_gid);
 }
@@ -36,7 +40,10 @@ unsigned rights_of(const struct rights *rights, uid_t uid, const gid_t *gids, si
 		granted |= READ | EVENT | ADMIN;
 	}
 	if (uid == rights->daemon_uid) {
-		granted |= READ | EVENT;
+		granted |= READ;
+	}
+	if (rights->has_logd && uid == rights->logd_uid) {
+		granted |= EVENT;
 	}
 	for (size_t i = 0; i < n_gids; i++) {
 		if (rights->has_stats && gids[i] == rights->stats_gid) {

@@ -11,7 +11,9 @@
 /* Names of the settings, resolved. Immutable. */
 struct rights {
 	uid_t daemon_uid;
+	uid_t logd_uid;
 	gid_t stats_gid, admin_gid;
+	bool has_logd;             /* the user exists */
 	bool has_stats, has_admin; /* the group exists */
 };
 

@@ -1,6 +1,7 @@
 /* The control socket's server: accepts, finds out who asks, looks the verb up in the caller's
  * table. One epoll set of its own, which nests into the caller's loop. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -10,6 +11,7 @@
 #include "base/err.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
+#include "ctl/request.h"
 #include "ctl/rights.h"
 
 enum {
@@ -27,6 +29,9 @@ struct ctl_server {
 	const struct ctl_verb *verbs;
 	void *ctx;
 	struct counters *counters;
+	struct mono now; /* of the last turn */
+	uint64_t n_tickets;
+	struct inbox_budget budget;
 	struct client clients[MIRED_CTL_CLIENTS_MAX];
 };
 
@@ -52,7 +57,49 @@ static const struct ctl_verb *find_verb(const struct ctl_server *server, const c
 	return NULL;
 }
 
-static json_t *answer(void *ctx, const struct client *client, struct span line)
+/* Place and count of requests, so that the answer to a client that has gone reaches nobody. */
+static uint64_t new_ticket(struct ctl_server *server, const struct client *client)
+{
+	uint64_t place = (uint64_t)(client - server->clients);
+	return ++server->n_tickets * MIRED_CTL_CLIENTS_MAX + place;
+}
+
+static json_t *call(struct ctl_server *server, struct client *client, const struct ctl_verb *verb,
+                    struct ctl_request request)
+{
+	counters_add(server->counters, COUNTER_ctl_requests, 1);
+	request.ticket = new_ticket(server, client);
+	client->ticket = request.ticket;
+	json_t *answer = verb->handler(server->ctx, &request);
+	client->ticket = answer ? 0 : client->ticket;
+	free(request.body);
+	return answer;
+}
+
+/* What follows on the connection cannot be told from a body, so a refusal ends it. */
+static json_t *begin_body(struct ctl_server *server, struct client *client,
+                          const struct ctl_verb *verb, struct request *request)
+{
+	char text[128];
+	size_t len = 0;
+	int ret = request_take_length(request, verb->body_max, &len);
+	if (ret == 0) {
+		ret = inbox_expect(&client->inbox, len);
+	}
+	if (ret == 0) {
+		client->verb = verb;
+		memcpy(client->args, request->args, sizeof client->args);
+		return NULL;
+	}
+	(void)snprintf(text, sizeof text,
+	               ret == -ENOMEM ? "no memory for the body at present"
+	                              : "the last word is not the body's length, at most %zu",
+	               verb->body_max);
+	client->is_closing = true;
+	return refuse(server, text);
+}
+
+static json_t *take_line(void *ctx, struct client *client, struct span line)
 {
 	struct ctl_server *server = ctx;
 	struct request request;
@@ -67,10 +114,19 @@ static json_t *answer(void *ctx, const struct client *client, struct span line)
 	}
 	if (!(client->rights & 1U << verb->right)) {
 		counters_add(server->counters, COUNTER_ctl_refused, 1);
+		client->is_closing = verb->body_max > 0;
 		return ctl_error("permission denied");
 	}
-	counters_add(server->counters, COUNTER_ctl_requests, 1);
-	return verb->handler(server->ctx, request.args);
+	if (verb->body_max > 0) {
+		return begin_body(server, client, verb, &request);
+	}
+	return call(server, client, verb, (struct ctl_request){.args = request.args});
+}
+
+static json_t *take_body(void *ctx, struct client *client, char *body, size_t len)
+{
+	return call(ctx, client, client->verb,
+	            (struct ctl_request){.args = client->args, .body = body, .body_len = len});
 }
 
 static int watch(struct ctl_server *server, int operation, int fd, uint32_t events, uint32_t mark)
@@ -93,20 +149,39 @@ static void drop(struct client *client)
 	client_fini(client); /* closing takes it out of the epoll set */
 }
 
-static void turn_client(struct ctl_server *server, struct client *client, struct mono now)
+static bool wait_for(struct ctl_server *server, struct client *client, uint32_t events)
 {
-	const struct client_host host = {answer, refuse, server};
-	uint32_t events = client_turn(client, &host, now);
-	if (events == 0) {
-		drop(client);
-		return;
-	}
 	if (events != client->events && watch(server, EPOLL_CTL_MOD, client->fd, events,
 	                                      (uint32_t)(client - server->clients)) != 0) {
-		drop(client);
-		return;
+		return false;
 	}
 	client->events = events;
+	return true;
+}
+
+static void turn_client(struct ctl_server *server, struct client *client, uint32_t happened)
+{
+	const struct client_host host = {take_line, take_body, refuse, server};
+	uint32_t events;
+	/* who waits for an answer is not read from, so only this tells that he has gone */
+	bool is_gone = client->ticket != 0 && (happened & (EPOLLHUP | EPOLLERR)) != 0;
+	if (is_gone || !client_turn(client, &host, server->now, &events) ||
+	    !wait_for(server, client, events)) {
+		drop(client);
+	}
+}
+
+void ctl_server_answer(struct ctl_server *server, uint64_t ticket, json_t *answer)
+{
+	struct client *client = &server->clients[ticket % MIRED_CTL_CLIENTS_MAX];
+	if (client->fd < 0 || client->ticket != ticket) {
+		json_decref(answer);
+		return;
+	}
+	client_answer(client, answer, server->now);
+	if (!wait_for(server, client, EPOLLOUT)) {
+		drop(client);
+	}
 }
 
 static struct client *find_place(struct ctl_server *server)
@@ -119,7 +194,7 @@ static struct client *find_place(struct ctl_server *server)
 	return NULL;
 }
 
-static void accept_clients(struct ctl_server *server, struct mono now)
+static void accept_clients(struct ctl_server *server)
 {
 	for (int i = 0; i < MIRED_CTL_CLIENTS_MAX; i++) {
 		struct client *place = find_place(server);
@@ -130,13 +205,14 @@ static void accept_clients(struct ctl_server *server, struct mono now)
 		int fd = accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED) {
 			/* out of descriptors: without the pause the caller's loop would spin */
-			server->listen_at = mono_add_ms(now, ACCEPT_PAUSE_MS);
+			server->listen_at = mono_add_ms(server->now, ACCEPT_PAUSE_MS);
 			listen_on(server, false);
 		}
 		if (fd < 0) {
 			return;
 		}
-		client_init(place, fd, rights_of_peer(&server->rights, fd), now);
+		client_init(place, fd, rights_of_peer(&server->rights, fd), &server->budget,
+		            server->now);
 		place->events = EPOLLIN;
 		if (watch(server, EPOLL_CTL_ADD, fd, EPOLLIN,
 		          (uint32_t)(place - server->clients)) != 0) {
@@ -157,7 +233,8 @@ int ctl_server_open(struct ctl_server **out, int listener, const struct conf *co
 	                              .is_listening = true,
 	                              .verbs = verbs,
 	                              .ctx = ctx,
-	                              .counters = counters};
+	                              .counters = counters,
+	                              .budget = {INBOX_BODIES_MAX}};
 	for (size_t i = 0; i < ARRAY_LEN(server->clients); i++) {
 		server->clients[i].fd = -1;
 	}
@@ -198,30 +275,35 @@ int ctl_server_fd(const struct ctl_server *server)
 	return server->epoll;
 }
 
-static void drop_late(struct ctl_server *server, struct mono now)
+static void drop_late(struct ctl_server *server)
 {
 	for (size_t i = 0; i < ARRAY_LEN(server->clients); i++) {
 		struct client *client = &server->clients[i];
-		if (client->fd >= 0 && client_is_late(client, now)) {
-			drop(client);
+		if (client->fd < 0 || !client_is_late(client, server->now)) {
+			continue;
 		}
+		if (client_is_amid_request(client)) {
+			counters_add(server->counters, COUNTER_ctl_bad_requests, 1);
+		}
+		drop(client);
 	}
 }
 
 void ctl_server_turn(struct ctl_server *server, struct mono now)
 {
 	struct epoll_event events[EVENTS_MAX];
+	server->now = now;
 	int n_events = epoll_wait(server->epoll, events, EVENTS_MAX, 0);
 	for (int i = 0; i < n_events; i++) {
 		uint32_t mark = events[i].data.u32;
 		/* new clients last: a place freed in this turn may have an event left */
 		if (mark < LISTENER_MARK && server->clients[mark].fd >= 0) {
-			turn_client(server, &server->clients[mark], now);
+			turn_client(server, &server->clients[mark], events[i].events);
 		}
 	}
-	drop_late(server, now);
+	drop_late(server);
 	if (mono_diff_ms(now, server->listen_at) >= 0 && find_place(server)) {
 		listen_on(server, true);
-		accept_clients(server, now);
+		accept_clients(server);
 	}
 }

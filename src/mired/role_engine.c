@@ -120,28 +120,28 @@ static bool is_store_code(int code)
 
 /* --- control verbs --------------------------------------------------------------------------- */
 
-static json_t *verb_status(void *ctx, const char *args)
+static json_t *verb_status(void *ctx, struct ctl_request *request)
 {
-	(void)args;
+	(void)request;
 	struct role *role = ctx;
 	struct engine_figures figures;
 	engine_figures_get(role->engine, &figures);
 	return status_json(&figures, &role->control_counters, role->started);
 }
 
-static json_t *verb_version(void *ctx, const char *args)
+static json_t *verb_version(void *ctx, struct ctl_request *request)
 {
 	(void)ctx;
-	(void)args;
+	(void)request;
 	json_t *answer = json_object();
 	(void)json_object_set_new(answer, "version", json_string(MIRED_VERSION));
 	(void)json_object_set_new(answer, "protocol", json_integer(MIRED_CTL_VERSION));
 	return answer;
 }
 
-static json_t *verb_clock_ok(void *ctx, const char *args)
+static json_t *verb_clock_ok(void *ctx, struct ctl_request *request)
 {
-	(void)args;
+	(void)request;
 	struct role *role = ctx;
 	engine_clock_ok(role->engine);
 	json_t *answer = json_object();
@@ -150,10 +150,10 @@ static json_t *verb_clock_ok(void *ctx, const char *args)
 }
 
 static const struct ctl_verb verbs[] = {
-        {"status", CTL_RIGHT_READ, verb_status},
-        {"version", CTL_RIGHT_READ, verb_version},
-        {"clock-ok", CTL_RIGHT_ADMIN, verb_clock_ok},
-        {NULL, CTL_RIGHT_ADMIN, NULL},
+        {"status", CTL_RIGHT_READ, verb_status, 0},
+        {"version", CTL_RIGHT_READ, verb_version, 0},
+        {"clock-ok", CTL_RIGHT_ADMIN, verb_clock_ok, 0},
+        {NULL, CTL_RIGHT_ADMIN, NULL, 0},
 };
 
 /* --- running --------------------------------------------------------------------------------- */

@@ -72,12 +72,43 @@ static void the_longest_line_fits_and_one_more_byte_does_not(void **state)
 	assert_int_equal(request_parse(span_of(line, sizeof line), &request), ERR_TOO_LONG);
 }
 
+static void the_last_word_is_the_bodys_length(void **state)
+{
+	static const struct {
+		const char *line;
+		int ret;
+		size_t len;
+		const char *args; /* afterwards */
+	} rows[] = {
+	        {"put 7", 0, 7, ""},
+	        {"put 0", 0, 0, ""},
+	        {"put a b  100", 0, 100, "a b"},
+	        {"put 100 100", 0, 100, "100"},
+	        {"put 101", ERR_RANGE, 1, "101"},
+	        {"put 99999999999999999999999", ERR_RANGE, 1, "99999999999999999999999"},
+	        {"put", ERR_SYNTAX, 1, ""},
+	        {"put 7x", ERR_SYNTAX, 1, "7x"},
+	        {"put -1", ERR_SYNTAX, 1, "-1"},
+	        {"put 7 x", ERR_SYNTAX, 1, "7 x"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct request request;
+		size_t len = 1;
+		assert_int_equal(request_parse(span_of_str(rows[i].line), &request), 0);
+		assert_int_equal(request_take_length(&request, 100, &len), rows[i].ret);
+		assert_int_equal(len, rows[i].len);
+		assert_string_equal(request.args, rows[i].args);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_line_is_a_verb_and_its_arguments),
 	        cmocka_unit_test(lines_that_are_no_request_are_refused_whole),
 	        cmocka_unit_test(the_longest_line_fits_and_one_more_byte_does_not),
+	        cmocka_unit_test(the_last_word_is_the_bodys_length),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "ctl/ctl.h"
 
-enum { LARGE_BYTES = 3 << 20 };
+enum { LARGE_BYTES = 3 << 20, BODY_MAX = 4 << 20 };
 
 struct fixture {
 	char dir[64];
@@ -32,19 +32,22 @@ struct fixture {
 	struct mono now;
 	_Atomic bool is_over; /* for a server thread */
 	int n_clock_ok;
+	uint64_t owed[MIRED_CTL_CLIENTS_MAX]; /* tickets of `later`, oldest first */
+	size_t n_owed;
+	size_t n_bodies;
 };
 
-static json_t *say_status(void *ctx, const char *args)
+static json_t *say_status(void *ctx, struct ctl_request *request)
 {
 	(void)ctx;
-	return json_pack("{s:i,s:s}", "uptime_secs", 7, "args", args);
+	return json_pack("{s:i,s:s}", "uptime_secs", 7, "args", request->args);
 }
 
-static json_t *say_much(void *ctx, const char *args)
+static json_t *say_much(void *ctx, struct ctl_request *request)
 {
 	char *text = malloc(LARGE_BYTES + 1);
 	(void)ctx;
-	(void)args;
+	(void)request;
 	assert_non_null(text);
 	memset(text, 'x', LARGE_BYTES);
 	text[LARGE_BYTES] = '\0';
@@ -53,19 +56,61 @@ static json_t *say_much(void *ctx, const char *args)
 	return answer;
 }
 
-static json_t *count_clock_ok(void *ctx, const char *args)
+static json_t *count_clock_ok(void *ctx, struct ctl_request *request)
 {
 	struct fixture *fixture = ctx;
-	(void)args;
+	(void)request;
 	fixture->n_clock_ok++;
 	return json_pack("{s:b}", "ok", 1);
 }
 
+/* Adds up the bytes, so that a lost or doubled one shows. */
+static json_t *sum_body(void *ctx, struct ctl_request *request)
+{
+	struct fixture *fixture = ctx;
+	json_int_t sum = 0;
+	for (size_t i = 0; i < request->body_len; i++) {
+		sum += request->body[i];
+	}
+	assert_int_equal(request->body[request->body_len], '\0');
+	fixture->n_bodies++;
+	return json_pack("{s:I,s:I,s:s}", "len", (json_int_t)request->body_len, "sum", sum, "args",
+	                 request->args);
+}
+
+static json_t *keep_body(void *ctx, struct ctl_request *request)
+{
+	(void)ctx;
+	free(request->body);
+	request->body = NULL;
+	return json_pack("{s:b}", "ok", 1);
+}
+
+static json_t *answer_later(void *ctx, struct ctl_request *request)
+{
+	struct fixture *fixture = ctx;
+	assert_true(fixture->n_owed < ARRAY_LEN(fixture->owed));
+	fixture->owed[fixture->n_owed++] = request->ticket;
+	return NULL;
+}
+
+static json_t *answer_by_ticket(void *ctx, struct ctl_request *request)
+{
+	struct fixture *fixture = ctx;
+	ctl_server_answer(fixture->server, request->ticket, json_pack("{s:i}", "at", 1));
+	return NULL;
+}
+
 static const struct ctl_verb verbs[] = {
-        {"status", CTL_RIGHT_READ, say_status},
-        {"much", CTL_RIGHT_READ, say_much},
-        {"clock-ok", CTL_RIGHT_ADMIN, count_clock_ok},
-        {NULL, CTL_RIGHT_READ, NULL},
+        {"status", CTL_RIGHT_READ, say_status, 0},
+        {"much", CTL_RIGHT_READ, say_much, 0},
+        {"clock-ok", CTL_RIGHT_ADMIN, count_clock_ok, 0},
+        {"sum", CTL_RIGHT_ADMIN, sum_body, BODY_MAX},
+        {"huge", CTL_RIGHT_ADMIN, sum_body, MIRED_CTL_LIST_MAX},
+        {"keep", CTL_RIGHT_ADMIN, keep_body, BODY_MAX},
+        {"later", CTL_RIGHT_READ, answer_later, 0},
+        {"at-once", CTL_RIGHT_READ, answer_by_ticket, 0},
+        {NULL, CTL_RIGHT_READ, NULL, 0},
 };
 
 static int make_listener(const char *path)
@@ -81,7 +126,9 @@ static int make_listener(const char *path)
 
 static int setup(void **state)
 {
-	struct conf conf = {.stats_group = "no-such-group-1", .admin_group = "no-such-group-2"};
+	struct conf conf = {.stats_group = "no-such-group-1",
+	                    .admin_group = "no-such-group-2",
+	                    .logd_user = "no-such-user"};
 	struct fixture *fixture = aligned_alloc(CACHE_LINE, sizeof *fixture);
 	assert_non_null(fixture);
 	memset(fixture, 0, sizeof *fixture);
@@ -359,6 +406,219 @@ static void a_stranger_is_refused_and_counted(void **state)
 	assert_int_equal(fixture->n_clock_ok, 0);
 }
 
+static void a_body_follows_its_line_in_any_pieces(void **state)
+{
+	static const char text[] = "sum a b 5\n01234sum 0\nstatus\nkeep 1\nxsum 3\n678";
+	struct fixture *fixture = *state;
+	for (size_t piece = 1; piece < sizeof text; piece++) {
+		int fd = connect_client(fixture);
+		for (size_t at = 0; at < sizeof text - 1; at += piece) {
+			size_t left = sizeof text - 1 - at;
+			size_t n = piece < left ? piece : left;
+			assert_int_equal(send(fd, text + at, n, MSG_NOSIGNAL), n);
+			run(fixture);
+		}
+		assert_answer(fixture, fd,
+		              "{\"len\":5,\"sum\":250,\"args\":\"a b\"}\n"
+		              "{\"len\":0,\"sum\":0,\"args\":\"\"}\n"
+		              "{\"uptime_secs\":7,\"args\":\"\"}\n"
+		              "{\"ok\":true}\n"
+		              "{\"len\":3,\"sum\":165,\"args\":\"\"}\n",
+		              false);
+		(void)close(fd);
+		run(fixture);
+	}
+	assert_int_equal(counted(fixture, COUNTER_ctl_bad_requests), 0);
+}
+
+static void a_body_that_is_too_large_or_has_no_length_is_refused_and_closed(void **state)
+{
+	static const char *const lines[] = {"sum 4194305\n", "sum\n", "sum x\n",
+	                                    "sum 99999999999999999999\n", "sum 5 x\n"};
+	struct fixture *fixture = *state;
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+		int fd = connect_client(fixture);
+		send_text(fd, lines[i]);
+		send_text(fd, "clock-ok\n");
+		assert_answer(fixture, fd,
+		              "{\"error\":\"the last word is not the body's length, at most "
+		              "4194304\"}\n",
+		              true);
+		(void)close(fd);
+	}
+	assert_int_equal(counted(fixture, COUNTER_ctl_bad_requests), ARRAY_LEN(lines));
+	assert_int_equal(fixture->n_clock_ok, 0);
+	assert_int_equal(fixture->n_bodies, 0);
+}
+
+static void a_body_cut_short_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	send_text(fd, "sum 5\n0123");
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_answer(fixture, fd, "{\"error\":\"body shorter than announced\"}\n", true);
+	assert_int_equal(counted(fixture, COUNTER_ctl_bad_requests), 1);
+	assert_int_equal(fixture->n_bodies, 0);
+	(void)close(fd);
+	fd = connect_client(fixture);
+	send_text(fd, "sum 5\n0123");
+	run(fixture);
+	(void)close(fd);
+	run(fixture);
+	assert_int_equal(fixture->n_bodies, 0);
+}
+
+static void turn_at(struct fixture *fixture, int64_t after_ms)
+{
+	fixture->now = mono_add_ms(fixture->now, after_ms);
+	ctl_server_turn(fixture->server, fixture->now);
+}
+
+static void a_body_that_stops_coming_or_trickles_costs_the_connection(void **state)
+{
+	struct fixture *fixture = *state;
+	bool is_eof;
+	int silent = connect_client(fixture);
+	send_text(silent, "sum 5\n0");
+	run(fixture);
+	turn_at(fixture, 29999);
+	(void)received(silent, &is_eof);
+	assert_false(is_eof);
+	turn_at(fixture, 1);
+	(void)received(silent, &is_eof);
+	assert_true(is_eof);
+	int slow = connect_client(fixture);
+	send_text(slow, "sum 1000\n0");
+	run(fixture);
+	for (int i = 0; i < 14; i++) {
+		send_text(slow, "0");
+		turn_at(fixture, 20000);
+	}
+	(void)received(slow, &is_eof);
+	assert_false(is_eof);
+	send_text(slow, "0");
+	turn_at(fixture, 20000);
+	(void)received(slow, &is_eof);
+	assert_true(is_eof);
+	assert_int_equal(counted(fixture, COUNTER_ctl_bad_requests), 2);
+	(void)close(silent);
+	(void)close(slow);
+}
+
+/* Sends what the socket takes, turns, and again. */
+static void pour(struct fixture *fixture, int fd, char *bytes, size_t len)
+{
+	for (size_t at = 0; at < len;) {
+		ssize_t n = send(fd, bytes + at, len - at, MSG_NOSIGNAL);
+		if (n < 0) {
+			assert_int_equal(errno, EAGAIN);
+		}
+		at += n > 0 ? (size_t)n : 0;
+		run(fixture);
+	}
+}
+
+static void bodies_of_all_clients_at_once_arrive_whole(void **state)
+{
+	struct fixture *fixture = *state;
+	enum { EACH = 200000 };
+	int fds[MIRED_CTL_CLIENTS_MAX];
+	char *bytes = malloc(EACH);
+	assert_non_null(bytes);
+	memset(bytes, 1, EACH);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = connect_client(fixture);
+		send_text(fds[i], "sum 200000\n");
+	}
+	for (size_t at = 0; at < EACH; at += EACH / 4) {
+		for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+			pour(fixture, fds[i], bytes + at, EACH / 4);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		assert_answer(fixture, fds[i], "{\"len\":200000,\"sum\":200000,\"args\":\"\"}\n",
+		              false);
+		(void)close(fds[i]);
+	}
+	run(fixture);
+	free(bytes);
+}
+
+static void an_announced_length_reserves_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	int fds[MIRED_CTL_CLIENTS_MAX];
+	/* together 32 GiB: were the word believed, the second would be refused already */
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = connect_client(fixture);
+		send_text(fds[i], "huge 536870912\nx");
+		assert_answer(fixture, fds[i], "", false);
+	}
+	assert_int_equal(counted(fixture, COUNTER_ctl_bad_requests), 0);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		(void)close(fds[i]);
+	}
+	run(fixture);
+}
+
+static void an_answer_may_come_later_and_the_client_waits_for_it(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	int other = connect_client(fixture);
+	send_text(fd, "later\nstatus\n");
+	assert_answer(fixture, fd, "", false);
+	assert_int_equal(fixture->n_owed, 1);
+	turn_at(fixture, 3600000); /* the delay is not the client's */
+	send_text(fd, "clock-ok\n");
+	assert_answer(fixture, fd, "", false);
+	(void)close(other);
+	ctl_server_answer(fixture->server, fixture->owed[0], json_pack("{s:i}", "late", 1));
+	assert_answer(fixture, fd,
+	              "{\"late\":1}\n{\"uptime_secs\":7,\"args\":\"\"}\n{\"ok\":true}\n", false);
+	ctl_server_answer(fixture->server, fixture->owed[0], json_pack("{s:i}", "late", 2));
+	assert_answer(fixture, fd, "", false);
+	send_text(fd, "at-once\n");
+	assert_answer(fixture, fd, "{\"at\":1}\n", false);
+	send_text(fd, "later\n");
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	assert_answer(fixture, fd, "", false);
+	ctl_server_answer(fixture->server, fixture->owed[1], json_pack("{s:i}", "late", 3));
+	assert_answer(fixture, fd, "{\"late\":3}\n", true);
+	(void)close(fd);
+}
+
+static void the_answer_to_a_client_that_has_gone_reaches_nobody(void **state)
+{
+	struct fixture *fixture = *state;
+	int fds[MIRED_CTL_CLIENTS_MAX];
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = connect_client(fixture);
+		send_text(fds[i], "later\n");
+	}
+	run(fixture);
+	assert_int_equal(fixture->n_owed, ARRAY_LEN(fds));
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		(void)close(fds[i]);
+	}
+	run(fixture);
+	/* who comes now sits in the places of those who went */
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = connect_client(fixture);
+	}
+	send_text(fds[3], "status\n");
+	run(fixture);
+	for (size_t i = 0; i < fixture->n_owed; i++) {
+		ctl_server_answer(fixture->server, fixture->owed[i], json_pack("{s:i}", "late", 1));
+	}
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		assert_answer(fixture, fds[i], i == 3 ? "{\"uptime_secs\":7,\"args\":\"\"}\n" : "",
+		              false);
+		(void)close(fds[i]);
+	}
+}
+
 static void *serve(void *arg)
 {
 	struct fixture *fixture = arg;
@@ -395,6 +655,41 @@ static void the_client_asks_and_gets_objects_or_reasons(void **state)
 	assert_int_equal(ctl_wait_request(fixture->path, "status", 5000, &answer), -ECONNREFUSED);
 }
 
+static void a_link_carries_many_requests_and_bodies(void **state)
+{
+	struct fixture *fixture = *state;
+	pthread_t thread;
+	struct ctl_link *link = NULL;
+	json_t *answer = NULL;
+	char *body = malloc(BODY_MAX + 1);
+	assert_non_null(body);
+	memset(body, 1, BODY_MAX + 1);
+	assert_int_equal(ctl_link_open(&link, "/nonexistent/sock"), -ENOENT);
+	assert_int_equal(pthread_create(&thread, NULL, serve, fixture), 0);
+	assert_int_equal(ctl_link_open(&link, fixture->path), 0);
+	for (size_t len = 0; len <= BODY_MAX; len = len * 8 + 1) {
+		struct span span = span_of(body, len);
+		assert_int_equal(ctl_link_request(link, "sum x", span, 5000, &answer), 0);
+		assert_int_equal(json_integer_value(json_object_get(answer, "sum")), len);
+		json_decref(answer);
+		assert_int_equal(
+		        ctl_link_request(link, "clock-ok", (struct span){0}, 5000, &answer), 0);
+		assert_true(json_is_true(json_object_get(answer, "ok")));
+		json_decref(answer);
+	}
+	/* refused before the body is read: the reason arrives nevertheless */
+	assert_int_equal(
+	        ctl_link_request(link, "sum x", span_of(body, BODY_MAX + 1), 5000, &answer), 0);
+	assert_non_null(json_object_get(answer, "error"));
+	json_decref(answer);
+	assert_int_equal(ctl_link_request(link, "status", (struct span){0}, 5000, &answer),
+	                 ERR_CLOSED);
+	ctl_link_close(link);
+	atomic_store(&fixture->is_over, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	free(body);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -411,7 +706,16 @@ int main(void)
 	        TEST(an_answer_nobody_reads_costs_the_connection),
 	        TEST(a_large_answer_arrives_whole),
 	        TEST(a_stranger_is_refused_and_counted),
+	        TEST(a_body_follows_its_line_in_any_pieces),
+	        TEST(a_body_that_is_too_large_or_has_no_length_is_refused_and_closed),
+	        TEST(a_body_cut_short_is_refused),
+	        TEST(a_body_that_stops_coming_or_trickles_costs_the_connection),
+	        TEST(bodies_of_all_clients_at_once_arrive_whole),
+	        TEST(an_announced_length_reserves_nothing),
+	        TEST(an_answer_may_come_later_and_the_client_waits_for_it),
+	        TEST(the_answer_to_a_client_that_has_gone_reaches_nobody),
 	        TEST(the_client_asks_and_gets_objects_or_reasons),
+	        TEST(a_link_carries_many_requests_and_bodies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
