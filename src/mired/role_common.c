@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -18,6 +20,42 @@ int role_take_conf(struct conf *conf, bool *has_conf, int fd)
 		return ret;
 	}
 	*has_conf = true;
+	return 0;
+}
+
+static int read_all(int fd, char *text, size_t len)
+{
+	for (size_t at = 0; at < len;) {
+		ssize_t n = pread(fd, text + at, len - at, (off_t)at);
+		if (n <= 0) {
+			return n < 0 ? -errno : -EIO;
+		}
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+int role_take_file(int fd, char **text, size_t *len)
+{
+	struct stat st;
+	*text = NULL;
+	*len = 0;
+	int ret = fstat(fd, &st) != 0                ? -errno
+	          : st.st_size > ROLE_FILE_BYTES_MAX ? ERR_TOO_LONG
+	                                             : 0;
+	size_t size = ret ? 0 : (size_t)st.st_size;
+	char *bytes = size ? malloc(size) : NULL;
+	if (size && !bytes) {
+		ret = -ENOMEM;
+	}
+	ret = ret ? ret : read_all(fd, bytes, size);
+	(void)close(fd);
+	if (ret) {
+		free(bytes);
+		return ret;
+	}
+	*text = bytes;
+	*len = size;
 	return 0;
 }
 
@@ -94,6 +132,26 @@ enum role_word role_hear(int supervisor, int *peer)
 	            ret ? err_text(ret) : "not expected now");
 	if (!ret) {
 		role_drop(&msg);
+	}
+	return ROLE_WORD_NONE;
+}
+
+enum role_word role_hear_by_row(int supervisor, const struct role_taker *rows, size_t n, void *ctx)
+{
+	struct msg msg = {.fd = -1};
+	int ret = msg_recv(supervisor, &msg);
+	if (ret == -EAGAIN) {
+		return ROLE_WORD_NONE;
+	}
+	if (is_channel_error(ret)) {
+		return ROLE_WORD_GONE;
+	}
+	if (!ret && msg.type == MSG_STOP) {
+		return ROLE_WORD_STOP;
+	}
+	ret = ret ? ret : role_take_by_row(rows, n, ctx, &msg);
+	if (ret) {
+		log_warning("message from the supervisor dropped: %s", err_text(ret));
 	}
 	return ROLE_WORD_NONE;
 }

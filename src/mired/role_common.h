@@ -13,6 +13,12 @@
 /* Loads the configuration from fd, which it closes. A second one is refused. */
 MUST_USE int role_take_conf(struct conf *conf, bool *has_conf, int fd);
 
+/* The content of a file the supervisor hands over (MSG_NOSPAMD, MSG_DOMAINS): newly allocated, at
+ * most ROLE_FILE_BYTES_MAX bytes, not NUL-terminated; *text is NULL when it is empty. Closes fd.
+ * -errno, ERR_TOO_LONG. */
+enum { ROLE_FILE_BYTES_MAX = 64 << 20 };
+MUST_USE int role_take_file(int fd, char **text, size_t *len);
+
 /* Closes the descriptor of a message nobody wants, if it has one. */
 void role_drop(const struct msg *msg);
 
@@ -46,6 +52,10 @@ enum role_word {
 
 /* One message while running. */
 enum role_word role_hear(int supervisor, int *peer);
+
+/* One message while running: one that has a row is handed to it (its result is logged), STOP and
+ * GONE are returned, everything else is dropped. Never ROLE_WORD_PEER: give MSG_PEER a row. */
+enum role_word role_hear_by_row(int supervisor, const struct role_taker *rows, size_t n, void *ctx);
 
 /* The log as the configuration wants it; also the supervisor's. */
 MUST_USE int role_open_log(const struct conf *conf);
