@@ -16,6 +16,7 @@ enum {
 	RING_HEADROOM = 256,
 	RING_HEADROOM_SHARE = 4,
 	BYTES_A_MIB = 1 << 20,
+	LISTED_SPARE = 100, /* spamd(8): -B is -c less 100 */
 };
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -81,6 +82,18 @@ static uint64_t check_asked(uint64_t asked, const struct bounds *bounds,
 	return min_u64(asked, bounds->by_files);
 }
 
+/* Some room is kept for hosts that nobody listed, unless only listed ones come. */
+static uint32_t choose_max_listed(const struct conf *conf, uint32_t max_connections)
+{
+	if (conf->max_listed != CONF_MAX_LISTED_AUTO) {
+		return conf->max_listed;
+	}
+	if (conf->blacklist_only) {
+		return max_connections;
+	}
+	return max_connections > LISTED_SPARE ? max_connections - LISTED_SPARE : 0;
+}
+
 void engine_capacity_of(const struct conf *conf, uint64_t nofile, uint32_t cores,
                         uint64_t memory_bytes, struct engine_capacity *out)
 {
@@ -94,6 +107,7 @@ void engine_capacity_of(const struct conf *conf, uint64_t nofile, uint32_t cores
 	                                       : choose_default(&bounds, out);
 	uint64_t share = (n + out->workers - 1) / out->workers;
 	out->max_connections = (uint32_t)n;
+	out->max_listed = choose_max_listed(conf, out->max_connections);
 	out->per_ring = (uint32_t)min_u64(share + share / RING_HEADROOM_SHARE + RING_HEADROOM,
 	                                  bounds.ring_max);
 }

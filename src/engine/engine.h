@@ -30,6 +30,7 @@ struct engine_listener {
 struct engine_capacity {
 	uint32_t workers;
 	uint32_t max_connections; /* in all */
+	uint32_t max_listed;      /* listed ones beyond these are not stuttered */
 	uint32_t per_ring;        /* size of one worker's descriptor table */
 	char limit[128];          /* which limit stands in the way, in words; "" = none */
 };

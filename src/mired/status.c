@@ -23,7 +23,9 @@ static const struct {
 	{COUNTER_closed, "connections", "closed"},
 	{COUNTER_class_grey, "connections", "total_grey"},
 	{COUNTER_class_white, "connections", "total_white"},
+	{COUNTER_class_listed, "connections", "total_listed"},
 	{COUNTER_class_trapped, "connections", "total_trapped"},
+	{COUNTER_listed_unstuttered, "connections", "listed_unstuttered"},
 	{COUNTER_bytes_stuttered, "bytes", "stuttered"},
 	{COUNTER_bytes_sent, "bytes", "sent"},
 	{COUNTER_bytes_received, "bytes", "received"},
@@ -50,6 +52,7 @@ static const struct {
 	{COUNTER_fw_changes_sent, "firewall", "changes_sent"},
 	{COUNTER_fw_fills, "firewall", "fills"},
 	{COUNTER_fw_feed_behind, "firewall", "feed_behind"},
+	{COUNTER_trap_hits, "traps", "hits"},
 	{COUNTER_lists_loaded, "lists", "loaded"},
 	{COUNTER_lists_refused, "lists", "refused"},
 	{COUNTER_hosts_delisted, "lists", "delisted"},
@@ -114,7 +117,7 @@ static void put_connections(json_t *top, const struct engine_figures *figures)
 	put_u64(top, "connections", "white", figures->conns_white);
 	put_u64(top, "connections", "listed", figures->conns_listed);
 	put_u64(top, "connections", "unknown", figures->conns_unknown);
-	put_u64(top, "connections", "max_listed", figures->max_listed);
+	put_u64(top, "connections", "max_listed", capacity->max_listed);
 	put_u64(top, "connections", "max", capacity->max_connections);
 	put_u64(top, "connections", "per_ring", capacity->per_ring);
 	json_t *group = group_of(top, "connections");

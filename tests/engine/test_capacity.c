@@ -73,11 +73,38 @@ static void a_ring_has_room_for_more_than_its_share(void **state)
 	assert_int_equal(got.per_ring, 11000);
 }
 
+static void room_is_kept_for_hosts_that_nobody_listed(void **state)
+{
+	static const struct {
+		uint32_t max_connections;
+		uint32_t max_listed;
+		bool blacklist_only;
+		uint32_t want;
+	} cases[] = {
+	        {1000, CONF_MAX_LISTED_AUTO, false, 900},
+	        {100, CONF_MAX_LISTED_AUTO, false, 0},
+	        {80, CONF_MAX_LISTED_AUTO, false, 0},
+	        {1000, CONF_MAX_LISTED_AUTO, true, 1000},
+	        {1000, 50, false, 50},
+	        {1000, 0, true, 0},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct conf conf = {.max_connections = cases[i].max_connections,
+		                    .max_listed = cases[i].max_listed,
+		                    .blacklist_only = cases[i].blacklist_only};
+		struct engine_capacity got;
+		engine_capacity_of(&conf, 20000, 2, 64 * GIB, &got);
+		assert_int_equal(got.max_listed, cases[i].want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(the_limit_in_the_way_is_named),
 	        cmocka_unit_test(a_ring_has_room_for_more_than_its_share),
+	        cmocka_unit_test(room_is_kept_for_hosts_that_nobody_listed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
