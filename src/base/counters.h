@@ -19,7 +19,9 @@
 	X(closed,               "connections that ended") \
 	X(class_grey,           "connections of hosts neither white nor listed") \
 	X(class_white,          "connections of whitelisted hosts that reached mired") \
-	X(class_trapped,        "connections of trapped hosts") \
+	X(class_listed,         "connections of hosts on a list and not trapped") \
+	X(class_trapped,        "connections of hosts trapped before") \
+	X(listed_unstuttered,   "listed or trapped connections not stuttered: max-listed reached") \
 	X(read_timeouts,        "connections ended: no command within the read timeout") \
 	X(write_timeouts,       "connections ended: no byte could be sent within the write timeout") \
 	X(peer_closed,          "connections the client closed or reset") \
@@ -33,6 +35,7 @@
 	X(bad_commands,         "unrecognised SMTP commands") \
 	X(long_lines,           "lines longer than the bound") \
 	X(deferred,             "mails deferred with 451") \
+	X(trap_hits,            "RCPTs to spamtraps or in domains that are not allowed") \
 	X(deferred_unstored,    "deferrals finished before their tuples were stored (store-wait)") \
 	/* keeper */ \
 	X(tuples_new,           "tuples stored for the first time") \

@@ -15,7 +15,7 @@ static uint32_t large_max(uint32_t size)
 
 int conn_table_init(struct conn_table *table, uint32_t size)
 {
-	ASSERT(size > 0 && size <= CONN_GENERATION_MASK);
+	ASSERT(size > 0 && size <= CONN_TABLE_MAX);
 	*table = (struct conn_table){.size = size};
 	void *memory = mmap(NULL, size * sizeof(struct conn), PROT_READ | PROT_WRITE,
 	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -118,7 +118,7 @@ bool conn_text_grow(struct conn_table *table, struct conn *conn)
 		session_text_move(&conn->session, text, conn_text(table, conn));
 		give_text(table, conn);
 	}
-	conn->text_idx = idx & CONN_GENERATION_MASK;
+	conn->text_idx = idx & (CONN_TABLE_MAX - 1U);
 	conn->text_size = is_first ? CONN_TEXT_SMALL : CONN_TEXT_LARGE;
 	return true;
 }

@@ -27,11 +27,13 @@ struct conn {
 		struct sockaddr_in6 name; /* CONN_NAMING: the kernel writes here */
 	};
 	struct addr peer;
-	uint32_t text_idx : 24;  /* in the pool that text_size says */
-	uint32_t text_size : 2;  /* enum conn_text_size */
-	uint32_t phase : 2;      /* enum conn_phase */
-	uint32_t cls : 3;        /* enum session_class, as the worker knows it */
-	uint32_t is_delayed : 1; /* has input that could not be answered yet */
+	uint32_t text_idx : 22;   /* in the pool that text_size says */
+	uint32_t text_size : 2;   /* enum conn_text_size */
+	uint32_t phase : 2;       /* enum conn_phase */
+	uint32_t cls : 3;         /* enum session_class, as the worker knows it */
+	uint32_t is_delayed : 1;  /* has input that could not be answered yet */
+	uint32_t is_trapped : 1;  /* its host is, whatever lists it is on */
+	uint32_t is_low_prio : 1; /* came in for the low-priority MX */
 	uint32_t generation : 24;
 	uint32_t n_flight : 4;     /* requests whose event is still to come */
 	uint32_t is_ready : 1;     /* in the worker's list of those to be served at once */
@@ -44,6 +46,7 @@ static_assert(sizeof(struct conn) == CACHE_LINE, "one cache line a connection");
 
 enum {
 	CONN_GENERATION_MASK = 0xffffff,
+	CONN_TABLE_MAX = 1 << 22, /* the place of a text has so many bits */
 	/* Large texts are for long input; one connection in eight may have one, and always so many:
 	 */
 	CONN_LARGE_SHARE = 8,
@@ -58,7 +61,7 @@ struct conn_table {
 	struct slab *large;
 };
 
-/* size <= 2^24. -ENOMEM. */
+/* size <= CONN_TABLE_MAX. -ENOMEM. */
 MUST_USE int conn_table_init(struct conn_table *table, uint32_t size);
 /* A zeroed table is fine too. */
 void conn_table_fini(struct conn_table *table);

@@ -42,7 +42,7 @@ struct engine {
 	struct feeder *feeder;
 	struct session_conf session;
 	struct worker *workers[CONF_WORKERS_MAX];
-	int *listeners; /* descriptors, those of a worker together */
+	struct worker_listener *listeners; /* those of a worker together */
 	size_t n_listeners;
 	_Atomic uint32_t n_connections;
 	pthread_mutex_t figures_lock; /* figures_reader; nothing else is taken under it */
@@ -231,7 +231,10 @@ static size_t gather_listeners(struct engine *engine, const struct engine_listen
 {
 	for (size_t i = 0; i < engine->n_listeners; i++) {
 		if (listeners[i].worker == w) {
-			engine->listeners[end++] = listeners[i].fd;
+			engine->listeners[end++] = (struct worker_listener){
+			        .fd = listeners[i].fd,
+			        .is_low_priority = listeners[i].is_low_priority,
+			};
 		}
 	}
 	return end;

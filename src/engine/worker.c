@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/qsbr.h"
 #include "base/thread.h"
 #include "engine/worker_impl.h"
 
@@ -177,11 +178,14 @@ static int64_t sleep_ns(const struct worker *worker)
 	return left_ns > 0 ? left_ns : 0;
 }
 
+/* Nothing of what others may replace (lists, domains, traps) is held over a sleep. */
 static void wait_for_events(struct worker *worker, int64_t wait_ns)
 {
+	qsbr_offline();
 	if (ring_wait(worker->ring, wait_ns) < 0) {
 		(void)usleep(ERROR_PAUSE_US);
 	}
+	qsbr_online();
 }
 
 /* Closes everything, within END_WAIT_MS: the ring's own end would do it too, but some time later.
@@ -220,6 +224,7 @@ static void *run(void *arg)
 		sem_post(&worker->started);
 		return NULL;
 	}
+	qsbr_register();
 	acceptors_arm(worker);
 	worker->start_ret = ring_submit(worker->ring);
 	sem_post(&worker->started);
@@ -228,6 +233,7 @@ static void *run(void *arg)
 		turn(worker);
 	}
 	end_all(worker);
+	qsbr_unregister();
 	return NULL;
 }
 

@@ -1,5 +1,5 @@
 /* A worker: one thread, one ring, its listeners, its connections and its timer wheel. Shares
- * nothing mutable with other workers but the count of connections. */
+ * nothing mutable with other workers but the counts of connections. */
 #pragma once
 
 #include <stdatomic.h>
@@ -16,6 +16,11 @@
 struct worker;
 struct knowledge;
 
+struct worker_listener {
+	int fd;
+	bool is_low_priority; /* clients come here for the low-priority MX */
+};
+
 /* Borrowed until worker_stop. */
 struct worker_env {
 	const struct conf *conf;
@@ -27,12 +32,13 @@ struct worker_env {
 	struct keeper_port *port;
 	const struct knowledge *knowledge; /* lists, domains, traps; NULL = none of them */
 	_Atomic uint32_t *n_connections;   /* of all workers; touched at accept and close only */
-	_Atomic uint32_t *n_listed;        /* of them listed or trapped; likewise */
-	uint32_t max_listed;               /* listed connections beyond it are not stuttered */
+	_Atomic uint32_t *n_listed; /* of them listed or trapped; likewise. NULL = do not count */
+	uint32_t max_listed;        /* listed connections beyond it are not stuttered */
 	uint32_t max_connections;
 	uint32_t table_size; /* direct descriptors of this ring */
 	uint32_t idx;
-	const int *listeners; /* descriptors; worker_stop closes them, a failed start does not */
+	/* worker_stop closes their descriptors, a failed start does not */
+	const struct worker_listener *listeners;
 	uint32_t n_listeners;
 };
 

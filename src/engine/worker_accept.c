@@ -18,11 +18,6 @@
 
 enum { PAUSE_MIN_MS = 100, PAUSE_MAX_MS = 1000 };
 
-/* What a trapped host is told; %A is its address. */
-static const char TRAPPED_TEXT[] =
-        "Mail from %A is refused for now: it was sent to an address that gets no mail.";
-enum { TRAPPED_CODE = 450, TRAPPED_REPLY_MAX = 256 };
-
 /* --- listeners --- */
 
 int acceptors_init(struct worker *worker)
@@ -31,7 +26,8 @@ int acceptors_init(struct worker *worker)
 		struct acceptor *acceptor = &worker->acceptors[i];
 		struct sockaddr_storage name = {0};
 		socklen_t len = sizeof name;
-		acceptor->fd = worker->env.listeners[i];
+		acceptor->fd = worker->env.listeners[i].fd;
+		acceptor->is_low_priority = worker->env.listeners[i].is_low_priority;
 		if (getsockname(acceptor->fd, (struct sockaddr *)&name, &len) < 0) {
 			return -errno;
 		}
@@ -183,8 +179,8 @@ void worker_ask_name(struct worker *worker, uint32_t slot)
 
 static const enum counter CLASS_COUNTERS[CLASS_COUNT] = {
         [SESSION_UNKNOWN] = COUNTER_COUNT, /* not counted: it will be one of the others */
-        [SESSION_GREY] = COUNTER_class_grey,      [SESSION_WHITE] = COUNTER_class_white,
-        [SESSION_LISTED] = COUNTER_class_trapped, [SESSION_PASSIVE] = COUNTER_class_grey,
+        [SESSION_GREY] = COUNTER_class_grey,     [SESSION_WHITE] = COUNTER_class_white,
+        [SESSION_LISTED] = COUNTER_class_listed, [SESSION_PASSIVE] = COUNTER_class_grey,
 };
 
 static void change_class(struct worker *worker, struct conn *conn, enum session_class cls)
@@ -192,24 +188,44 @@ static void change_class(struct worker *worker, struct conn *conn, enum session_
 	atomic_fetch_sub_explicit(&worker->n_class[conn->cls], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&worker->n_class[cls], 1, memory_order_relaxed);
 	conn->cls = (unsigned)cls & 7U;
-	if (CLASS_COUNTERS[cls] != COUNTER_COUNT) {
-		worker_count(worker, CLASS_COUNTERS[cls]);
+}
+
+void worker_leave_class(struct worker *worker, const struct conn *conn)
+{
+	atomic_fetch_sub_explicit(&worker->n_class[conn->cls], 1, memory_order_relaxed);
+	if (conn->cls == SESSION_LISTED && worker->env.n_listed) {
+		atomic_fetch_sub_explicit(worker->env.n_listed, 1, memory_order_relaxed);
 	}
 }
 
-/* Without room for its text a listed session gives the plain deferral. */
-static void render_trapped(struct worker *worker, struct conn *conn)
+static void count_class(struct worker *worker, const struct conn *conn)
 {
-	uint8_t reply[TRAPPED_REPLY_MAX];
-	struct span message = span_of_str(TRAPPED_TEXT);
-	size_t len =
-	        reply_render_lists(&message, 1, TRAPPED_CODE, &conn->peer, reply, sizeof reply);
-	if (!conn_text_grow(&worker->conns, conn)) {
-		worker_count(worker, COUNTER_no_text_memory);
-		return;
+	bool is_trapped = conn->cls == SESSION_LISTED && conn->is_trapped;
+	enum counter which = is_trapped ? COUNTER_class_trapped : CLASS_COUNTERS[conn->cls];
+	if (which != COUNTER_COUNT) {
+		worker_count(worker, which);
 	}
-	if (!session_text_set_listed(conn_text(&worker->conns, conn), span_of(reply, len))) {
-		log_debug("the reply to a trapped host does not fit into its text");
+}
+
+/* max-listed bounds those who are stuttered, not those who are refused. */
+static bool is_over_listed(struct worker *worker)
+{
+	const struct worker_env *env = &worker->env;
+	if (!env->n_listed) {
+		return false;
+	}
+	uint32_t before = atomic_fetch_add_explicit(env->n_listed, 1, memory_order_relaxed);
+	return before >= env->max_listed;
+}
+
+static void enter_listed(struct worker *worker, struct conn *conn)
+{
+	change_class(worker, conn, SESSION_LISTED);
+	session_classify(&conn->session, worker->env.session, SESSION_LISTED, worker->now_ms);
+	session_list(&conn->session, worker->env.session, worker->now_ms);
+	if (is_over_listed(worker)) {
+		session_stop_stutter(&conn->session);
+		worker_count(worker, COUNTER_listed_unstuttered);
 	}
 }
 
@@ -219,14 +235,26 @@ void worker_classify(struct worker *worker, uint32_t slot, enum session_class cl
 	if (conn->cls != SESSION_UNKNOWN || cls == SESSION_UNKNOWN) {
 		return;
 	}
-	change_class(worker, conn, cls);
-	if (cls == SESSION_LISTED && conn->text_size == CONN_TEXT_NONE) {
-		render_trapped(worker, conn);
+	if (cls == SESSION_LISTED) {
+		enter_listed(worker, conn);
+	} else {
+		change_class(worker, conn, cls);
+		session_classify(&conn->session, worker->env.session, cls, worker->now_ms);
 	}
-	session_classify(&conn->session, worker->env.session, cls, worker->now_ms);
+	count_class(worker, conn);
 	worker_log_connected(worker, conn);
 	if (cls == SESSION_WHITE) {
 		worker_request_host(worker, slot, conn);
+	}
+}
+
+void worker_trap(struct worker *worker, uint32_t slot)
+{
+	struct conn *conn = conn_at(&worker->conns, slot);
+	conn->is_trapped = true;
+	worker_classify(worker, slot, SESSION_LISTED); /* one that is not known so far */
+	if (conn->cls != SESSION_LISTED) {
+		enter_listed(worker, conn);
 	}
 }
 
@@ -237,6 +265,23 @@ static const enum session_class CLASS_OF_HOST[] = {
         [CACHE_GREY] = SESSION_UNKNOWN,
 };
 
+/* Lists come before everything that is known of the host; that is asked nevertheless, because a
+ * listed host may be trapped as well. */
+static void meet(struct worker *worker, uint32_t slot, struct conn *conn)
+{
+	bool is_on_list = worker_is_on_list(worker, &conn->peer);
+	if (worker->env.conf->blacklist_only) {
+		worker_classify(worker, slot, is_on_list ? SESSION_LISTED : SESSION_PASSIVE);
+		return;
+	}
+	enum cache_kind host = worker_look_up_host(worker, &conn->peer);
+	conn->is_trapped = host == CACHE_TRAPPED;
+	worker_classify(worker, slot, is_on_list ? SESSION_LISTED : CLASS_OF_HOST[host]);
+	if (host == CACHE_GREY) {
+		worker_request_host(worker, slot, conn);
+	}
+}
+
 static void begin_session(struct worker *worker, uint32_t slot, const struct addr *peer)
 {
 	struct conn *conn = conn_at(&worker->conns, slot);
@@ -244,10 +289,7 @@ static void begin_session(struct worker *worker, uint32_t slot, const struct add
 	conn->phase = CONN_OPEN;
 	atomic_fetch_add_explicit(&worker->n_class[SESSION_UNKNOWN], 1, memory_order_relaxed);
 	session_start(&conn->session, worker->env.session, SESSION_UNKNOWN, worker->now_ms);
-	worker_classify(worker, slot, CLASS_OF_HOST[worker_look_up_host(worker, peer)]);
-	if (conn->cls == SESSION_UNKNOWN) {
-		worker_request_host(worker, slot, conn);
-	}
+	meet(worker, slot, conn);
 	worker_schedule(worker, slot, conn);
 }
 
@@ -260,6 +302,7 @@ static void on_accepted(struct worker *worker, const struct ring_event *event)
 	struct conn *conn = conn_open(&worker->conns, slot);
 	acceptor->pause_ms = 0;
 	conn->is_v6 = acceptor->is_v6;
+	conn->is_low_prio = acceptor->is_low_priority;
 	if (worker->is_ending || !admit(worker, conn)) {
 		worker_close(worker, slot);
 		return;

@@ -29,7 +29,7 @@ void worker_close(struct worker *worker, uint32_t slot)
 	struct conn *conn = conn_at(&worker->conns, slot);
 	if (conn->phase == CONN_OPEN) {
 		worker_log_disconnected(worker, conn);
-		atomic_fetch_sub_explicit(&worker->n_class[conn->cls], 1, memory_order_relaxed);
+		worker_leave_class(worker, conn);
 	}
 	wheel_remove(worker->wheel, slot);
 	conn->phase = CONN_CLOSING;

@@ -4,7 +4,8 @@
  *   worker.c         start and stop, the loop, ticks, what the kernel reports
  *   worker_accept.c  listeners, admission, what kind of host this is
  *   worker_batch.c   serving connections in chunks; their end
- *   worker_talk.c    requests to the keeper and its answers; events of sessions; log lines */
+ *   worker_talk.c    requests to the keeper and its answers; events of sessions; log lines
+ *   worker_listed.c  lists and traps: who is on them, and what they are told */
 #pragma once
 
 #include <netinet/in.h>
@@ -34,8 +35,10 @@ enum {
 	CHUNK_MAX = 128,           /* connections served by one submission: at most 256 requests */
 	ACCEPTS_ONCE = 64,         /* single-shot accepts pending on each listener */
 	CLASS_COUNT = SESSION_PASSIVE + 1,
+	TAGS_BYTES_MAX = 76, /* of the tags in a log line (spamd.md §9); " ..." may follow */
 };
 
+static_assert((int)RING_TABLE_MAX <= (int)CONN_TABLE_MAX, "a connection for each descriptor");
 static_assert(CHUNK_MAX <= UINT8_MAX, "an entry's place fits into a tag");
 static_assert(CHUNK_MAX * 2 <= RING_SQ_ENTRIES, "a chunk fits into the submission queue");
 
@@ -49,6 +52,7 @@ struct accept_slot {
 struct acceptor {
 	int fd;
 	bool is_v6;
+	bool is_low_priority;
 	uint32_t n_armed;
 	uint32_t pause_ms;         /* present back-off, 0 = none */
 	uint64_t rearm_tick;       /* not before */
@@ -129,6 +133,10 @@ void worker_on_name(struct worker *worker, const struct ring_event *event);
 void worker_ask_name(struct worker *worker, uint32_t slot);
 /* The host is known: moves the connection from SESSION_UNKNOWN to its class. */
 void worker_classify(struct worker *worker, uint32_t slot, enum session_class cls);
+/* The host is a trapped one by now: from its next reply on the client is treated so. */
+void worker_trap(struct worker *worker, uint32_t slot);
+/* It ends. */
+void worker_leave_class(struct worker *worker, const struct conn *conn);
 
 /* --- worker_batch.c --- */
 
@@ -151,3 +159,14 @@ void worker_run(struct worker *worker, uint32_t slot, struct conn *conn);
 enum cache_kind worker_look_up_host(const struct worker *worker, const struct addr *peer);
 void worker_log_connected(struct worker *worker, struct conn *conn);
 void worker_log_disconnected(struct worker *worker, struct conn *conn);
+
+/* --- worker_listed.c --- */
+
+bool worker_is_on_list(const struct worker *worker, const struct addr *peer);
+/* Whether a RCPT to this address traps its sender. */
+bool worker_is_trap(const struct worker *worker, struct span recipient);
+/* Gives a listed client's final reply its text. */
+void worker_say_listed(struct worker *worker, struct conn *conn);
+/* The lists that hold the client, for the log: a blank before each tag; "" when there are none. */
+const char *worker_list_tags(const struct worker *worker, const struct conn *conn,
+                             char out[static TAGS_BYTES_MAX + sizeof " ..."]);

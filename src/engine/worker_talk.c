@@ -18,8 +18,6 @@ enum {
 /* Names nobody: the answer to a request that no session waits for. */
 static const struct conn_ref NOBODY = {.slot = UINT32_MAX, .generation = UINT32_MAX};
 
-static const char TRAPPED_TAG[] = "spamd-greytrap";
-
 /* --- requests --- */
 
 static bool has_room(const struct worker *worker)
@@ -89,7 +87,7 @@ static void post(struct worker *worker, struct keeper_request head, const struct
 
 void worker_request_host(struct worker *worker, uint32_t slot, struct conn *conn)
 {
-	bool is_question = conn->cls == SESSION_UNKNOWN;
+	bool is_question = conn->cls == SESSION_UNKNOWN || conn->cls == SESSION_LISTED;
 	bool was_delayed = conn->owes_request;
 	conn->owes_request = false;
 	if (!is_question && conn->cls != SESSION_WHITE) {
@@ -104,6 +102,7 @@ void worker_request_host(struct worker *worker, uint32_t slot, struct conn *conn
 	        .kind = is_question ? KEEPER_HOST : KEEPER_SEEN,
 	        .conn = ref_of(conn, slot),
 	        .addr = host_of(worker, conn),
+	        .peer = conn->peer,
 	};
 	post(worker, head, &(struct tuple_text){SPAN(""), SPAN(""), SPAN("")});
 }
@@ -150,14 +149,15 @@ static bool is_known_early(const struct worker *worker, const struct addr *host,
 
 /* --- events of sessions --- */
 
-static void log_mail(struct worker *worker, const struct conn *conn, const char *kind,
+static void log_mail(struct worker *worker, const struct conn *conn,
                      const struct session_event *event)
 {
 	char peer[ADDR_TEXT_MAX];
 	char sender[LOG_VALUE_MAX];
 	char recipient[LOG_VALUE_MAX];
 	if (worker->env.conf->verbose) {
-		log_info("(%s) %s: %s -> %s", kind, addr_format(&conn->peer, peer),
+		log_info("(%s) %s: %s -> %s", conn->cls == SESSION_LISTED ? "BLACK" : "GREY",
+		         addr_format(&conn->peer, peer),
 		         span_escape(event->sender, sender, sizeof sender),
 		         span_escape(event->recipient, recipient, sizeof recipient));
 	}
@@ -180,22 +180,72 @@ static void log_line(struct worker *worker, const struct conn *conn,
 	}
 }
 
-static void hand_over(struct worker *worker, uint32_t slot, struct conn *conn,
-                      const struct session_event *event)
+/* A RCPT that traps whoever says it, also one who is trapped already. As with tuples, not without
+ * HELO. */
+static bool is_trap_hit(const struct worker *worker, const struct session_event *event)
 {
+	return !worker->env.conf->blacklist_only && event->helo.len > 0 &&
+	       worker_is_trap(worker, event->recipient);
+}
+
+/* The keeper is told of the RCPT; `from` waits for its answer. Without room a connection that waits
+ * does so for ever: its deferral ends with store-wait, unstored. */
+static void post_tuple(struct worker *worker, const struct conn *conn, struct conn_ref from,
+                       const struct session_event *event, bool is_hit)
+{
+	struct keeper_request head = {
+	        .kind = KEEPER_TUPLE,
+	        .conn = from,
+	        .addr = host_of(worker, conn),
+	        .peer = conn->peer,
+	        .flags = (uint16_t)((is_hit ? KEEPER_IS_TRAP : 0) |
+	                            (conn->is_low_prio ? KEEPER_IS_LOW_PRIORITY : 0)),
+	};
+	if (has_room(worker)) {
+		post(worker, head,
+		     &(struct tuple_text){event->helo, event->sender, event->recipient});
+	}
+}
+
+static void on_tuple(struct worker *worker, uint32_t slot, struct conn *conn,
+                     const struct session_event *event)
+{
+	bool is_hit = is_trap_hit(worker, event);
 	struct tuple_text text = {event->helo, event->sender, event->recipient};
-	struct keeper_request head = {.kind = KEEPER_TUPLE, .addr = host_of(worker, conn)};
-	if (is_known_early(worker, &head.addr, &text)) {
-		head.conn = NOBODY;
-	} else {
-		head.conn = ref_of(conn, slot);
+	struct addr host = host_of(worker, conn);
+	struct conn_ref from = NOBODY;
+	if (is_hit || !is_known_early(worker, &host, &text)) {
+		from = ref_of(conn, slot);
 		session_pending(&conn->session);
 	}
-	/* without room it stays pending for ever: the deferral ends with store-wait, unstored */
-	if (has_room(worker)) {
-		post(worker, head, &text);
+	post_tuple(worker, conn, from, event, is_hit);
+	if (is_hit) {
+		worker_count(worker, COUNTER_trap_hits);
+		worker_trap(worker, slot);
 	}
-	log_mail(worker, conn, "GREY", event);
+	log_mail(worker, conn, event);
+}
+
+/* Of a client that makes no tuples; nobody waits for what the keeper makes of a hit. */
+static void on_rcpt(struct worker *worker, uint32_t slot, struct conn *conn,
+                    const struct session_event *event)
+{
+	if (is_trap_hit(worker, event)) {
+		post_tuple(worker, conn, NOBODY, event, true);
+		worker_count(worker, COUNTER_trap_hits);
+		worker_trap(worker, slot);
+	}
+	if (conn->cls != SESSION_WHITE) {
+		log_mail(worker, conn, event);
+	}
+}
+
+static void on_deferred(struct worker *worker, struct conn *conn)
+{
+	worker_count(worker, COUNTER_deferred);
+	if (conn->session.cls == SESSION_LISTED) {
+		worker_say_listed(worker, conn);
+	}
 }
 
 static void on_event(struct worker *worker, uint32_t slot, struct conn *conn,
@@ -207,40 +257,41 @@ static void on_event(struct worker *worker, uint32_t slot, struct conn *conn,
 	case SESSION_EVENT_NONE:
 		break;
 	case SESSION_EVENT_TUPLE:
-		hand_over(worker, slot, conn, event);
+		on_tuple(worker, slot, conn, event);
 		break;
 	case SESSION_EVENT_NO_HELO:
 		worker_count(worker, COUNTER_tuples_no_helo);
 		break;
 	case SESSION_EVENT_RCPT:
-		log_mail(worker, conn, "BLACK", event);
+		on_rcpt(worker, slot, conn, event);
 		break;
 	case SESSION_EVENT_HEADER:
 	case SESSION_EVENT_BODY:
 		log_line(worker, conn, event);
 		break;
 	case SESSION_EVENT_DEFERRED:
-		worker_count(worker, COUNTER_deferred);
+		on_deferred(worker, conn);
 		break;
 	}
 }
 
 void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
 {
-	struct session_text *text = conn_text(&worker->conns, conn);
 	struct session_event event;
 	bool was_delayed = conn->is_delayed;
 	conn->is_delayed = false;
-	if (!text) {
+	if (!conn_text(&worker->conns, conn)) {
 		return;
 	}
 	for (unsigned n = 0; n < WORKER_RUN_MAX; n++) {
-		if (session_may_make_tuple(&conn->session) && waits_for_room(worker)) {
+		if (session_may_tell_rcpt(&conn->session) && waits_for_room(worker)) {
 			counters_add(&worker->counters, COUNTER_events_delayed,
 			             was_delayed ? 0 : 1);
 			conn->is_delayed = true;
 			return;
 		}
+		/* an event may have moved the text into a larger one */
+		struct session_text *text = conn_text(&worker->conns, conn);
 		if (!session_run(&conn->session, worker->env.session, text, worker->now_ms,
 		                 &event)) {
 			return;
@@ -278,11 +329,16 @@ static void on_answer(struct worker *worker, const struct keeper_answer *answer)
 	if (conn->phase != CONN_OPEN) {
 		return;
 	}
-	if (answer->kind == KEEPER_ANSWER_HOST) {
-		worker_classify(worker, slot, class_of_answer(answer->host));
-	} else {
+	if (answer->kind == KEEPER_ANSWER_STORED) {
 		session_stored(&conn->session, worker->now_ms);
+	}
+	if (answer->host == CACHE_TRAPPED) {
+		worker_trap(worker, slot);
+	}
+	if (answer->kind == KEEPER_ANSWER_STORED) {
 		worker_run(worker, slot, conn);
+	} else {
+		worker_classify(worker, slot, class_of_answer(answer->host));
 	}
 	worker_schedule(worker, slot, conn);
 }
@@ -310,26 +366,34 @@ void worker_take_answers(struct worker *worker)
 
 /* --- log --- */
 
-/* CLIENTS is of all workers, BLACK of this one; both include the connection itself. */
+static uint32_t n_black(const struct worker *worker)
+{
+	const _Atomic uint32_t *n_listed =
+	        worker->env.n_listed ? worker->env.n_listed : &worker->n_class[SESSION_LISTED];
+	return atomic_load_explicit(n_listed, memory_order_relaxed);
+}
+
+/* CLIENTS and BLACK are of all workers; both include the connection itself. */
 void worker_log_connected(struct worker *worker, struct conn *conn)
 {
 	char peer[ADDR_TEXT_MAX];
-	bool is_listed = conn->cls == SESSION_LISTED;
+	char buf[TAGS_BYTES_MAX + sizeof " ..."];
+	const char *tags = worker_list_tags(worker, conn, buf);
 	log_info("%s: connected (%u/%u)%s%s", addr_format(&conn->peer, peer),
 	         atomic_load_explicit(worker->env.n_connections, memory_order_relaxed),
-	         atomic_load_explicit(&worker->n_class[SESSION_LISTED], memory_order_relaxed),
-	         is_listed ? ", lists: " : "", is_listed ? TRAPPED_TAG : "");
+	         n_black(worker), *tags ? ", lists:" : "", tags);
 }
 
 /* A connection that ended before its host was known has not been logged so far. */
 void worker_log_disconnected(struct worker *worker, struct conn *conn)
 {
 	char peer[ADDR_TEXT_MAX];
-	bool is_listed = conn->cls == SESSION_LISTED;
+	char buf[TAGS_BYTES_MAX + sizeof " ..."];
 	if (conn->cls == SESSION_UNKNOWN) {
 		worker_log_connected(worker, conn);
 	}
+	const char *tags = worker_list_tags(worker, conn, buf);
 	log_info("%s: disconnected after %d seconds.%s%s", addr_format(&conn->peer, peer),
 	         mono_ms_diff(worker->now_ms, conn->session.opened) / MS_PER_SEC,
-	         is_listed ? " lists: " : "", is_listed ? TRAPPED_TAG : "");
+	         *tags ? " lists:" : "", tags);
 }

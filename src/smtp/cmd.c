@@ -38,7 +38,7 @@ static enum session_event_kind rcpt_event(const struct dialogue_line *in)
 		return has_envelope && event->helo.len > 0 ? SESSION_EVENT_TUPLE
 		                                           : SESSION_EVENT_NO_HELO;
 	}
-	return row->logs_rcpt && has_envelope ? SESSION_EVENT_RCPT : SESSION_EVENT_NONE;
+	return row->tells_rcpt && has_envelope ? SESSION_EVENT_RCPT : SESSION_EVENT_NONE;
 }
 
 static enum reply_id do_rcpt(struct dialogue_line *in, struct span value)

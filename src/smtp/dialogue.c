@@ -34,12 +34,12 @@ const struct dialogue_state_row dialogue_states[DIALOGUE_STATE_COUNT] = {
 };
 
 const struct dialogue_class_row dialogue_classes[] = {
-	/*                    name      stuttered ends   tuples log    mail   final */
-	[SESSION_UNKNOWN] = {"unknown", true,     true,  false, false, false, REPLY_DEFER},
-	[SESSION_GREY]    = {"grey",    true,     true,  true,  false, false, REPLY_DEFER},
-	[SESSION_WHITE]   = {"white",   false,    true,  false, false, false, REPLY_DEFER},
-	[SESSION_LISTED]  = {"listed",  true,     false, false, true,  true,  REPLY_LISTED},
-	[SESSION_PASSIVE] = {"passive", true,     false, false, true,  true,  REPLY_DEFER},
+	/*                    name      stuttered ends   tuples tells  mail */
+	[SESSION_UNKNOWN] = {"unknown", true,     true,  false, false, false},
+	[SESSION_GREY]    = {"grey",    true,     true,  true,  false, false},
+	[SESSION_WHITE]   = {"white",   false,    true,  false, true,  false},
+	[SESSION_LISTED]  = {"listed",  true,     false, false, true,  true},
+	[SESSION_PASSIVE] = {"passive", true,     false, false, true,  true},
 };
 
 /* What every state that talks to a client has in common. */
@@ -103,9 +103,7 @@ static enum reply_id say_final(struct dialogue_line *in, enum dialogue_event eve
 {
 	dialogue_event(in->session, event);
 	in->event->kind = SESSION_EVENT_DEFERRED;
-	enum reply_id final = dialogue_classes[in->session->cls].final;
-	bool has_listed = text_value(in->text, TEXT_LISTED).len > 0;
-	return final == REPLY_LISTED && !has_listed ? REPLY_DEFER : final;
+	return REPLY_DEFER;
 }
 
 enum reply_id dialogue_defer(struct dialogue_line *in)

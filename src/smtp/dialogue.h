@@ -86,9 +86,8 @@ struct dialogue_class_row {
 	bool is_stuttered;
 	bool stutter_ends; /* after grey-stutter */
 	bool makes_tuples;
-	bool logs_rcpt;
-	bool reads_mail;     /* 354 and the first lines of the mail before the final reply */
-	enum reply_id final; /* what it ends with */
+	bool tells_rcpt; /* each RCPT is an event, but no tuple */
+	bool reads_mail; /* 354 and the first lines of the mail before the final reply */
 };
 
 extern const struct dialogue_state_row dialogue_states[DIALOGUE_STATE_COUNT];
@@ -114,7 +113,7 @@ struct dialogue_line {
 	struct session_event *event; /* filled */
 };
 
-/* Ends the conversation with the final reply of the class. */
+/* Ends the conversation with the deferral; a listed client's owner may replace its text. */
 enum reply_id dialogue_defer(struct dialogue_line *in);
 /* Takes one line of a mail. */
 enum reply_id dialogue_mail_line(struct dialogue_line *in);

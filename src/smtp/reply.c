@@ -248,17 +248,17 @@ static void list_put_message(struct list_out *out, struct span message, const ch
 	}
 }
 
-size_t reply_render_lists(const struct span *messages, size_t n_messages, unsigned code,
-                          const struct addr *addr, uint8_t *out, size_t size)
+size_t reply_render_lists(const struct reply_lists *lists, uint8_t *out, size_t size, bool *is_cut)
 {
+	unsigned code = lists->code;
 	ASSERT(size >= 128 && code >= 100 && code <= 999);
 	const char digits[] = {(char)('0' + code / 100), (char)('0' + code / 10 % 10),
 	                       (char)('0' + code % 10), '\0'};
 	char address[ADDR_TEXT_MAX];
 	struct list_out list = {.text = {.bytes = out, .size = size}, .code = digits};
-	(void)addr_format(addr, address);
-	for (size_t i = 0; i < n_messages && !list.is_full; i++) {
-		list_put_message(&list, messages[i], address);
+	(void)addr_format(lists->addr, address);
+	for (size_t i = 0; i < lists->n && !list.is_full; i++) {
+		list_put_message(&list, lists->messages[i], address);
 	}
 	if (list.text.len == 0) {
 		list.n_breaks = 1;
@@ -273,5 +273,8 @@ size_t reply_render_lists(const struct span *messages, size_t n_messages, unsign
 		last--;
 	}
 	out[last + 3] = ' ';
+	if (is_cut) {
+		*is_cut = list.is_full;
+	}
 	return list.text.len;
 }

@@ -41,10 +41,18 @@ MUST_USE int reply_set_init(struct reply_set *set, const char *banner, const cha
                             const char *name);
 struct span reply_text(const struct reply_set *set, enum reply_id id);
 
-/* Joins list messages (stored form, escapes of spamd.md §8: %A \n \" \\ %% …) into one multi-line
- * reply "code-text CRLF … code text CRLF" for the client at addr. Each message starts a line; its
- * enclosing quotes and trailing line breaks are not sent; control characters but LF become spaces.
- * Without any text it is one line of our own. Returns the length; a reply longer than size is cut
- * at a line end, and the last line stays well-formed. size >= 128. */
-size_t reply_render_lists(const struct span *messages, size_t n_messages, unsigned code,
-                          const struct addr *addr, uint8_t *out, size_t size);
+/* What a listed client is told: the messages of the lists that hold it (stored form, with the
+ * escapes of spamd.md §8: %A \n \" \\ %% …), the code of the reply, its address. */
+struct reply_lists {
+	const struct span *messages;
+	size_t n;
+	unsigned code;
+	const struct addr *addr;
+};
+
+/* Joins the messages into one multi-line reply "code-text CRLF … code text CRLF". Each starts a
+ * line; its enclosing quotes and trailing line breaks are not sent; control characters but LF
+ * become spaces. Without any text it is one line of our own. Returns the length; a reply longer
+ * than size is cut at a line end (*is_cut, may be NULL), and the last line stays well-formed. size
+ * >= 128. */
+size_t reply_render_lists(const struct reply_lists *lists, uint8_t *out, size_t size, bool *is_cut);

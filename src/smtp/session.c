@@ -27,7 +27,7 @@ enum session_flag {
 	FLAG_EOF = 1 << 0,     /* the client sends no more */
 	FLAG_DEAD = 1 << 1,    /* the connection is gone */
 	FLAG_BLOCKED = 1 << 2, /* the socket did not take the last write; since = when it began */
-	FLAG_UNSTUTTERED = 1 << 3, /* grey-stutter is over */
+	FLAG_UNSTUTTERED = 1 << 3, /* grey-stutter is over, or the owner has ended it */
 	FLAG_HAS_LINE = 1 << 4,    /* the text has a complete line */
 	FLAG_STORE_WAIT = 1 << 5,  /* the last byte waits for the store; since = when it began */
 	FLAG_UNSTORED = 1 << 6,    /* it has waited long enough */
@@ -82,8 +82,8 @@ static void end_stutter_after(struct session *session, const struct session_conf
 static uint32_t stutter_ms(const struct session *session, const struct session_conf *conf)
 {
 	const struct dialogue_class_row *row = &dialogue_classes[session->cls];
-	bool is_over_now = row->stutter_ends &&
-	                   (conf->grey_stutter_ms == 0 || has_flag(session, FLAG_UNSTUTTERED));
+	bool is_never = row->stutter_ends && conf->grey_stutter_ms == 0;
+	bool is_over_now = is_never || has_flag(session, FLAG_UNSTUTTERED);
 	return row->is_stuttered && !is_over_now ? conf->stutter_ms : 0;
 }
 
@@ -425,6 +425,47 @@ void session_classify(struct session *session, const struct session_conf *conf,
 	say_banner(session, conf, now);
 }
 
+/* A reply that waits for its first byte. */
+static bool is_unbegun(const struct session *session)
+{
+	return session->out_len > 0 && session->out_pos == 0 && session->owed_bytes == 0 &&
+	       !has_flag(session, FLAG_BLOCKED) && session->state != DIALOGUE_CLOSED;
+}
+
+void session_stop_stutter(struct session *session)
+{
+	set_flag(session, FLAG_UNSTUTTERED, true);
+	if (is_unbegun(session)) {
+		session->due = session->since; /* that is past: at once */
+	}
+}
+
+void session_list(struct session *session, const struct session_conf *conf, struct mono_ms now)
+{
+	if (session->cls != SESSION_GREY && session->cls != SESSION_WHITE) {
+		return;
+	}
+	session->cls = SESSION_LISTED;
+	set_flag(session, FLAG_UNSTUTTERED, false);
+	if (is_unbegun(session)) {
+		session->due = mono_ms_add(now, stutter_ms(session, conf));
+	}
+}
+
+bool session_say_listed(struct session *session, struct session_text *text,
+                        const struct reply_lists *lists)
+{
+	ASSERT(session->state == DIALOGUE_DEFERRING && session->cls == SESSION_LISTED &&
+	       session->out_pos == 0);
+	bool is_cut;
+	struct span reply = text_set_listed(text, lists, &is_cut);
+	session->reply = REPLY_LISTED;
+	session->out = reply.ptr;
+	session->out_len = (uint16_t)reply.len;
+	set_flag(session, FLAG_HAS_LINE, false);
+	return !is_cut;
+}
+
 size_t session_room(const struct session *session, const struct session_text *text)
 {
 	if (!takes_input(session)) {
@@ -503,15 +544,11 @@ static bool may_answer(const struct session *session)
 	       (dialogue_takes_commands(session) || dialogue_takes_mail(session));
 }
 
-bool session_may_make_tuple(const struct session *session)
+bool session_may_tell_rcpt(const struct session *session)
 {
-	return may_answer(session) && dialogue_classes[session->cls].makes_tuples;
-}
-
-static struct span text_of_reply(const struct session_conf *conf, const struct session_text *text,
-                                 enum reply_id id)
-{
-	return id == REPLY_LISTED ? text_value(text, TEXT_LISTED) : reply_text(&conf->replies, id);
+	const struct dialogue_class_row *row = &dialogue_classes[session->cls];
+	return may_answer(session) && dialogue_takes_commands(session) &&
+	       (row->makes_tuples || row->tells_rcpt);
 }
 
 bool session_run(struct session *session, const struct session_conf *conf,
@@ -525,7 +562,7 @@ bool session_run(struct session *session, const struct session_conf *conf,
 	set_flag(session, FLAG_HAS_LINE, text_has_line(text));
 	enum reply_id id = dialogue_takes_mail(session) ? dialogue_mail_line(&in) : cmd_answer(&in);
 	if (id != REPLY_NONE) {
-		say(session, conf, id, text_of_reply(conf, text, id), now);
+		say(session, conf, id, reply_text(&conf->replies, id), now);
 	}
 	return true;
 }

@@ -82,7 +82,7 @@ struct session {
 	uint8_t last_reply; /* the one before */
 };
 
-/* Bulky part: partial and waiting input, HELO, sender, recipient, a rendered list reply. Needed
+/* Bulky part: partial and waiting input, HELO, sender, recipient; at last the list reply. Needed
  * from the first input byte until close. */
 struct session_text;
 
@@ -120,12 +120,12 @@ struct session_step {
 
 enum session_event_kind {
 	SESSION_EVENT_NONE,
-	SESSION_EVENT_TUPLE,    /* helo, sender, recipient: hand over, then session_pending */
-	SESSION_EVENT_NO_HELO,  /* a RCPT that makes no tuple: HELO, sender or recipient is missing
-	                           (count it) */
-	SESSION_EVENT_RCPT,     /* listed or passive: for the log, and it may be a trap hit */
-	SESSION_EVENT_HEADER,   /* body header worth logging: `line` */
-	SESSION_EVENT_BODY,     /* body line: `line` */
+	SESSION_EVENT_TUPLE,   /* helo, sender, recipient: hand over, then session_pending */
+	SESSION_EVENT_NO_HELO, /* a RCPT that makes no tuple: HELO, sender or recipient is missing
+	                          (count it) */
+	SESSION_EVENT_RCPT,    /* listed, white or passive: for the log, and it may be a trap hit */
+	SESSION_EVENT_HEADER,  /* body header worth logging: `line` */
+	SESSION_EVENT_BODY,    /* body line: `line` */
 	SESSION_EVENT_DEFERRED, /* the final reply was chosen (listed: now session_say_listed) */
 };
 
@@ -144,22 +144,18 @@ void session_start(struct session *session, const struct session_conf *conf, enu
 /* The host is known now. Only while the class is SESSION_UNKNOWN; later calls change nothing. */
 void session_classify(struct session *session, const struct session_conf *conf,
                       enum session_class cls, struct mono_ms now);
-/* Keeps the final reply of a SESSION_LISTED session (made by reply_render_lists, at most
- * REPLY_LISTED_MAX bytes). Call once, right after session_text_init. False: it does not fit into a
- * SMALL text, take a LARGE one. A listed session without it gives the deferral instead. */
-MUST_USE bool session_text_set_listed(struct session_text *text, struct span reply);
-
-/* This client tarpits no more (max-listed is reached): replies go at once from now on. */
+/* A SESSION_LISTED client tarpits no more (max-listed is reached): replies go at once from now on.
+ */
 void session_stop_stutter(struct session *session);
-/* The host has just become a listed one (a trap hit): from the next reply on it is treated so. Only
- * while it is SESSION_GREY. */
+/* The host has just become a listed one (a trap hit): from the next reply on, and in the one not
+ * yet begun, it is treated so; it stutters again if it did no more. Only while it is SESSION_GREY
+ * or SESSION_WHITE; later calls change nothing. */
 void session_list(struct session *session, const struct session_conf *conf, struct mono_ms now);
-/* The text of the final reply of a listed session, made by reply_render_lists into a buffer of
- * REPLY_LISTED_MAX: call on SESSION_EVENT_DEFERRED while the class is SESSION_LISTED. It takes the
- * place of everything in `text`, which is needed no more; what does not fit is cut at a line end.
- * Without the call the deferral is said instead. */
-void session_say_listed(struct session *session, const struct session_conf *conf,
-                        struct session_text *text, struct span reply, struct mono_ms now);
+/* Makes the final reply of a SESSION_LISTED session: call on its SESSION_EVENT_DEFERRED, else the
+ * deferral is said. The reply takes the place of everything in `text`, which is needed no more.
+ * False: it was cut to fit into a SMALL text; a LARGE one and a second call make it whole. */
+bool session_say_listed(struct session *session, struct session_text *text,
+                        const struct reply_lists *lists);
 
 /* At or after session->due. Sets the next due. */
 struct session_step session_wake(struct session *session, const struct session_conf *conf,
@@ -190,10 +186,10 @@ void session_dead(struct session *session);
  */
 bool session_run(struct session *session, const struct session_conf *conf,
                  struct session_text *text, struct mono_ms now, struct session_event *event);
-/* The next session_run may say SESSION_EVENT_TUPLE: let there be room for it first. The session's
- * class counts: one that waited for its host in vain is grey, whatever the owner has learnt since.
- */
-bool session_may_make_tuple(const struct session *session);
+/* The next session_run may say SESSION_EVENT_TUPLE or _RCPT: let there be room for it first. The
+ * session's class counts: one that waited for its host in vain is grey, whatever the owner has
+ * learnt since. */
+bool session_may_tell_rcpt(const struct session *session);
 /* One tuple was handed over (after SESSION_EVENT_TUPLE); one tuple was stored (session->due may
  * have become earlier; then session_run, since a command may have waited for it). */
 void session_pending(struct session *session);

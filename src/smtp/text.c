@@ -12,9 +12,9 @@ enum { READ_RESERVE = SESSION_READ_MAX + 1 };
 #define LARGE_BYTES  (SESSION_TEXT_LARGE - sizeof(struct session_text))
 #define VALUES_BYTES ((size_t)3 * SESSION_VALUE_MAX)
 
-static_assert(LARGE_BYTES >= REPLY_LISTED_MAX + VALUES_BYTES + READ_RESERVE + SESSION_VALUE_MAX +
-                                     sizeof "RCPT TO:",
-              "a LARGE text keeps one line with a value of full length beside everything else");
+static_assert(LARGE_BYTES >= VALUES_BYTES + READ_RESERVE + SESSION_LINE_KEEP,
+              "a LARGE text keeps one line of full length beside everything else");
+static_assert(LARGE_BYTES >= REPLY_LISTED_MAX, "a LARGE text takes every list reply");
 static_assert(SESSION_TEXT_LARGE <= UINT16_MAX, "offsets are 16 bits");
 static_assert(SESSION_LINE_MAX < UINT16_MAX, "line_bytes is 16 bits");
 
@@ -44,23 +44,8 @@ struct span text_value(const struct session_text *text, enum text_value which)
 	return span_of(text->bytes + value_start(text, which), text->value_len[which]);
 }
 
-bool session_text_set_listed(struct session_text *text, struct span reply)
-{
-	ASSERT(text->in_end == 0 && value_start(text, TEXT_VALUE_COUNT) == 0);
-	if (reply.len > REPLY_LISTED_MAX || reply.len >= text->n_bytes) {
-		return false;
-	}
-	if (reply.len) {
-		memcpy(text->bytes, reply.ptr, reply.len);
-	}
-	text->value_len[TEXT_LISTED] = (uint16_t)reply.len;
-	text->in_pos = text->in_end = (uint16_t)reply.len;
-	return true;
-}
-
 void text_set_value(struct session_text *text, enum text_value which, struct span value)
 {
-	ASSERT(which != TEXT_LISTED);
 	uint8_t copy[SESSION_VALUE_MAX];
 	uint16_t len = (uint16_t)(value.len < sizeof copy ? value.len : sizeof copy);
 	if (len) {
@@ -78,6 +63,17 @@ void text_set_value(struct session_text *text, enum text_value which, struct spa
 	text->value_len[which] = len;
 }
 
+struct span text_set_listed(struct session_text *text, const struct reply_lists *lists,
+                            bool *is_cut)
+{
+	size_t room = text->n_bytes < REPLY_LISTED_MAX ? text->n_bytes : REPLY_LISTED_MAX;
+	size_t len = reply_render_lists(lists, text->bytes, room, is_cut);
+	memset(text->value_len, 0, sizeof text->value_len);
+	text->in_pos = text->in_end = (uint16_t)len;
+	text->line_bytes = text->line_kept = 0;
+	return span_of(text->bytes, len);
+}
+
 void session_text_move(struct session *session, struct session_text *to,
                        const struct session_text *from)
 {
@@ -87,7 +83,7 @@ void session_text_move(struct session *session, struct session_text *to,
 	to->n_bytes = n_bytes;
 	memcpy(to->bytes, from->bytes, from->in_end);
 	if (session->reply == REPLY_LISTED && session->out) {
-		session->out = to->bytes; /* the list reply stands first */
+		session->out = to->bytes; /* there is nothing else in the text */
 	}
 }
 
@@ -100,16 +96,6 @@ size_t text_free(const struct session_text *text)
 {
 	size_t n_free = (size_t)text->n_bytes - bytes_used(text);
 	return n_free ? n_free - 1 : 0; /* the last one is for a line's LF */
-}
-
-/* How much is kept of a line. Constant in a text's life, so that no line has to shrink. */
-static uint16_t line_keep(const struct session_text *text)
-{
-	if (!text_is_large(text)) {
-		return SESSION_LINE_KEEP; /* never reached: a SMALL text is full before */
-	}
-	size_t keep = LARGE_BYTES - VALUES_BYTES - READ_RESERVE - text->value_len[TEXT_LISTED];
-	return (uint16_t)(keep < SESSION_LINE_KEEP ? keep : SESSION_LINE_KEEP);
 }
 
 static void close_gap(struct session_text *text)
@@ -133,7 +119,7 @@ static void end_line(struct session_text *text)
 /* Appends bytes without LF that fit into the line's bound; returns how many were taken. */
 static size_t add_part(struct session_text *text, struct span part)
 {
-	size_t keep = (size_t)(line_keep(text) - text->line_kept);
+	size_t keep = (size_t)(SESSION_LINE_KEEP - text->line_kept);
 	size_t n_kept = part.len < keep ? part.len : keep;
 	size_t n_free = text_free(text);
 	if (n_kept > n_free) {

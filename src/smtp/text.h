@@ -1,8 +1,9 @@
-/* The bulky part of a session: its input, assembled into lines, and the values it keeps (list
- * reply, HELO, sender, recipient), packed into one block of a fixed size. Pure; owned by the
- * session's thread.
+/* The bulky part of a session: its input, assembled into lines, and the values it keeps (HELO,
+ * sender, recipient), packed into one block of a fixed size; at the end of a listed client's
+ * dialogue its final reply instead of all that. Pure; owned by the session's thread.
  *
- *   bytes: [list reply][helo][sender][recipient] gap [waiting lines, each with LF][partial line]
+ *   bytes: [helo][sender][recipient] gap [waiting lines, each with LF][partial line]
+ *      or: [list reply]
  *
  * A line is complete at LF or after SESSION_LINE_MAX bytes. What exceeds the bytes kept of a line
  * is counted and dropped. */
@@ -16,7 +17,7 @@
 #include "base/span.h"
 #include "smtp/session.h"
 
-enum text_value { TEXT_LISTED, TEXT_HELO, TEXT_SENDER, TEXT_RECIPIENT, TEXT_VALUE_COUNT };
+enum text_value { TEXT_HELO, TEXT_SENDER, TEXT_RECIPIENT, TEXT_VALUE_COUNT };
 
 struct session_text {
 	uint16_t n_bytes; /* size of bytes[] */
@@ -41,6 +42,8 @@ bool text_has_line(const struct session_text *text);
 struct span text_take_line(struct session_text *text);
 
 struct span text_value(const struct session_text *text, enum text_value which);
-/* Replaces a value by bytes of the line just taken (cut at SESSION_VALUE_MAX), or by nothing. Not
- * for TEXT_LISTED. */
+/* Replaces a value by bytes of the line just taken (cut at SESSION_VALUE_MAX), or by nothing. */
 void text_set_value(struct session_text *text, enum text_value which, struct span value);
+/* Puts a list reply, as far as it fits, in place of everything else and returns it. */
+struct span text_set_listed(struct session_text *text, const struct reply_lists *lists,
+                            bool *is_cut);

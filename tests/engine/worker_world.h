@@ -23,9 +23,9 @@
 #include "../support/quiet_log.h"
 #include "base/clock.h"
 #include "base/mailbox.h"
-#include "keeper/keeper.h"
 #include "engine/listener.h"
 #include "engine/worker.h"
+#include "keeper/keeper.h"
 #include "store/cache.h"
 #include "store/record.h"
 
@@ -57,7 +57,7 @@ struct world {
 	_Atomic uint32_t n_connections;
 	struct sockaddr_storage at;
 	socklen_t at_len;
-	int listener;
+	struct worker_listener listener;
 	uint8_t hash_key[RECORD_HASH_KEY_BYTES];
 };
 
@@ -175,13 +175,13 @@ static inline void world_listen(struct world *world, const char *text)
 	char why[LISTENER_WHY_MAX] = "";
 	struct addr addr;
 	assert_int_equal(addr_parse(span_of_str(text), &addr), 0);
-	world->listener = listener_open(&addr, 0, &world->conf, true, why);
-	if (world->listener < 0) {
+	world->listener.fd = listener_open(&addr, 0, &world->conf, true, why);
+	if (world->listener.fd < 0) {
 		fail_msg("%s", why);
 	}
 	world->at_len = sizeof world->at;
 	assert_int_equal(
-	        getsockname(world->listener, (struct sockaddr *)&world->at, &world->at_len), 0);
+	        getsockname(world->listener.fd, (struct sockaddr *)&world->at, &world->at_len), 0);
 }
 
 static inline void world_start_sized(struct world *world, const char *addr, size_t mailbox_bytes)

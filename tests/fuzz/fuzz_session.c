@@ -136,11 +136,25 @@ static void step(struct driver *driver, struct input *in)
 		if (arg == 1) {
 			session_dead(&driver->session);
 		}
+		if (arg == 2) {
+			session_list(&driver->session, &driver->conf, driver->now);
+		}
+		if (arg == 3 && driver->session.cls == SESSION_LISTED) {
+			session_stop_stutter(&driver->session);
+		}
 		session_classify(&driver->session, &driver->conf,
 		                 (enum session_class)(arg % (SESSION_PASSIVE + 1)), driver->now);
 		break;
 	}
 }
+
+/* One that fits into a SMALL text, one that needs a LARGE one. */
+static const struct addr CLIENT;
+static const struct span SHORT_MESSAGES[] = {SPAN("Your address\\nis listed")};
+static const uint8_t LONG_BYTES[1000];
+static const struct span LONG_MESSAGES[] = {SPAN("%A"), {LONG_BYTES, sizeof LONG_BYTES}};
+static const struct reply_lists SHORT_LISTS = {SHORT_MESSAGES, 1, 450, &CLIENT};
+static const struct reply_lists LONG_LISTS = {LONG_MESSAGES, 2, 550, &CLIENT};
 
 static void start(struct driver *driver, struct input *in)
 {
@@ -159,12 +173,7 @@ static void start(struct driver *driver, struct input *in)
 	driver->conf.bad_commands_max = settings & 128U ? UINT8_MAX : 20;
 	driver_start(driver, cls, (struct mono_ms){(uint32_t)how << 24U});
 	driver->auto_store = how >= 128;
-	if (cls == SESSION_LISTED) {
-		const char text[] = "450-Your address\r\n450 is listed\r\n";
-		driver_text(driver, how & 64U ? SESSION_TEXT_LARGE : SESSION_TEXT_SMALL);
-		bool fits = session_text_set_listed(driver->text, span_of_str(text));
-		ASSERT(fits);
-	}
+	driver->lists = how & 64U ? LONG_LISTS : SHORT_LISTS;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -46,6 +46,8 @@ struct driver {
 	bool is_late_news; /* a blocked write is reported as sent first and taken back after */
 	bool auto_store;   /* tuples are stored as soon as they are handed over */
 	uint32_t late_ms;  /* the owner wakes the session so much after its due */
+	/* what a listed client is told; without any messages the owner does not say it */
+	struct reply_lists lists;
 	struct driver_event events[DRIVER_EVENTS_MAX];
 	unsigned n_events; /* all but NONE, the last DRIVER_EVENTS_MAX are kept */
 	unsigned n_tuples;
@@ -149,11 +151,25 @@ static inline void driver_note(struct driver *driver, const struct session_event
 	note->text[at] = '\0';
 }
 
+/* The final reply of a listed client, as the engine makes it. */
+static inline void driver_say_listed(struct driver *driver)
+{
+	if (driver->session.cls == SESSION_LISTED && driver->lists.n > 0 &&
+	    !session_say_listed(&driver->session, driver->text, &driver->lists) &&
+	    !text_is_large(driver->text)) {
+		driver_text(driver, SESSION_TEXT_LARGE);
+		(void)session_say_listed(&driver->session, driver->text, &driver->lists);
+	}
+}
+
 static inline void driver_answer(struct driver *driver)
 {
 	struct session_event event;
 	while (session_run(&driver->session, &driver->conf, driver->text, driver->now, &event)) {
 		driver_note(driver, &event);
+		if (event.kind == SESSION_EVENT_DEFERRED) {
+			driver_say_listed(driver);
+		}
 		if (event.kind == SESSION_EVENT_TUPLE) {
 			session_pending(&driver->session);
 			if (driver->auto_store) {

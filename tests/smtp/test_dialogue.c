@@ -186,7 +186,7 @@ static void data_is_answered_as_the_class_says(void **state)
 	}
 }
 
-static void listed_client_without_a_reply_of_its_own_is_deferred(void **state)
+static void listed_client_is_deferred_until_its_owner_says_more(void **state)
 {
 	(void)state;
 	struct fixture fixture;
@@ -222,7 +222,7 @@ int main(void)
 	        cmocka_unit_test(every_arrow_of_the_states_is_used),
 	        cmocka_unit_test(every_verb_is_answered_in_every_state_that_takes_commands),
 	        cmocka_unit_test(data_is_answered_as_the_class_says),
-	        cmocka_unit_test(listed_client_without_a_reply_of_its_own_is_deferred),
+	        cmocka_unit_test(listed_client_is_deferred_until_its_owner_says_more),
 	        cmocka_unit_test(bad_command_after_the_last_allowed_ends),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,8 @@ struct script {
 	unsigned n_seen; /* of driver.events */
 	enum session_class cls;
 	char lists[LISTS_MAX][LINE_MAX_BYTES];
+	struct span messages[LISTS_MAX];
+	struct addr client;
 	size_t n_lists;
 	bool is_store_manual;
 	bool is_started;
@@ -116,19 +118,16 @@ static void start(struct script *script)
 	script->is_started = true;
 	driver_start(&script->driver, script->cls, (struct mono_ms){UINT32_MAX - 5000});
 	script->driver.auto_store = !script->is_store_manual;
-	if (script->n_lists == 0) {
-		return;
-	}
-	struct span messages[LISTS_MAX];
 	for (size_t i = 0; i < script->n_lists; i++) {
-		messages[i] = span_of_str(script->lists[i]);
+		script->messages[i] = span_of_str(script->lists[i]);
 	}
-	uint8_t reply[REPLY_LISTED_MAX];
-	struct addr addr;
-	assert_int_equal(addr_parse(SPAN("192.0.2.1"), &addr), 0);
-	size_t len = reply_render_lists(messages, script->n_lists, 450, &addr, reply, sizeof reply);
-	driver_text(&script->driver, SESSION_TEXT_LARGE);
-	assert_true(session_text_set_listed(script->driver.text, span_of(reply, len)));
+	assert_int_equal(addr_parse(SPAN("192.0.2.1"), &script->client), 0);
+	script->driver.lists = (struct reply_lists){
+	        .messages = script->messages,
+	        .n = script->n_lists,
+	        .code = 450,
+	        .addr = &script->client,
+	};
 }
 
 /* Bytes received and not yet expected. */
@@ -343,6 +342,10 @@ static void step(struct script *script, char *text)
 	} else if (starts(text, "classify ", &rest)) {
 		session_classify(&script->driver.session, &script->driver.conf,
 		                 parse_class(script, rest), script->driver.now);
+	} else if (strcmp(text, "trap") == 0) {
+		session_list(&script->driver.session, &script->driver.conf, script->driver.now);
+	} else if (strcmp(text, "stop-stutter") == 0) {
+		session_stop_stutter(&script->driver.session);
 	} else if (strcmp(text, "eof") == 0) {
 		script->driver.is_eof = true;
 	} else if (strcmp(text, "reset") == 0) {

@@ -79,7 +79,7 @@ static size_t render(const char *const *messages, size_t n, uint8_t *out, size_t
 	for (size_t i = 0; i < n; i++) {
 		spans[i] = span_of_str(messages[i]);
 	}
-	return reply_render_lists(spans, n, 450, &addr, out, size);
+	return reply_render_lists(&(struct reply_lists){spans, n, 450, &addr}, out, size, NULL);
 }
 
 static void messages_are_rendered(void **state)

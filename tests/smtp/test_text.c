@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "smtp/dialogue.h"
 #include "smtp/text.h"
 
 static struct session_text *text;
@@ -157,37 +158,60 @@ static void small_text_takes_what_fits_and_moves_into_a_large_one(void **state)
 	assert_int_equal(text_take_line(text).len, sizeof piece);
 }
 
-static void list_reply_stays_the_one_being_sent_when_moved(void **state)
+static const struct addr client;
+
+static struct reply_lists lists_of(const struct span *messages, size_t n)
+{
+	return (struct reply_lists){messages, n, 450, &client};
+}
+
+static void list_reply_takes_the_place_of_everything_and_stays_said_when_moved(void **state)
 {
 	(void)state;
 	struct session_text *small = aligned_alloc(8, SESSION_TEXT_SMALL);
 	session_text_init(small, SESSION_TEXT_SMALL);
-	assert_true(session_text_set_listed(small, SPAN("450 no\r\n")));
-	struct session session = {
-	        .reply = REPLY_LISTED, .out = text_value(small, TEXT_LISTED).ptr, .out_len = 8};
+	(void)text_add(small, SPAN("me\nmore\n"), NULL);
+	text_set_value(small, TEXT_HELO, text_take_line(small));
+	struct session session = {.state = DIALOGUE_DEFERRING, .cls = SESSION_LISTED};
+	struct span message = SPAN("no");
+	struct reply_lists lists = lists_of(&message, 1);
+	assert_true(session_say_listed(&session, small, &lists));
+	assert_false(text_has_line(small));
+	assert_int_equal(text_value(small, TEXT_HELO).len, 0);
+	assert_int_equal(session.out_len, 8);
 	session_text_move(&session, text, small);
 	free(small);
 	assert_memory_equal(session.out, "450 no\r\n", 8);
 }
 
-static void list_reply_that_is_too_long_is_refused(void **state)
+static void list_reply_is_cut_at_a_line_end_where_it_does_not_fit(void **state)
 {
 	(void)state;
-	static const uint8_t bytes[REPLY_LISTED_MAX + 1];
+	static uint8_t line[400];
+	memset(line, 'x', sizeof line);
+	struct span messages[10];
+	for (size_t i = 0; i < ARRAY_LEN(messages); i++) {
+		messages[i] = span_of(line, sizeof line);
+	}
+	struct session session = {.state = DIALOGUE_DEFERRING, .cls = SESSION_LISTED};
 	struct session_text *small = aligned_alloc(8, SESSION_TEXT_SMALL);
 	session_text_init(small, SESSION_TEXT_SMALL);
-	assert_false(session_text_set_listed(small, span_of(bytes, SESSION_TEXT_SMALL)));
+	struct reply_lists lists = lists_of(messages, 2);
+	assert_false(session_say_listed(&session, small, &lists));
+	assert_int_equal(session.out_len, 406);
+	assert_memory_equal(session.out, "450 x", 5);
 	free(small);
-	assert_false(session_text_set_listed(text, span_of(bytes, sizeof bytes)));
-	assert_true(session_text_set_listed(text, span_of(bytes, sizeof bytes - 1)));
+	assert_true(session_say_listed(&session, text, &lists));
+	assert_int_equal(session.out_len, 2 * 406);
+	lists = lists_of(messages, ARRAY_LEN(messages));
+	assert_false(session_say_listed(&session, text, &lists));
+	assert_int_equal(session.out_len, REPLY_LISTED_MAX / 406 * 406);
 }
 
-/* The longest list reply and values of full length leave room for a read, whatever comes. */
+/* Values of full length leave room for a read, whatever comes. */
 static void full_large_text_still_takes_a_read(void **state)
 {
 	(void)state;
-	static const uint8_t reply[REPLY_LISTED_MAX];
-	assert_true(session_text_set_listed(text, span_of(reply, sizeof reply)));
 	char piece[SESSION_READ_MAX];
 	memset(piece, 'v', sizeof piece);
 	for (int which = TEXT_HELO; which <= TEXT_RECIPIENT; which++) {
@@ -204,7 +228,7 @@ static void full_large_text_still_takes_a_read(void **state)
 		assert_int_equal(text_add(text, span_of(piece, sizeof piece), NULL), sizeof piece);
 	}
 	assert_true(text_has_line(text));
-	assert_true(text_take_line(text).len >= 1023 + 9);
+	assert_int_equal(text_take_line(text).len, SESSION_LINE_KEEP);
 }
 
 static void text_never_loses_a_line_that_it_took(void **state)
@@ -237,10 +261,11 @@ int main(void)
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(
 	                small_text_takes_what_fits_and_moves_into_a_large_one, setup, teardown),
-	        cmocka_unit_test_setup_teardown(list_reply_stays_the_one_being_sent_when_moved,
-	                                        setup, teardown),
-	        cmocka_unit_test_setup_teardown(list_reply_that_is_too_long_is_refused, setup,
-	                                        teardown),
+	        cmocka_unit_test_setup_teardown(
+	                list_reply_takes_the_place_of_everything_and_stays_said_when_moved, setup,
+	                teardown),
+	        cmocka_unit_test_setup_teardown(
+	                list_reply_is_cut_at_a_line_end_where_it_does_not_fit, setup, teardown),
 	        cmocka_unit_test_setup_teardown(full_large_text_still_takes_a_read, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(text_never_loses_a_line_that_it_took, setup,
