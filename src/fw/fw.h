@@ -57,10 +57,12 @@ MUST_USE int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX]);
 MUST_USE int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n);
 
 /* Replaces the `spamd` sets (blacklist-only) by these disjoint networks of both families, in one
- * transaction a family. Kept, and put in again by fw_put_table. -ENOENT = table gone. */
+ * transaction a family; the caller keeps them and puts them in again after fw_put_table. Blocks for
+ * seconds when there are a million of them. -ENOENT = table gone; ERR_TOO_LONG = more than a
+ * transaction carries. */
 MUST_USE int fw_set_spamd(struct fw *fw, const struct addr_range *ranges, size_t n,
                           char why[static FW_WHY_MAX]);
-/* Replaces the `nospamd` sets likewise, in one transaction. */
+/* Replaces the `nospamd` sets likewise, both in one transaction. */
 MUST_USE int fw_set_nospamd(struct fw *fw, const struct addr_range *ranges, size_t n,
                             char why[static FW_WHY_MAX]);
 

@@ -211,14 +211,15 @@ static bool element_after(struct batch_element *element)
 	return false;
 }
 
-static void put_ranges(struct fw *fw, const struct addr_range *ranges, size_t n)
+/* Replaces the content of one set of networks by those of its family. */
+static void put_networks(struct fw *fw, size_t row, const struct addr_range *ranges, size_t n)
 {
-	for (size_t row = FW_ROW_NOSPAMD; row < FW_ROW_NOSPAMD + 2; row++) {
-		batch_flush_set(&fw->batch, fw->table, fw_rows[row].name);
-	}
+	const char *set = fw_rows[row].name;
+	batch_flush_set(&fw->batch, fw->table, set);
 	for (size_t i = 0; i < n; i++) {
-		bool is_v4 = addr_is_v4(&ranges[i].first);
-		const char *set = fw_rows[FW_ROW_NOSPAMD + (is_v4 ? 0 : 1)].name;
+		if (addr_is_v4(&ranges[i].first) == fw_rows[row].is_v6) {
+			continue;
+		}
 		struct batch_element first = fw_element_key(&ranges[i].first, 0);
 		struct batch_element end = fw_element_key(&ranges[i].last, 0);
 		end.is_end = true;
@@ -227,6 +228,12 @@ static void put_ranges(struct fw *fw, const struct addr_range *ranges, size_t n)
 			batch_element(&fw->batch, BATCH_PUT, fw->table, set, &end);
 		}
 	}
+}
+
+static void put_nospamd(struct fw *fw, const struct addr_range *ranges, size_t n)
+{
+	put_networks(fw, FW_ROW_NOSPAMD, ranges, n);
+	put_networks(fw, FW_ROW_NOSPAMD + 1, ranges, n);
 }
 
 static int put_table_once(struct fw *fw, const struct addr_range *nospamd, size_t n_nospamd,
@@ -246,7 +253,7 @@ static int put_table_once(struct fw *fw, const struct addr_range *nospamd, size_
 	}
 	begin(fw);
 	add_sets(fw, &survey);
-	put_ranges(fw, nospamd, n_nospamd);
+	put_nospamd(fw, nospamd, n_nospamd);
 	return fw_commit(fw);
 }
 
@@ -282,6 +289,39 @@ int fw_put_table(struct fw *fw, const struct addr_range *nospamd, size_t n_nospa
 		fw->is_lost = false;
 	}
 	return 0;
+}
+
+/* What became of a transaction with networks. */
+static int networks_done(struct fw *fw, int ret, const char *set, char why[static FW_WHY_MAX])
+{
+	give_back_buffer(fw);
+	why[0] = '\0';
+	if (ret) {
+		fw->is_lost |= ret == -ENOENT;
+		(void)snprintf(why, FW_WHY_MAX, "networks into set %s of table inet %s: %s", set,
+		               fw->table, err_text(ret));
+	}
+	return ret;
+}
+
+int fw_set_nospamd(struct fw *fw, const struct addr_range *ranges, size_t n,
+                   char why[static FW_WHY_MAX])
+{
+	begin(fw);
+	put_nospamd(fw, ranges, n);
+	return networks_done(fw, fw_commit(fw), fw_rows[FW_ROW_NOSPAMD].name, why);
+}
+
+int fw_set_spamd(struct fw *fw, const struct addr_range *ranges, size_t n,
+                 char why[static FW_WHY_MAX])
+{
+	int ret = 0;
+	for (size_t row = FW_ROW_SPAMD; row < FW_ROW_COUNT && ret == 0; row++) {
+		begin(fw);
+		put_networks(fw, row, ranges, n);
+		ret = networks_done(fw, fw_commit(fw), fw_rows[row].name, why);
+	}
+	return ret;
 }
 
 int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX])

@@ -56,13 +56,27 @@ static int print_interfaces(const struct conf *conf, FILE *out, char why[static 
 	return 0;
 }
 
-static void print_mx(const struct conf *conf, FILE *out, bool is_v4)
+struct addresses {
+	const struct addr *addrs;
+	size_t n;
+};
+
+/* Whose outbound mail is logged. Empty before a local MTA: all that this host sends. */
+static struct addresses mtas_of(const struct conf *conf)
+{
+	bool is_default = conf->n_mta == 0 && conf->rules == CONF_RULES_GATEWAY;
+	return is_default ? (struct addresses){conf->mx, conf->n_mx}
+	                  : (struct addresses){conf->mta, conf->n_mta};
+}
+
+/* Those of one family. */
+static void print_addresses(struct addresses list, bool is_v4, FILE *out)
 {
 	const char *separator = "";
-	for (size_t i = 0; i < conf->n_mx; i++) {
+	for (size_t i = 0; i < list.n; i++) {
 		char text[ADDR_TEXT_MAX];
-		if (addr_is_v4(&conf->mx[i]) == is_v4) {
-			(void)fprintf(out, "%s%s", separator, addr_format(&conf->mx[i], text));
+		if (addr_is_v4(&list.addrs[i]) == is_v4) {
+			(void)fprintf(out, "%s%s", separator, addr_format(&list.addrs[i], text));
 			separator = ", ";
 		}
 	}
@@ -77,44 +91,91 @@ static void print_mask6(const struct conf *conf, FILE *out)
 	(void)fputs(addr_format(&mask, text), out);
 }
 
+/* A port nobody serves has no text, and so no rule. */
+static void print_port(uint16_t port, bool is_served, FILE *out)
+{
+	if (is_served) {
+		(void)fprintf(out, "%u", port);
+	}
+}
+
 enum value {
 	VALUE_TABLE,
 	VALUE_INTERFACES,
+	VALUE_MODE,
 	VALUE_MX4,
 	VALUE_MX6,
+	VALUE_LOW4,
+	VALUE_LOW6,
+	VALUE_MTA4,
+	VALUE_MTA6,
+	VALUE_MTA_ANY,
 	VALUE_MASK6,
 	VALUE_SMTP_PORT,
 	VALUE_PORT,
+	VALUE_LOW_PORT,
+	VALUE_NFLOG_IN,
+	VALUE_NFLOG_OUT,
 	VALUE_COUNT
 };
 
 static const char *const value_names[VALUE_COUNT] = {
-        [VALUE_TABLE] = "TABLE", [VALUE_INTERFACES] = "INTERFACES", [VALUE_MX4] = "MX4",
-        [VALUE_MX6] = "MX6",     [VALUE_MASK6] = "MASK6",           [VALUE_SMTP_PORT] = "SMTP_PORT",
-        [VALUE_PORT] = "PORT",
+        [VALUE_TABLE] = "TABLE",       [VALUE_INTERFACES] = "INTERFACES",
+        [VALUE_MODE] = "MODE",         [VALUE_MX4] = "MX4",
+        [VALUE_MX6] = "MX6",           [VALUE_LOW4] = "LOW4",
+        [VALUE_LOW6] = "LOW6",         [VALUE_MTA4] = "MTA4",
+        [VALUE_MTA6] = "MTA6",         [VALUE_MTA_ANY] = "MTA_ANY",
+        [VALUE_MASK6] = "MASK6",       [VALUE_SMTP_PORT] = "SMTP_PORT",
+        [VALUE_PORT] = "PORT",         [VALUE_LOW_PORT] = "LOW_PORT",
+        [VALUE_NFLOG_IN] = "NFLOG_IN", [VALUE_NFLOG_OUT] = "NFLOG_OUT",
 };
 
 static int print_value(const struct conf *conf, enum value value, FILE *out,
                        char why[static FW_WHY_MAX])
 {
+	const struct addresses mx = {conf->mx, conf->n_mx};
+	const struct addresses low = {conf->low_priority_mx, conf->n_low_priority_mx};
+	const struct addresses mta = mtas_of(conf);
 	switch (value) {
 	case VALUE_TABLE:
 		(void)fputs(conf->nft_table, out);
 		return 0;
 	case VALUE_INTERFACES:
 		return print_interfaces(conf, out, why);
+	case VALUE_MODE:
+		(void)fputs(conf->blacklist_only ? "blacklist" : "greylist", out);
+		return 0;
 	case VALUE_MX4:
 	case VALUE_MX6:
-		print_mx(conf, out, value == VALUE_MX4);
+		print_addresses(mx, value == VALUE_MX4, out);
+		return 0;
+	case VALUE_LOW4:
+	case VALUE_LOW6:
+		print_addresses(low, value == VALUE_LOW4, out);
+		return 0;
+	case VALUE_MTA4:
+	case VALUE_MTA6:
+		print_addresses(mta, value == VALUE_MTA4, out);
+		return 0;
+	case VALUE_MTA_ANY:
+		(void)fputs(mta.n == 0 ? "fib saddr type local" : "", out);
 		return 0;
 	case VALUE_MASK6:
 		print_mask6(conf, out);
 		return 0;
 	case VALUE_SMTP_PORT:
-		(void)fprintf(out, "%u", conf->smtp_port);
+		print_port(conf->smtp_port, true, out);
 		return 0;
 	case VALUE_PORT:
-		(void)fprintf(out, "%u", conf->port);
+		print_port(conf->port, true, out);
+		return 0;
+	case VALUE_LOW_PORT:
+		print_port(conf->low_priority_port, low.n > 0, out);
+		return 0;
+	case VALUE_NFLOG_IN:
+	case VALUE_NFLOG_OUT:
+		(void)fprintf(out, "%u",
+		              value == VALUE_NFLOG_IN ? conf->nflog_in : conf->nflog_out);
 		return 0;
 	case VALUE_COUNT:
 		break;

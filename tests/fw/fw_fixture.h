@@ -58,6 +58,8 @@ static inline struct conf test_conf(void)
 	        .n_interfaces = 1,
 	        .smtp_port = 25,
 	        .port = 8025,
+	        .nflog_in = 25,
+	        .nflog_out = 26,
 	        .ipv6_prefix = 64,
 	};
 }

@@ -278,6 +278,91 @@ static void a_large_nospamd_list_fits(void **state)
 	close_and_remove(fw);
 }
 
+static void listed_networks_of_both_families_are_replaced_as_one(void **state)
+{
+	(void)state;
+	need_root();
+	char why[FW_WHY_MAX];
+	const struct addr_range first[] = {
+	        {addr_of("192.0.2.0"), addr_of("192.0.2.255")},
+	        /* touching: the end of one is the start of the next */
+	        {addr_of("198.51.100.0"), addr_of("198.51.100.7")},
+	        {addr_of("198.51.100.8"), addr_of("198.51.100.8")},
+	        {addr_of("255.255.255.255"), addr_of("255.255.255.255")},
+	        {addr_of("2001:db8::"), addr_of("2001:db8::ffff")},
+	};
+	const struct addr_range second[] = {{addr_of("203.0.113.1"), addr_of("203.0.113.3")}};
+	struct conf conf = test_conf();
+	struct fw *fw = open_with(&conf);
+	put_table(fw);
+	assert_int_equal(fw_set_spamd(fw, first, ARRAY_LEN(first), why), 0);
+	(void)output_of("nft get element inet mired spamd "
+	                "{ 192.0.2.9, 198.51.100.7, 198.51.100.8, 255.255.255.255 }");
+	(void)output_of("nft get element inet mired spamd6 { 2001:db8::8 }");
+	assert_int_equal(fw_set_spamd(fw, second, ARRAY_LEN(second), why), 0);
+	assert_true(
+	        prints("nft list set inet mired spamd", "elements = { 203.0.113.1-203.0.113.3 }"));
+	assert_false(prints("nft list set inet mired spamd6", "elements"));
+	assert_int_equal(watched(fw), FW_STATE_OK);
+	(void)output_of("nft delete table inet mired");
+	assert_int_equal(fw_set_spamd(fw, second, ARRAY_LEN(second), why), -ENOENT);
+	assert_non_null(strstr(why, "set spamd of table inet mired: "));
+	assert_int_equal(watched(fw), FW_STATE_GONE);
+	put_table(fw);
+	assert_false(prints("nft list set inet mired spamd", "elements"));
+	close_and_remove(fw);
+}
+
+static void exempt_networks_are_replaced_while_the_table_stands(void **state)
+{
+	(void)state;
+	need_root();
+	char why[FW_WHY_MAX];
+	const struct addr_range ranges[] = {
+	        {addr_of("192.0.2.0"), addr_of("192.0.2.255")},
+	        {addr_of("2001:db8::"), addr_of("2001:db8::ffff")},
+	};
+	struct conf conf = test_conf();
+	struct fw *fw = open_with(&conf);
+	struct fw_element element = element_of(FW_SET_WHITE, "192.0.2.1", 3600);
+	assert_int_equal(fw_put_table(fw, ranges, 1, why), 0);
+	assert_int_equal(fw_apply(fw, &element, 1), 0);
+	assert_int_equal(fw_set_nospamd(fw, ranges + 1, 1, why), 0);
+	assert_false(prints("nft list set inet mired nospamd", "elements"));
+	assert_true(prints("nft list set inet mired nospamd6", "2001:db8::/112"));
+	assert_true(is_in(fw, FW_SET_WHITE, "192.0.2.1"));
+	assert_int_equal(fw_set_nospamd(fw, NULL, 0, why), 0);
+	assert_false(prints("nft list set inet mired nospamd6", "elements"));
+	close_and_remove(fw);
+}
+
+static void many_listed_networks_fit_into_one_transaction(void **state)
+{
+	(void)state;
+	need_root();
+	enum { N = 200000 };
+	char why[FW_WHY_MAX];
+	struct addr_range *ranges = calloc(N, sizeof *ranges);
+	assert_non_null(ranges);
+	for (uint32_t i = 0; i < N; i++) {
+		ranges[i] = (struct addr_range){addr_number(8 * i), addr_number(8 * i + 3)};
+	}
+	struct conf conf = test_conf();
+	struct fw *fw = open_with(&conf);
+	put_table(fw);
+	for (int i = 0; i < 2; i++) {
+		double start = seconds_now();
+		assert_int_equal(fw_set_spamd(fw, ranges, N, why), 0);
+		print_message("%d networks %s in %.2f s\n", N, i ? "replaced" : "added",
+		              seconds_now() - start);
+	}
+	(void)output_of("nft get element inet mired spamd { 10.24.105.251 }");
+	assert_int_not_equal(
+	        system("nft get element inet mired spamd '{ 10.24.105.252 }' >/dev/null 2>&1"), 0);
+	free(ranges);
+	close_and_remove(fw);
+}
+
 static void an_existing_table_keeps_its_elements(void **state)
 {
 	(void)state;
@@ -423,6 +508,9 @@ int main(void)
 	        cmocka_unit_test(a_copy_too_large_for_one_message_is_replaced_in_pieces),
 	        cmocka_unit_test(nospamd_networks_become_ranges_of_the_interval_sets),
 	        cmocka_unit_test(a_large_nospamd_list_fits),
+	        cmocka_unit_test(listed_networks_of_both_families_are_replaced_as_one),
+	        cmocka_unit_test(exempt_networks_are_replaced_while_the_table_stands),
+	        cmocka_unit_test(many_listed_networks_fit_into_one_transaction),
 	        cmocka_unit_test(an_existing_table_keeps_its_elements),
 	        cmocka_unit_test(a_set_of_another_type_is_made_anew_only_where_the_rules_are_ours),
 	        cmocka_unit_test(the_watch_sees_a_flush_and_nothing_else),

@@ -99,6 +99,70 @@ static void several_interfaces_ports_and_prefixes_are_taken_from_the_configurati
 	free(text);
 }
 
+static void the_mode_chooses_between_two_bodies(void **state)
+{
+	(void)state;
+	struct conf conf = gateway_conf();
+	char *text = rendered(&conf);
+	assert_non_null(strstr(text, "\t\tgoto greylist\n"));
+	assert_null(strstr(text, "goto blacklist"));
+	free(text);
+	conf.blacklist_only = true;
+	text = rendered(&conf);
+	assert_non_null(strstr(text, "\t\tgoto blacklist\n"));
+	assert_null(strstr(text, "goto greylist"));
+	free(text);
+}
+
+static void low_priority_addresses_have_rules_only_when_there_are_some(void **state)
+{
+	(void)state;
+	struct conf conf = gateway_conf();
+	conf.low_priority_port = 8027;
+	char *text = rendered(&conf);
+	assert_null(strstr(text, "8027"));
+	free(text);
+	conf.low_priority_mx[0] = addr_of("192.0.2.99");
+	conf.n_low_priority_mx = 1;
+	text = rendered(&conf);
+	assert_non_null(strstr(text, "ip daddr { 192.0.2.99 } tcp dport 25 jump smtp_in\n"));
+	assert_non_null(
+	        strstr(text, "ip daddr { 192.0.2.99 } meta l4proto tcp redirect to :8027\n"));
+	assert_non_null(strstr(text, "tcp dport 8027 ct status and dnat == 0 drop\n"));
+	free(text);
+}
+
+static void outbound_mail_is_logged_of_the_mtas_only(void **state)
+{
+	(void)state;
+	struct conf conf = gateway_conf();
+	conf.nflog_in = 125;
+	conf.nflog_out = 126;
+	char *text = rendered(&conf);
+	assert_non_null(strstr(text, "ip saddr { 192.0.2.25, 192.0.2.26 } tcp dport 25 ct state"));
+	assert_non_null(strstr(text, "log group 125 snaplen"));
+	assert_non_null(strstr(text, "log group 126 snaplen"));
+	free(text);
+	conf.mta[0] = addr_of("10.0.0.25");
+	conf.n_mta = 1;
+	text = rendered(&conf);
+	assert_non_null(strstr(text, "ip saddr { 10.0.0.25 } tcp dport 25 ct state new"));
+	assert_null(strstr(text, "saddr { 192.0.2.25"));
+	assert_null(strstr(text, "saddr { 2001:"));
+	free(text);
+	conf = local_conf();
+	text = rendered(&conf);
+	assert_non_null(strstr(text, "fib saddr type local tcp dport 25 ct state new"));
+	assert_null(strstr(text, "saddr {"));
+	free(text);
+	conf.mta[0] = addr_of("2001:db8::25");
+	conf.n_mta = 1;
+	text = rendered(&conf);
+	assert_null(strstr(text, "fib saddr"));
+	assert_non_null(strstr(text, "ip6 saddr { 2001:db8::25 } tcp dport 25 ct state new"));
+	free(text);
+}
+
 static void nothing_is_rendered_when_the_administrator_writes_the_rules(void **state)
 {
 	(void)state;
@@ -175,6 +239,10 @@ static void both_templates_load_with_every_kind_of_prefix(void **state)
 	for (size_t i = 0; i < 2 * ARRAY_LEN(prefixes); i++) {
 		struct conf conf = i % 2 ? gateway_conf() : local_conf();
 		conf.ipv6_prefix = prefixes[i / 2];
+		conf.blacklist_only = i % 4 > 1;
+		conf.low_priority_mx[0] = addr_of("192.0.2.99");
+		conf.low_priority_mx[1] = addr_of("2001:db8::99");
+		conf.n_low_priority_mx = i % 3;
 		struct fw *fw = open_with(&conf);
 		put_table(fw);
 		put_chains(fw);
@@ -302,13 +370,13 @@ static void the_watch_sees_rules_and_chains_that_go(void **state)
 
 /* --- where packets go ------------------------------------------------------------------------- */
 
-enum { PORT_MIRED = 8025, PORT_SMTP = 25, PORT_INNER = 2525 };
+enum { PORT_MIRED = 8025, PORT_LOW = 8027, PORT_SMTP = 25, PORT_INNER = 2525, LISTENERS_MAX = 8 };
 
 /* The test's namespace is the gateway (g0: 198.51.100.1 and 2001:db8:1::1); a second one behind a
  * veth pair holds the clients. */
 struct world {
 	int here, there;
-	int listeners[6];
+	int listeners[LISTENERS_MAX];
 	size_t n_listeners;
 };
 
@@ -376,11 +444,9 @@ static void world_init(struct world *world)
 	static const struct {
 		const char *addr;
 		uint16_t port;
-	} rows[] = {{"0.0.0.0", PORT_MIRED},
-	            {"::", PORT_MIRED},
-	            {"0.0.0.0", PORT_SMTP},
-	            {"::", PORT_SMTP},
-	            {"0.0.0.0", PORT_INNER}};
+	} rows[] = {{"0.0.0.0", PORT_MIRED}, {"::", PORT_MIRED},      {"0.0.0.0", PORT_SMTP},
+	            {"::", PORT_SMTP},       {"0.0.0.0", PORT_INNER}, {"0.0.0.0", PORT_LOW},
+	            {"::", PORT_LOW}};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		world->listeners[world->n_listeners++] = listen_on(rows[i].addr, rows[i].port);
 	}
@@ -410,7 +476,7 @@ static unsigned arrives_at(struct world *world, const char *from, const char *to
 	len = addr_to_sockaddr(&target, port, &ss);
 	(void)connect(fd, (struct sockaddr *)&ss, len);
 	set_namespace(world->here);
-	struct pollfd polls[6];
+	struct pollfd polls[LISTENERS_MAX];
 	for (size_t i = 0; i < world->n_listeners; i++) {
 		polls[i] = (struct pollfd){.fd = world->listeners[i], .events = POLLIN};
 	}
@@ -479,6 +545,83 @@ static void before_a_local_mta_unknown_hosts_meet_mired_and_white_ones_do_not(vo
 	world_fini(&world);
 }
 
+static void put_listed(struct fw *fw)
+{
+	char why[FW_WHY_MAX];
+	const struct addr_range listed[] = {
+	        {addr_of("198.51.100.2"), addr_of("198.51.100.2")},
+	        {addr_of("2001:db8:9::"), addr_of("2001:db8:9:ffff:ffff:ffff:ffff:ffff")},
+	};
+	assert_int_equal(fw_set_spamd(fw, listed, ARRAY_LEN(listed), why), 0);
+}
+
+static void in_blacklist_only_mode_listed_hosts_alone_meet_mired(void **state)
+{
+	(void)state;
+	need_root();
+	struct world world;
+	world_init(&world);
+	struct conf conf = local_conf();
+	conf.interfaces[0] = "g0";
+	conf.blacklist_only = true;
+	struct fw *fw = open_with(&conf);
+	put_everything(fw);
+	assert_int_equal(arrives_at(&world, "198.51.100.2", "198.51.100.1", 25), PORT_SMTP);
+	put_listed(fw);
+	static const struct {
+		const char *from, *to;
+		unsigned arrives;
+	} rows[] = {
+	        {"198.51.100.2", "198.51.100.1", PORT_MIRED},
+	        {"198.51.100.3", "198.51.100.1", PORT_SMTP},
+	        {"2001:db8:1::2", "2001:db8:1::1", PORT_SMTP},
+	        {"2001:db8:9::3", "2001:db8:1::1", PORT_MIRED},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(arrives_at(&world, rows[i].from, rows[i].to, 25), rows[i].arrives);
+	}
+	assert_true(prints("nft list counter inet mired c_passed", "packets 3"));
+	close_and_remove(fw);
+	world_fini(&world);
+}
+
+static void the_low_priority_mx_has_a_port_of_its_own(void **state)
+{
+	(void)state;
+	need_root();
+	struct world world;
+	world_init(&world);
+	(void)output_of("ip addr add 198.51.100.9/24 dev g0 && "
+	                "ip -6 addr add 2001:db8:1::9/64 dev g0 nodad 2>&1");
+	struct conf conf = local_conf();
+	conf.interfaces[0] = "g0";
+	conf.low_priority_mx[0] = addr_of("198.51.100.9");
+	conf.low_priority_mx[1] = addr_of("2001:db8:1::9");
+	conf.n_low_priority_mx = 2;
+	conf.low_priority_port = PORT_LOW;
+	struct fw *fw = open_with(&conf);
+	put_everything(fw);
+	static const struct {
+		const char *from, *to;
+		uint16_t port;
+		unsigned arrives;
+	} rows[] = {
+	        {"198.51.100.2", "198.51.100.9", 25, PORT_LOW},
+	        {"198.51.100.2", "198.51.100.1", 25, PORT_MIRED},
+	        {"198.51.100.3", "198.51.100.9", 25, PORT_SMTP},
+	        {"2001:db8:1::2", "2001:db8:1::9", 25, PORT_LOW},
+	        {"2001:db8:9::3", "2001:db8:1::9", 25, PORT_SMTP},
+	        {"198.51.100.2", "198.51.100.9", PORT_LOW, 0},
+	        {"2001:db8:1::2", "2001:db8:1::1", PORT_LOW, 0},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(arrives_at(&world, rows[i].from, rows[i].to, rows[i].port),
+		                 rows[i].arrives);
+	}
+	close_and_remove(fw);
+	world_fini(&world);
+}
+
 static void a_white_host_still_meets_the_gateways_own_dnat(void **state)
 {
 	(void)state;
@@ -512,6 +655,9 @@ int main(void)
 	        cmocka_unit_test(a_family_without_mx_has_no_rules),
 	        cmocka_unit_test(
 	                several_interfaces_ports_and_prefixes_are_taken_from_the_configuration),
+	        cmocka_unit_test(the_mode_chooses_between_two_bodies),
+	        cmocka_unit_test(low_priority_addresses_have_rules_only_when_there_are_some),
+	        cmocka_unit_test(outbound_mail_is_logged_of_the_mtas_only),
 	        cmocka_unit_test(nothing_is_rendered_when_the_administrator_writes_the_rules),
 	        cmocka_unit_test(names_that_could_be_program_text_are_refused),
 	        cmocka_unit_test(a_template_that_is_missing_or_wrong_is_named),
@@ -522,6 +668,8 @@ int main(void)
 	        cmocka_unit_test(rules_without_their_table_fail_whole),
 	        cmocka_unit_test(the_watch_sees_rules_and_chains_that_go),
 	        cmocka_unit_test(before_a_local_mta_unknown_hosts_meet_mired_and_white_ones_do_not),
+	        cmocka_unit_test(in_blacklist_only_mode_listed_hosts_alone_meet_mired),
+	        cmocka_unit_test(the_low_priority_mx_has_a_port_of_its_own),
 	        cmocka_unit_test(a_white_host_still_meets_the_gateways_own_dnat),
 	};
 	return cmocka_run_group_tests(tests, enter_namespace, NULL);
