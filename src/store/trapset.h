@@ -1,6 +1,7 @@
 /* The spamtrap addresses in memory: 16-byte keyed hashes in an open-addressing table, read by every
  * worker without a lock, written by the keeper alone. Grows by doubling; the old table goes after a
- * grace period (base/qsbr.h), so readers are registered threads. */
+ * grace period (base/qsbr.h), so readers are registered threads. An address costs 21 to 43 bytes.
+ */
 #pragma once
 
 #include <stdbool.h>
