@@ -3,10 +3,12 @@
  * each. */
 #include "policy/cidr.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "policy/addrnum.h"
 
 enum { ADDR_BITS = 128, V4_BITS = 32, V4_OFFSET_BITS = ADDR_BITS - V4_BITS };
 
@@ -160,4 +162,55 @@ size_t cidr_collapse(const struct cidr *cidrs, size_t n, struct addr_range *rang
 		}
 	}
 	return top + 1;
+}
+
+static unsigned low_zeros(addrnum num)
+{
+	uint64_t low = (uint64_t)num;
+	uint64_t high = (uint64_t)(num >> 64);
+	if (low) {
+		return (unsigned)__builtin_ctzll(low);
+	}
+	return high ? 64 + (unsigned)__builtin_ctzll(high) : ADDR_BITS;
+}
+
+/* Host bits of the largest network that begins at `first` and does not pass `last`. Everything at
+ * once, /0, is nothing that a network may be: two halves. */
+static unsigned host_bits_at(addrnum first, addrnum last, bool is_v4)
+{
+	unsigned most = is_v4 ? V4_BITS - 1 : ADDR_BITS - 1;
+	unsigned bits = low_zeros(first);
+	bits = bits < most ? bits : most;
+	while (last - first < ((addrnum)1 << bits) - 1) {
+		bits--;
+	}
+	return bits;
+}
+
+int cidr_cut(const struct addr_range *range, cidr_network *network, void *ctx)
+{
+	bool is_v4 = addr_is_v4(&range->first);
+	addrnum first = addrnum_of(&range->first);
+	addrnum last = addrnum_of(&range->last);
+	int ret = 0;
+	while (ret == 0 && first <= last) {
+		unsigned bits = host_bits_at(first, last, is_v4);
+		addrnum end = first + (((addrnum)1 << bits) - 1);
+		struct cidr cidr = {.addr = addrnum_to_addr(first),
+		                    .bits = (uint8_t)(ADDR_BITS - bits)};
+		ret = network(ctx, &cidr);
+		if (end == last) {
+			break; /* also where counting on would wrap */
+		}
+		first = end + 1;
+	}
+	return ret;
+}
+
+const char *cidr_format(const struct cidr *cidr, char buf[static CIDR_TEXT_MAX])
+{
+	char text[ADDR_TEXT_MAX];
+	unsigned bits = cidr->bits - (addr_is_v4(&cidr->addr) ? V4_OFFSET_BITS : 0U);
+	(void)snprintf(buf, CIDR_TEXT_MAX, "%s/%u", addr_format(&cidr->addr, text), bits);
+	return buf;
 }
