@@ -77,6 +77,7 @@ enum {
 	/* A worker has at most this many requests unanswered, so the way back can never be full. */
 	KEEPER_IN_FLIGHT_MAX = 16384,
 	KEEPER_ANSWER_BYTES = 1 << 20,
+	KEEPER_LOW_PRIORITY_GRACE_MS = 60000, /* spamd(8) */
 };
 
 /* The two mailboxes between one worker and the keeper. */
@@ -112,6 +113,8 @@ struct keeper_env {
 	int wake_feeder;
 	/* addresses to assert again without a change of the store; keeper writes, feeder reads */
 	struct mailbox *reasserts;
+	/* -M traps nobody in this time after the start: it takes a while to learn who is known */
+	uint32_t low_priority_grace_ms;
 	/* where the keeper publishes the time by which records live (clockguard's, wall seconds);
 	 * may be NULL */
 	_Atomic int64_t *life_now_secs;
