@@ -22,6 +22,7 @@
 #include "base/compiler.h"
 #include "base/span.h"
 #include "policy/hosts.h"
+#include "store/dump.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -38,7 +39,12 @@ enum change_kind {
 	CHANGE_KIND_COUNT
 };
 
-enum { CHANGE_LINE_MAX = 4000, CHANGE_WHY_MAX = 128, CHANGE_LIFE_MAX = 2160 * 3600 };
+enum {
+	CHANGE_LINE_MAX = DUMP_LINE_MAX + 4, /* the longest is a put */
+	CHANGE_TEXT_BYTES = DUMP_TEXT_BYTES,
+	CHANGE_WHY_MAX = DUMP_WHY_MAX,
+	CHANGE_LIFE_MAX = 2160 * 3600,
+};
 
 struct change {
 	enum change_kind kind;
@@ -49,8 +55,8 @@ struct change {
 	uint32_t count;            /* SEEN */
 	int64_t life_secs;         /* SEEN */
 	bool is_outbound;          /* SEEN */
-	/* PUT of a tuple; a mailbox (normalised) is text.recipient. Points into the parsed line or
-	 * its buffer */
+	/* PUT of a tuple; a mailbox (normalised) is text.recipient. Points into the parser's buffer
+	 */
 	struct tuple_text text;
 };
 
@@ -61,12 +67,14 @@ struct change_conf {
 	unsigned ipv6_prefix;
 };
 
-/* buf keeps the normalised mailbox. ERR_SYNTAX, ERR_RANGE, ERR_TOO_LONG with why in spamdb's words
- * where it has some ("invalid ip address X", "not an email address: X"). Pure. */
-MUST_USE int change_parse(struct span line, uint8_t buf[static RECORD_STRING_MAX],
+/* line: without its LF; words are separated by one space. buf keeps the texts. ERR_SYNTAX,
+ * ERR_RANGE, ERR_TOO_LONG, ERR_UNSUPPORTED (see dump_parse) with why in spamdb's words where it has
+ * some
+ * ("invalid ip address X", "not an email address: X"). Pure. */
+MUST_USE int change_parse(struct span line, uint8_t buf[static CHANGE_TEXT_BYTES],
                           struct change *out, char why[static CHANGE_WHY_MAX]);
 
-/* What a change did, for whoever keeps copies in memory. */
+/* What a change did, for whoever keeps copies in memory. Valid when the transaction commits. */
 struct change_effect {
 	int ret; /* ERR_NOT_FOUND: nothing to delete */
 	unsigned n_writes;
@@ -74,7 +82,7 @@ struct change_effect {
 	struct addr white_addr;   /* grouped */
 	struct addr trapped_addr; /* whole */
 	bool is_trapped_now;      /* until expire */
-	bool is_white_now;
+	bool is_white_now;        /* likewise; never both */
 	struct wall expire;
 	bool has_tuple; /* this tuple changed or went */
 	struct tuple_key tuple;

@@ -1,4 +1,4 @@
-/* spamdb's text format, one record a line (spec/greylist.md §6), written and read. Times in epoch
+/* spamdb's text format, one record a line (spec: spamdb(8)), written and read. Times in epoch
  * seconds.
  *
  *   WHITE|IP|||FIRST|PASS|EXPIRE|BCOUNT|PCOUNT
@@ -6,8 +6,10 @@
  *   TRAPPED|IP|EXPIRE
  *   SPAMTRAP|ADDRESS
  *
- * A control character, a backslash or (in helo, sender, recipient) a `|` of a value stands as \xHH,
- * so that a line is always one record and reads back to the same bytes. */
+ * A control character, a backslash or a `|` of a value stands as \xHH (two lower-case digits), so
+ * that a line is always one record and reads back to the same bytes. Reading takes \xHH for a byte
+ * only where writing would have made it: any other backslash, as in a dump of spamdb or greyd,
+ * which escape nothing, is a backslash. */
 #pragma once
 
 #include <stdio.h>
@@ -16,7 +18,12 @@
 #include "base/span.h"
 #include "store/store.h"
 
-enum { DUMP_WHY_MAX = 128 };
+enum {
+	DUMP_WHY_MAX = 128,
+	DUMP_TEXT_BYTES = 3 * RECORD_STRING_MAX,
+	/* three texts of nothing but escapes, and what else a line has, generously */
+	DUMP_LINE_MAX = 4 * DUMP_TEXT_BYTES + 256,
+};
 
 /* 0, or -errno of the stream. */
 MUST_USE int dump_print(const struct store_row *row, FILE *out);
@@ -29,9 +36,9 @@ struct dump_record {
 	struct tuple_text text;    /* tuples; a spamtrap address (normalised) is text.recipient */
 };
 
-enum { DUMP_TEXT_BYTES = 3 * RECORD_STRING_MAX };
-
 /* line: without its LF (one CR at its end is no part of it). Old GREY lines without helo have an
- * empty one. ERR_SYNTAX, ERR_RANGE, ERR_TOO_LONG with why. Pure. */
+ * empty one. Where texts hold a bare `|`, the recipient begins at the last `<` behind a `|`, the
+ * sender at the one before. ERR_SYNTAX, ERR_RANGE, ERR_TOO_LONG with why; ERR_UNSUPPORTED for a
+ * record that mired keeps elsewhere (greyd's DOMAIN). Pure. */
 MUST_USE int dump_parse(struct span line, uint8_t buf[static DUMP_TEXT_BYTES],
                         struct dump_record *out, char why[static DUMP_WHY_MAX]);
