@@ -36,13 +36,16 @@ struct world_keeper {
 	pthread_t thread;
 	bool is_running;
 	_Atomic bool stop;
-	_Atomic bool hold; /* leaves requests in the mailbox */
-	_Atomic uint32_t host_answer;
+	_Atomic bool hold;              /* leaves requests in the mailbox */
+	_Atomic uint32_t host_answer;   /* enum cache_kind, to questions */
+	_Atomic uint32_t stored_answer; /* likewise, to tuples */
 	_Atomic uint32_t n_hosts, n_tuples, n_seen;
 	/* the last tuple; read it only after n_tuples told of it, with the keeper held or idle */
 	pthread_mutex_t lock;
 	char last[WORLD_TEXT_MAX]; /* "helo sender recipient" */
 	struct addr last_addr;
+	struct addr last_peer;
+	uint16_t last_flags;
 };
 
 struct world {
@@ -55,6 +58,7 @@ struct world {
 	struct worker *worker;
 	struct world_keeper keeper;
 	_Atomic uint32_t n_connections;
+	_Atomic uint32_t n_listed;
 	struct sockaddr_storage at;
 	socklen_t at_len;
 	struct worker_listener listener;
@@ -62,6 +66,7 @@ struct world {
 };
 
 static _Atomic uint32_t n_wakes;
+static char world_trap_text[] = "%A wrote to a trap";
 
 /* Stands in for the real one, which is not linked then. */
 void keeper_wake(struct keeper *keeper)
@@ -81,6 +86,8 @@ static inline void world_note_tuple(struct world_keeper *keeper,
 	         request->sender_len, text + request->helo_len, request->recipient_len,
 	         text + request->helo_len + request->sender_len);
 	keeper->last_addr = request->addr;
+	keeper->last_peer = request->peer;
+	keeper->last_flags = request->flags;
 	pthread_mutex_unlock(&keeper->lock);
 	atomic_fetch_add(&keeper->n_tuples, 1);
 }
@@ -98,6 +105,7 @@ static inline void world_answer(struct world *world, const struct keeper_request
 		atomic_fetch_add(&world->keeper.n_hosts, 1);
 	} else {
 		answer.kind = KEEPER_ANSWER_STORED;
+		answer.host = atomic_load(&world->keeper.stored_answer);
 		world_note_tuple(&world->keeper, request);
 	}
 	struct keeper_answer *out = mailbox_reserve(world->port.answers, sizeof answer);
@@ -150,6 +158,7 @@ static inline struct world *world_new(enum conf_feature accept_feature)
 	        .accept_feature = accept_feature,
 	        .passtime_secs = 1500,
 	        .ipv6_prefix = 64,
+	        .trap_text = world_trap_text,
 	};
 	world->session = (struct session_conf){
 	        .read_timeout_ms = 60000,
@@ -167,6 +176,7 @@ static inline struct world *world_new(enum conf_feature accept_feature)
 	atomic_init(&world->keeper.host_answer, CACHE_NONE);
 	world->env.table_size = 1000;
 	world->env.max_connections = 100000;
+	world->env.max_listed = 100000;
 	return world;
 }
 
@@ -199,6 +209,7 @@ static inline void world_start_sized(struct world *world, const char *addr, size
 	world->env.hash_key = world->hash_key;
 	world->env.port = &world->port;
 	world->env.n_connections = &world->n_connections;
+	world->env.n_listed = &world->n_listed;
 	world->env.listeners = &world->listener;
 	world->env.n_listeners = 1;
 	assert_int_equal(worker_start(&world->worker, &world->env), 0);
@@ -216,6 +227,7 @@ static inline void world_stop_worker(struct world *world)
 	worker_stop(world->worker);
 	world->worker = NULL;
 	assert_int_equal(atomic_load(&world->n_connections), 0);
+	assert_int_equal(atomic_load(&world->n_listed), 0);
 }
 
 static inline void world_restart_worker(struct world *world)
@@ -314,6 +326,22 @@ static inline void world_put_host(struct world *world, const char *text, enum ca
 	        .expire_secs = (uint32_t)(clock_wall().secs + expire_in_secs),
 	};
 	assert_true(cache_put(world->hosts, &key, &entry, NULL, NULL));
+}
+
+/* Puts a tuple into the tuple cache that is on disk and too early. */
+static inline void world_put_tuple(struct world *world, const struct addr *host,
+                                   const struct tuple_text *text)
+{
+	struct tuple_key tuple = record_tuple_key(world->hash_key, host, text);
+	struct cache_key key;
+	memcpy(&key, &tuple, sizeof key);
+	struct cache_entry entry = {
+	        .kind = CACHE_GREY,
+	        .is_committed = true,
+	        .first_secs = (uint32_t)clock_wall().secs,
+	        .expire_secs = (uint32_t)clock_wall().secs + 1000,
+	};
+	assert_true(cache_put(world->tuples, &key, &entry, NULL, NULL));
 }
 
 /* --- clients --- */
