@@ -2,7 +2,6 @@
  * row a subcommand. */
 #include <errno.h>
 #include <getopt.h>
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,112 +9,35 @@
 
 #include "base/err.h"
 #include "conf/conf.h"
-#include "ctl/ctl.h"
-#include "ctl/format.h"
 #include "fw/fw.h"
 #include "mired/names.h"
+#include "miredctl/call.h"
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, ANSWER_WAIT_MS = 10000 };
-
-struct call {
-	const char *conf_path; /* NULL = the default one */
-	const char *socket;    /* NULL = the configuration's */
-	bool is_json;
-};
-
-typedef int subcommand(const struct call *call, const char *name);
-
-static int complain(const char *about, const char *reason)
+int call_complain(const char *about, const char *reason)
 {
 	(void)fprintf(stderr, "miredctl: %s: %s\n", about, reason);
 	return EXIT_FAILED;
 }
 
-/* Copies the socket's path; an asker who may not read the default configuration gets the default
- * socket. */
-static int find_socket(const struct call *call, char *path, size_t size)
-{
-	struct conf conf;
-	char why[CONF_ERROR_MAX];
-	if (call->socket) {
-		(void)snprintf(path, size, "%s", call->socket);
-		return 0;
-	}
-	int ret = conf_load(&conf, NULL, call->conf_path, 0, NULL, why);
-	if (ret == -EACCES && !call->conf_path) {
-		(void)snprintf(path, size, "%s", MIRED_SOCKET_PATH);
-		return 0;
-	}
-	if (ret != 0) {
-		(void)complain("configuration", why);
-		return ret;
-	}
-	(void)snprintf(path, size, "%s", conf.control_socket);
-	conf_fini(&conf);
-	return 0;
-}
-
-static int ask(const struct call *call, const char *request, json_t **answer)
-{
-	char path[4096];
-	if (find_socket(call, path, sizeof path) != 0) {
-		return EXIT_FAILED;
-	}
-	int ret = ctl_wait_request(path, request, ANSWER_WAIT_MS, answer);
-	if (ret == -ENOENT || ret == -ECONNREFUSED) {
-		(void)fprintf(stderr, "miredctl: no mired answers at %s: %s\n", path,
-		              err_text(ret));
-		return EXIT_FAILED;
-	}
-	if (ret != 0) {
-		return complain(path, err_text(ret));
-	}
-	const char *error = json_string_value(json_object_get(*answer, "error"));
-	if (error) {
-		(void)complain(request, error);
-		json_decref(*answer);
-		return EXIT_FAILED;
-	}
-	return EXIT_OK;
-}
-
-static int end_output(void)
+int call_end_output(void)
 {
 	return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK
-	                                              : complain("output", strerror(errno));
+	                                              : call_complain("output", strerror(errno));
 }
 
-/* Sends the subcommand's name as the request and shows the answer. */
-static int run_request(const struct call *call, const char *name)
-{
-	json_t *answer;
-	int ret = ask(call, name, &answer);
-	if (ret != EXIT_OK) {
-		return ret;
-	}
-	if (call->is_json) {
-		(void)json_dumpf(answer, stdout, JSON_COMPACT);
-		(void)fputc('\n', stdout);
-	} else {
-		format_figures(answer, stdout);
-	}
-	json_decref(answer);
-	return end_output();
-}
-
-static int run_rules(const struct call *call, const char *name)
+static int run_rules(const struct call *call)
 {
 	struct conf conf;
 	char why[FW_WHY_MAX];
 	char conf_why[CONF_ERROR_MAX];
 	char *text;
 	if (conf_load(&conf, NULL, call->conf_path, 0, NULL, conf_why) != 0) {
-		return complain("configuration", conf_why);
+		return call_complain("configuration", conf_why);
 	}
 	int ret = fw_rules_render(&conf, &text, why);
 	conf_fini(&conf);
 	if (ret != 0) {
-		return complain(name, why);
+		return call_complain(call->name, why);
 	}
 	if (text[0] == '\0') {
 		(void)fputs("miredctl: rules = none: mired installs sets only, no chains\n",
@@ -123,18 +45,23 @@ static int run_rules(const struct call *call, const char *name)
 	}
 	(void)fputs(text, stdout);
 	free(text);
-	return end_output();
+	return call_end_output();
 }
 
 static const struct {
 	const char *name;
-	subcommand *run;
+	const char *argument; /* its word in the usage; NULL = takes none */
+	int (*run)(const struct call *call);
 	const char *help;
 } subcommands[] = {
-        {"status", run_request, "figures of the running daemon"},
-        {"version", run_request, "version of the running daemon and of its protocol"},
-        {"clock-ok", run_request, "the wall clock is right: resume expiry after a jump"},
-        {"rules", run_rules, "print the packet filter rules of the configuration"},
+        {"status", NULL, run_request, "figures of the running daemon"},
+        {"version", NULL, run_request, "version of the running daemon and of its protocol"},
+        {"lists", NULL, run_lists, "the lists in force, in the order of their messages"},
+        {"put-list", "FILE", run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
+        {"drop-list", "NAME", run_drop_list, "take a list out of force"},
+        {"reload", NULL, run_request, "read nospamd and the allowed domains again"},
+        {"clock-ok", NULL, run_request, "the wall clock is right: resume expiry after a jump"},
+        {"rules", NULL, run_rules, "print the packet filter rules of the configuration"},
 };
 
 enum { OPTION_SOCKET = 256, OPTION_JSON, OPTION_HELP, OPTION_VERSION };
@@ -157,7 +84,9 @@ static void print_usage(FILE *out)
 	            "      --help, --version\n\n",
 	            out);
 	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-		(void)fprintf(out, "  %-10s %s\n", subcommands[i].name, subcommands[i].help);
+		const char *argument = subcommands[i].argument;
+		(void)fprintf(out, "  %-9s %-5s %s\n", subcommands[i].name,
+		              argument ? argument : "", subcommands[i].help);
 	}
 }
 
@@ -168,18 +97,25 @@ static int refuse_call(const char *reason, const char *what)
 	return EXIT_USAGE;
 }
 
-static int run_subcommand(const struct call *call, int n_words, char **words)
+static int run_subcommand(struct call *call, int n_words, char **words)
 {
 	if (n_words == 0) {
 		return refuse_call("no command", "");
 	}
-	if (n_words > 1) {
-		return refuse_call("too many words: ", words[1]);
-	}
+	call->name = words[0];
 	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-		if (strcmp(subcommands[i].name, words[0]) == 0) {
-			return subcommands[i].run(call, words[0]);
+		if (strcmp(subcommands[i].name, words[0]) != 0) {
+			continue;
 		}
+		int n_wanted = subcommands[i].argument ? 2 : 1;
+		if (n_words < n_wanted) {
+			return refuse_call("missing word: ", subcommands[i].argument);
+		}
+		if (n_words > n_wanted) {
+			return refuse_call("too many words: ", words[n_wanted]);
+		}
+		call->argument = n_wanted == 2 ? words[1] : NULL;
+		return subcommands[i].run(call);
 	}
 	return refuse_call("unknown command: ", words[0]);
 }
@@ -200,10 +136,10 @@ int main(int argc, char **argv)
 			break;
 		case OPTION_HELP:
 			print_usage(stdout);
-			return end_output();
+			return call_end_output();
 		case OPTION_VERSION:
 			(void)puts("miredctl " MIRED_VERSION);
-			return end_output();
+			return call_end_output();
 		default:
 			print_usage(stderr);
 			return EXIT_USAGE;

@@ -1,0 +1,25 @@
+/* What all subcommands of miredctl share. */
+#pragma once
+
+#include <stdbool.h>
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct call {
+	const char *conf_path; /* NULL = the default one */
+	const char *socket;    /* NULL = the configuration's */
+	bool is_json;
+	const char *name;     /* of the subcommand */
+	const char *argument; /* of the subcommands that take one, else NULL */
+};
+
+/* Says on stderr what went wrong; returns EXIT_FAILED. */
+int call_complain(const char *about, const char *reason);
+/* The exit status after the last byte of output. */
+int call_end_output(void);
+
+/* daemon.c: subcommands that ask a running mired. */
+int run_request(const struct call *call);
+int run_lists(const struct call *call);
+int run_put_list(const struct call *call);
+int run_drop_list(const struct call *call);
