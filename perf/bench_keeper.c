@@ -38,12 +38,15 @@ static void start(struct bench *bench, const char *dir)
 	bench->conf = (struct conf){.passtime_secs = 1500,
 	                            .greyexp_secs = 14400,
 	                            .whiteexp_secs = 3110400,
+	                            .trapexp_secs = 86400,
+	                            .ipv6_prefix = 64,
 	                            .store_retry_ms = 2000,
 	                            .commit_max = 256,
 	                            .commit_wait_ms = 20,
 	                            .sweep_ms = 1000};
 	bench->port = (struct keeper_port){.requests = mailbox_new(KEEPER_MAILBOX_BYTES),
-	                                   .answers = mailbox_new(KEEPER_ANSWER_BYTES)};
+	                                   .answers = mailbox_new(KEEPER_ANSWER_BYTES),
+	                                   .wake = -1};
 	bench->env = (struct keeper_env){.conf = &bench->conf,
 	                                 .hosts = cache_new(CACHE_SLOTS),
 	                                 .tuples = cache_new(CACHE_SLOTS),
@@ -74,6 +77,7 @@ static void stop(struct bench *bench)
 static bool post(struct bench *bench, uint32_t n)
 {
 	char text[128];
+	struct addr host = addr_from_v4_be(n / 4 * UINT32_C(2654435761));
 	int len = snprintf(
 	        text, sizeof text,
 	        "mail%08u.example.org<sender-%08u@example.com><recipient-%08u@example.net>", n, n,
@@ -85,7 +89,8 @@ static bool post(struct bench *bench, uint32_t n)
 	}
 	*request = (struct keeper_request){.kind = KEEPER_TUPLE,
 	                                   .conn = {.slot = n},
-	                                   .addr = addr_from_v4_be(n / 4 * UINT32_C(2654435761)),
+	                                   .addr = host,
+	                                   .peer = host,
 	                                   .helo_len = 24,
 	                                   .sender_len = 29,
 	                                   .recipient_len = (uint16_t)(len - 53)};

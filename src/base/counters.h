@@ -43,6 +43,8 @@
 	X(tuples_passed,        "tuples that qualified") \
 	X(hosts_promoted,       "hosts whitelisted by a retry") \
 	X(hosts_reasserted,     "whitelisted hosts that reached mired and were sent to the kernel again") \
+	X(hosts_trapped,        "hosts trapped by their mail") \
+	X(changes,              "changes from outside the dialogue carried out") \
 	X(tuples_no_helo,       "RCPTs without HELO: no tuple is made") \
 	X(events_delayed,       "events that waited because a ring to the keeper was full") \
 	X(expired_tuples,       "tuples deleted at the end of their life") \
@@ -66,6 +68,9 @@
 	X(ctl_requests,         "control requests answered") \
 	X(ctl_refused,          "control requests refused for lack of rights") \
 	X(ctl_bad_requests,     "control requests that were not understood") \
+	X(seen_dropped,         "reports of seen hosts dropped: the way to the store was full") \
+	X(cfg_sessions,         "sessions on the spamd-cfg port") \
+	X(cfg_refused,          "spamd-cfg connections refused for their port, and sessions refused") \
 	/* log */ \
 	X(log_dropped,          "log lines dropped because the log ring was full")
 // clang-format on

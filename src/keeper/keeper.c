@@ -1,5 +1,6 @@
 /* The keeper's thread: its loop, its clock, its sleep, start and stop. What a request means is in
- * keeper_lookup.c, how changes become durable in keeper_batch.c. */
+ * keeper_lookup.c, how changes become durable in keeper_batch.c. It reads the lists as the workers
+ * do, so it is a registered reader (base/qsbr.h). */
 #include "keeper/keeper_impl.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/qsbr.h"
 #include "base/thread.h"
 
 /* --- clock ------------------------------------------------------------------------------------ */
@@ -184,10 +186,12 @@ static void wait_until(struct keeper *keeper, struct mono due)
 	}
 	struct timespec timeout = {.tv_sec = ns / NS_PER_SEC, .tv_nsec = ns % NS_PER_SEC};
 	struct pollfd pfd = {.fd = keeper->wake, .events = POLLIN};
+	qsbr_offline();
 	if (ppoll(&pfd, 1, &timeout, NULL) > 0) {
 		uint64_t n = 0;
 		(void)!read(keeper->wake, &n, sizeof n); /* only empties it */
 	}
+	qsbr_online();
 }
 
 /* Going to sleep: (1) say so, (2) look once more, (3) sleep. A worker posts, then exchanges the
@@ -220,18 +224,31 @@ void keeper_wake(struct keeper *keeper)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
+/* Those who sleep for answers are few and not in a hurry for them: all are woken for one. */
+static void wake_others(struct keeper *keeper)
+{
+	for (uint32_t i = 0; i < keeper->env.n_ports && keeper->must_wake_ports; i++) {
+		if (keeper->env.ports[i].wake >= 0) {
+			wake_up(keeper->env.ports[i].wake);
+		}
+	}
+	keeper->must_wake_ports = false;
+	if (keeper->must_wake_feeder) {
+		keeper->must_wake_feeder = false;
+		wake_up(keeper->env.wake_feeder);
+	}
+}
+
 static bool turn(struct keeper *keeper)
 {
+	qsbr_quiescent();
 	read_clock(keeper);
 	bool has_more = keeper_drain(keeper);
 	if (commit_due(keeper).ns <= keeper->now.ns) {
 		commit_now(keeper);
 		has_more = true; /* the mailboxes filled meanwhile */
 	}
-	if (keeper->must_wake_feeder) {
-		keeper->must_wake_feeder = false;
-		wake_up(keeper->env.wake_feeder);
-	}
+	wake_others(keeper);
 	return has_more;
 }
 
@@ -242,6 +259,7 @@ static void finish(struct keeper *keeper)
 	struct mono deadline = mono_add_ms(clock_mono(), KEEPER_FINISH_MS);
 	bool has_more = true;
 	while (has_more && !is_flag(&keeper->is_failed)) {
+		qsbr_quiescent();
 		read_clock(keeper);
 		has_more = keeper_drain(keeper);
 		keeper->dirty.n_due = keeper->dirty.n;
@@ -254,12 +272,14 @@ static void finish(struct keeper *keeper)
 		        "store: %u requests could not be stored before the stop; none was answered",
 		        keeper->queue.n);
 	}
-	wake_up(keeper->env.wake_feeder);
+	keeper->must_wake_feeder = true;
+	wake_others(keeper);
 }
 
 static void *keeper_main(void *arg)
 {
 	struct keeper *keeper = arg;
+	qsbr_register();
 	/* acquire: partner of keeper_stop */
 	while (!atomic_load_explicit(&keeper->must_stop, memory_order_acquire)) {
 		if (!turn(keeper)) {
@@ -267,6 +287,7 @@ static void *keeper_main(void *arg)
 		}
 	}
 	finish(keeper);
+	qsbr_unregister();
 	return NULL;
 }
 
@@ -290,6 +311,7 @@ static int keeper_init(struct keeper *keeper)
 	uint32_t n_ports = keeper->env.n_ports > 0 ? keeper->env.n_ports : 1;
 	size_t queue_bytes = (size_t)KEEPER_QUEUE_BYTES * n_ports;
 	keeper->now = clock_mono();
+	keeper->low_priority_from = mono_add_ms(keeper->now, keeper->env.low_priority_grace_ms);
 	keeper->sweep_due = keeper->now;
 	keeper->sweep_slice = KEEPER_SWEEP_SLICE;
 	keeper->rules = (struct greylist_conf){.passtime_secs = conf->passtime_secs,
@@ -303,7 +325,8 @@ static int keeper_init(struct keeper *keeper)
 	int ret = pending_queue_init(&keeper->queue, queue_bytes);
 	ret = ret ? ret : keeper_batch_init(&keeper->batch, conf->commit_max);
 	ret = ret ? ret : keeper_dirty_init(&keeper->dirty, keeper->now);
-	return ret ? ret : store_reader_open(keeper->env.store, &keeper->reader);
+	ret = ret ? ret : store_reader_open(keeper->env.store, &keeper->reader);
+	return ret ? ret : keeper_load_traps(keeper);
 }
 
 int keeper_start(struct keeper **out, const struct keeper_env *env)

@@ -17,14 +17,17 @@
 
 /* --- keys the open transaction has changed ---------------------------------------------------- */
 
+enum { TOUCHED_PER_RESULT = 3 }; /* a group, a member, a tuple */
+
 int keeper_batch_init(struct batch *batch, uint32_t n_max)
 {
 	uint32_t n_slots = 4;
-	while (n_slots < 4 * n_max) {
+	while (n_slots < 2 * TOUCHED_PER_RESULT * n_max) {
 		n_slots *= 2;
 	}
 	batch->results = calloc(n_max, sizeof *batch->results);
-	batch->touched.keys = calloc((size_t)n_max * 2, sizeof *batch->touched.keys);
+	batch->touched.keys =
+	        calloc((size_t)n_max * TOUCHED_PER_RESULT, sizeof *batch->touched.keys);
 	batch->touched.slots = calloc(n_slots, sizeof *batch->touched.slots);
 	batch->touched.mask = n_slots - 1;
 	return batch->results && batch->touched.keys && batch->touched.slots ? 0 : -ENOMEM;
@@ -63,7 +66,7 @@ bool keeper_is_touched(const struct batch *batch, const struct cache_key *key)
 	return *touched_slot(&batch->touched, key) != 0;
 }
 
-static void touch(struct batch *batch, const struct cache_key *key)
+void keeper_touch(struct batch *batch, const struct cache_key *key)
 {
 	struct touched *touched = &batch->touched;
 	uint32_t *slot = touched_slot(touched, key);
@@ -130,48 +133,9 @@ struct attempt {
 	const struct pending *pending;
 	struct cache_key key;
 	struct cache_key host_key;
+	struct cache_key peer_key;
 	bool is_uncommitted; /* rests on what this transaction has changed */
 };
-
-static const struct cache_entry no_host = {.kind = CACHE_NONE};
-
-/* A host this transaction may have promoted: not for the cache before the commit. */
-static struct cache_entry touched_host(struct store_txn *txn, const struct addr *addr,
-                                       struct grey_record *white)
-{
-	return store_get_host(txn, addr, RECORD_WHITE, white) ? keeper_entry_of(CACHE_WHITE, white)
-	                                                      : no_host;
-}
-
-static struct cache_entry read_host(struct keeper *keeper, struct store_txn *txn,
-                                    const struct addr *addr)
-{
-	struct grey_record white;
-	struct grey_record trapped;
-	bool has_white = store_get_host(txn, addr, RECORD_WHITE, &white);
-	bool has_trapped = store_get_host(txn, addr, RECORD_TRAPPED, &trapped);
-	if (txn->ret != 0) {
-		return no_host;
-	}
-	return keeper_host_learn(keeper, addr, has_white ? &white : NULL,
-	                         has_trapped ? &trapped : NULL);
-}
-
-/* *record is the host's where it is white or trapped. */
-static struct cache_entry attempt_host(struct keeper *keeper, struct store_txn *txn,
-                                       const struct attempt *attempt, struct grey_record *record)
-{
-	const struct addr *addr = &attempt->pending->request.addr;
-	struct cache_entry entry;
-	if (keeper_is_touched(&keeper->batch, &attempt->host_key)) {
-		return touched_host(txn, addr, record);
-	}
-	if (!keeper_host_cached(keeper, addr, &entry)) {
-		entry = read_host(keeper, txn, addr);
-	}
-	*record = keeper_record_of(&entry);
-	return entry;
-}
 
 /* The stored tuple with the count that the cache may be ahead with. */
 static bool attempt_tuple(struct keeper *keeper, struct store_txn *txn,
@@ -181,27 +145,20 @@ static bool attempt_tuple(struct keeper *keeper, struct store_txn *txn,
 	if (!store_get_tuple(txn, &attempt->pending->key, out)) {
 		return false;
 	}
-	if (cache_get(keeper->env.tuples, &attempt->key, &entry) && entry.is_dirty &&
+	if (!keeper_is_touched(&keeper->batch, &attempt->key) &&
+	    cache_get(keeper->env.tuples, &attempt->key, &entry) && entry.is_dirty &&
 	    entry.bcount > out->bcount) {
 		out->bcount = entry.bcount;
 	}
 	return true;
 }
 
-static struct tuple_text text_of(const struct keeper_request *request)
-{
-	const uint8_t *strings = request->strings;
-	return (struct tuple_text){
-	        .helo = span_of(strings, request->helo_len),
-	        .sender = span_of(strings + request->helo_len, request->sender_len),
-	        .recipient = span_of(strings + request->helo_len + request->sender_len,
-	                             request->recipient_len),
-	};
-}
-
 static void answer_stored(struct keeper *keeper, const struct pending *pending, uint8_t host)
 {
-	keeper_answer(keeper, pending->port, pending->request.conn, KEEPER_ANSWER_STORED, host);
+	keeper_answer(keeper, pending->port,
+	              &(struct keeper_answer){.kind = KEEPER_ANSWER_STORED,
+	                                      .conn = pending_request(pending)->conn,
+	                                      .host = host});
 }
 
 /* Writes what the verdict asks for into the transaction. */
@@ -210,7 +167,7 @@ static void write_result(struct keeper *keeper, struct store_txn *txn,
 {
 	struct batch *batch = &keeper->batch;
 	const struct pending *pending = attempt->pending;
-	struct tuple_text text = text_of(&pending->request);
+	struct tuple_text text = keeper_tuple_text(pending_request(pending));
 	switch (result->verdict) {
 	case VERDICT_NEW:
 		store_put_tuple(txn, &pending->key, &result->tuple, &text);
@@ -220,14 +177,14 @@ static void write_result(struct keeper *keeper, struct store_txn *txn,
 		break;
 	case VERDICT_PROMOTE:
 		store_update_tuple(txn, &pending->key, &result->tuple, true);
-		store_put_host(txn, &pending->request.addr, RECORD_WHITE, &result->host);
-		touch(batch, &attempt->host_key);
+		store_put_host(txn, &pending_request(pending)->addr, RECORD_WHITE, &result->host);
+		keeper_touch(batch, &attempt->host_key);
 		break;
 	case VERDICT_WHITE:
 	case VERDICT_TRAPPED:
 		return;
 	}
-	touch(batch, &attempt->key);
+	keeper_touch(batch, &attempt->key);
 	batch->n_writes++;
 }
 
@@ -243,41 +200,90 @@ static bool finish_unwritten(struct keeper *keeper, struct pending *pending,
 		keeper_dirty_add(&keeper->dirty, &result->key);
 		counters_add(&keeper->counters, COUNTER_tuples_early, 1);
 	}
-	keeper_reassert(keeper, &pending->request.addr, host);
+	keeper_reassert(keeper, &pending_request(pending)->addr, host);
 	answer_stored(keeper, pending, host->kind);
 	pending->is_done = true;
 	keeper->queue.n--;
 	return true;
 }
 
+/* A listed host does not pass, however patient it is. */
+static void keep_listed_grey(const struct keeper *keeper, const struct keeper_request *request,
+                             const struct grey_record *tuple, struct batch_result *result)
+{
+	if (result->verdict == VERDICT_PROMOTE && keeper_is_listed(keeper, &request->peer)) {
+		result->verdict = VERDICT_EARLY;
+		result->tuple = *tuple;
+		result->tuple.bcount += tuple->bcount < UINT32_MAX;
+	}
+}
+
+/* The rules over what is known of host and tuple. */
+static void judge(struct keeper *keeper, struct store_txn *txn, const struct attempt *attempt,
+                  struct cache_entry *host, struct batch_result *result)
+{
+	const struct keeper_request *request = pending_request(attempt->pending);
+	struct grey_record tuple;
+	(void)keeper_host_get(keeper, txn, request, host); /* a failure sticks to txn */
+	bool has_tuple = attempt_tuple(keeper, txn, attempt, &tuple);
+	struct grey_record host_record = keeper_record_of(host);
+	struct greylist_known known = {
+	        .tuple = has_tuple ? &tuple : NULL,
+	        .white = host->kind == CACHE_WHITE ? &host_record : NULL,
+	        .trapped = host->kind == CACHE_TRAPPED ? &host_record : NULL,
+	};
+	result->verdict = keeper_attempt(keeper, &known, &result->tuple, &result->host);
+	keep_listed_grey(keeper, request, &tuple, result);
+	bool is_unknown = result->verdict == VERDICT_NEW || result->verdict == VERDICT_TRAPPED;
+	if (is_unknown && keeper_is_low_priority_hit(keeper, txn, request)) {
+		result->deed = DEED_TRAP_LOW_PRIORITY;
+	}
+}
+
+/* True when it needs no place among the results: it has been answered. */
+static bool decide_attempt(struct keeper *keeper, struct store_txn *txn, struct pending *pending,
+                           struct batch_result *result)
+{
+	const struct batch *batch = &keeper->batch;
+	const struct keeper_request *request = pending_request(pending);
+	struct attempt attempt = {.pending = pending,
+	                          .key = keeper_tuple_key(&pending->key),
+	                          .host_key = keeper_host_key(&request->addr),
+	                          .peer_key = keeper_host_key(&request->peer)};
+	attempt.is_uncommitted = keeper_is_touched(batch, &attempt.key) ||
+	                         keeper_is_touched(batch, &attempt.host_key) ||
+	                         keeper_is_touched(batch, &attempt.peer_key);
+	struct cache_entry host;
+	*result = (struct batch_result){.pending = pending, .key = attempt.key};
+	judge(keeper, txn, &attempt, &host, result);
+	if (txn->ret != 0) {
+		return false; /* what was read means nothing; the whole batch comes again */
+	}
+	if (result->deed == DEED_TRAP_LOW_PRIORITY) {
+		keeper_decide_trap(keeper, txn, pending, result);
+		return false;
+	}
+	if (!attempt.is_uncommitted && finish_unwritten(keeper, pending, result, &host)) {
+		return true;
+	}
+	write_result(keeper, txn, &attempt, result);
+	return false;
+}
+
 static void decide(struct keeper *keeper, struct store_txn *txn, struct pending *pending)
 {
 	struct batch *batch = &keeper->batch;
-	struct attempt attempt = {.pending = pending,
-	                          .key = keeper_tuple_key(&pending->key),
-	                          .host_key = keeper_host_key(&pending->request.addr)};
-	attempt.is_uncommitted = keeper_is_touched(batch, &attempt.key) ||
-	                         keeper_is_touched(batch, &attempt.host_key);
-	struct grey_record host_record;
-	struct grey_record tuple;
-	struct cache_entry host = attempt_host(keeper, txn, &attempt, &host_record);
-	bool has_tuple = attempt_tuple(keeper, txn, &attempt, &tuple);
-	if (txn->ret != 0) {
-		return; /* what was read means nothing; the whole batch comes again */
-	}
-	struct greylist_known known = {
-	        .tuple = has_tuple ? &tuple : NULL,
-	        .white = host.kind == CACHE_WHITE ? &host_record : NULL,
-	        .trapped = host.kind == CACHE_TRAPPED ? &host_record : NULL,
-	};
 	struct batch_result *result = &batch->results[batch->n_results];
-	*result = (struct batch_result){.pending = pending, .key = attempt.key};
-	result->verdict = keeper_attempt(keeper, &known, &result->tuple, &result->host);
-	if (!attempt.is_uncommitted && finish_unwritten(keeper, pending, result, &host)) {
-		return;
+	bool is_done = false;
+	if (pending_is_change(pending)) {
+		keeper_decide_change(keeper, txn, pending, result);
+	} else if (pending_request(pending)->flags & KEEPER_IS_TRAP) {
+		*result = (struct batch_result){.pending = pending, .deed = DEED_TRAP};
+		keeper_decide_trap(keeper, txn, pending, result);
+	} else {
+		is_done = decide_attempt(keeper, txn, pending, result);
 	}
-	write_result(keeper, txn, &attempt, result);
-	batch->n_results++;
+	batch->n_results += !is_done;
 }
 
 static void decide_all(struct keeper *keeper, struct store_txn *txn)
@@ -302,8 +308,9 @@ static void log_new(const struct pending *pending)
 {
 	char ip[ADDR_TEXT_MAX];
 	char text[3][LOG_LINE_MAX / 4];
-	struct tuple_text tuple = text_of(&pending->request);
-	log_debug("new entry %s from %s to %s, helo %s", addr_format(&pending->request.addr, ip),
+	struct tuple_text tuple = keeper_tuple_text(pending_request(pending));
+	log_debug("new entry %s from %s to %s, helo %s",
+	          addr_format(&pending_request(pending)->addr, ip),
 	          span_escape(tuple.sender, text[0], sizeof text[0]),
 	          span_escape(tuple.recipient, text[1], sizeof text[1]),
 	          span_escape(tuple.helo, text[2], sizeof text[2]));
@@ -312,7 +319,7 @@ static void log_new(const struct pending *pending)
 static void log_promotion(const struct keeper *keeper, const struct pending *pending)
 {
 	char ip[ADDR_TEXT_MAX];
-	log_debug("whitelisting %s in %s/db", addr_format(&pending->request.addr, ip),
+	log_debug("whitelisting %s in %s/db", addr_format(&pending_request(pending)->addr, ip),
 	          keeper->env.conf->state_dir);
 }
 
@@ -327,43 +334,53 @@ static void log_result(const struct keeper *keeper, const struct batch_result *r
 
 static void learn_promotion(struct keeper *keeper, const struct batch_result *result)
 {
-	struct cache_key key = keeper_host_key(&result->pending->request.addr);
-	struct cache_entry entry = keeper_entry_of(CACHE_WHITE, &result->host);
-	/* the journal carries it to the kernel: no need to assert it in the same second */
-	entry.stamp = (uint32_t)keeper->wall.secs;
-	(void)cache_put(keeper->env.hosts, &key, &entry, NULL, NULL);
+	keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
+	keeper_host_learn_white(keeper, &pending_request(result->pending)->addr, &result->host);
 	counters_add(&keeper->counters, COUNTER_tuples_passed, 1);
 	counters_add(&keeper->counters, COUNTER_hosts_promoted, 1);
 }
 
-static void learn_result(struct keeper *keeper, const struct batch_result *result)
+/* Returns what the host is by now. */
+static enum cache_kind learn_attempt(struct keeper *keeper, const struct batch_result *result)
 {
-	enum cache_kind host = CACHE_NONE;
+	if (keeper->env.conf->verbose) {
+		log_result(keeper, result);
+	}
 	switch (result->verdict) {
 	case VERDICT_NEW:
 		counters_add(&keeper->counters, COUNTER_tuples_new, 1);
 		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
-		break;
+		return CACHE_NONE;
 	case VERDICT_EARLY:
 		counters_add(&keeper->counters, COUNTER_tuples_early, 1);
 		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
-		break;
+		return CACHE_NONE;
 	case VERDICT_PROMOTE:
-		host = CACHE_WHITE;
-		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
 		learn_promotion(keeper, result);
-		break;
+		return CACHE_WHITE;
 	case VERDICT_WHITE:
-		host = CACHE_WHITE;
-		break;
+		return CACHE_WHITE;
 	case VERDICT_TRAPPED:
-		host = CACHE_TRAPPED;
+		return CACHE_TRAPPED;
+	}
+	return CACHE_NONE;
+}
+
+static void learn_result(struct keeper *keeper, const struct batch_result *result)
+{
+	switch (result->deed) {
+	case DEED_ATTEMPT:
+		answer_stored(keeper, result->pending, (uint8_t)learn_attempt(keeper, result));
+		break;
+	case DEED_TRAP:
+	case DEED_TRAP_LOW_PRIORITY:
+		keeper_learn_trap(keeper, result);
+		answer_stored(keeper, result->pending, CACHE_TRAPPED);
+		break;
+	case DEED_CHANGE:
+		keeper_learn_change(keeper, result);
 		break;
 	}
-	if (keeper->env.conf->verbose) {
-		log_result(keeper, result);
-	}
-	answer_stored(keeper, result->pending, (uint8_t)host);
 	keeper->queue.n--;
 }
 

@@ -1,6 +1,7 @@
 /* The inside of the keeper, shared by its files: keeper.c (thread, loop, clock), keeper_lookup.c
- * (requests that need no write), keeper_batch.c (the group commit), keeper_dirty.c (counters that
- * are written late). Everything without _Atomic belongs to the keeper's thread. */
+ * (requests that need no write), keeper_host.c (what a host is), keeper_batch.c (the group commit),
+ * keeper_change.c (trap hits and changes from outside), keeper_dirty.c (counters that are written
+ * late). Everything without _Atomic belongs to the keeper's thread. */
 #pragma once
 
 #include <pthread.h>
@@ -26,21 +27,23 @@ enum {
 	KEEPER_SLOW_LOG_MS = 10000, /* ... at most this often */
 	KEEPER_TURN_MS = 1000,      /* the clock is looked at this often at least */
 	KEEPER_FINISH_MS = 1000,    /* what the last commits of a clean stop may take */
+	KEEPER_TRAP_AGAIN_SECS = 2, /* a hit on a host trapped this recently is not written again */
 	KEEPER_QUEUE_BYTES = 4 << 20, /* requests waiting for a commit, a worker */
 };
 
-/* A tuple request taken from its mailbox, waiting for its commit. */
+/* A request or change taken from its mailbox, waiting for its commit. */
 struct pending {
-	uint32_t len; /* of this entry with its strings, a multiple of 8 */
+	uint32_t len; /* of this entry with its message, a multiple of 8 */
 	uint32_t port;
-	bool is_done; /* answered: it turned out to need no write */
-	struct tuple_key key;
-	struct keeper_request request; /* strings follow */
+	bool is_done;                  /* answered: it turned out to need no write */
+	struct tuple_key key;          /* of a tuple */
+	_Alignas(8) uint8_t message[]; /* as posted; pending_change, pending_request */
 };
 
 enum {
-	PENDING_BYTES_MAX =
-	        (int)((sizeof(struct pending) + 3 * (size_t)RECORD_STRING_MAX + 7) & ~(size_t)7),
+	PENDING_BYTES_MAX = (int)((sizeof(struct pending) + sizeof(struct keeper_change) +
+	                           3 * (size_t)RECORD_STRING_MAX + 7) &
+	                          ~(size_t)7),
 };
 
 /* Bounded queue of struct pending, oldest first, lying one behind the other. */
@@ -61,12 +64,23 @@ struct touched {
 	uint32_t n;
 };
 
+/* What became of a pending entry. */
+enum batch_deed {
+	DEED_ATTEMPT,           /* as the verdict says */
+	DEED_TRAP,              /* its recipient trapped the host */
+	DEED_TRAP_LOW_PRIORITY, /* the low-priority MX did */
+	DEED_CHANGE,
+};
+
 struct batch_result {
 	const struct pending *pending;
+	enum batch_deed deed;
 	enum verdict verdict;
 	struct cache_key key;
 	struct grey_record tuple;
 	struct grey_record host;
+	struct change_effect effect; /* of any deed but an attempt */
+	bool was_trapped;            /* before a trap hit */
 };
 
 struct batch_expired {
@@ -127,8 +141,10 @@ struct keeper {
 	struct dirty dirty;
 	uint32_t first_port;
 	bool must_wake_feeder;
-	struct mono gather_since; /* oldest waiting request */
-	struct mono last_arrival; /* newest one */
+	bool must_wake_ports;          /* answers were posted to one that sleeps for them */
+	struct mono low_priority_from; /* from now on -M traps */
+	struct mono gather_since;      /* oldest waiting request */
+	struct mono last_arrival;      /* newest one */
 	struct mono sweep_due;
 	uint32_t sweep_slice; /* records; smaller while the store has no room for more */
 	struct mono retry_at;
@@ -143,27 +159,13 @@ struct keeper {
 /* Takes requests from all workers, each in turn, and answers what needs no commit. True when a
  * worker has more than its share. */
 bool keeper_drain(struct keeper *keeper);
-void keeper_answer(struct keeper *keeper, uint32_t port, struct conn_ref conn,
-                   enum keeper_answer_kind kind, uint8_t host);
-/* Cached knowledge of a host that is valid now. */
-bool keeper_host_cached(const struct keeper *keeper, const struct addr *addr,
-                        struct cache_entry *out);
-/* Caches and returns what the two registers say. Pointers may be NULL: not stored. */
-struct cache_entry keeper_host_learn(struct keeper *keeper, const struct addr *addr,
-                                     const struct grey_record *white,
-                                     const struct grey_record *trapped);
-/* Asks the feeder to assert a white host again, once a second at most. */
-void keeper_reassert(struct keeper *keeper, const struct addr *addr, struct cache_entry *entry);
+void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer);
 /* greylist_attempt under the guarded clock; `known` may hold records that have expired. */
 enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
                             struct grey_record *tuple, struct grey_record *host);
 /* Puts a committed tuple into the cache. */
 void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
                         const struct grey_record *record, bool is_dirty);
-/* The part of a record that a cache entry keeps. */
-struct cache_entry keeper_entry_of(enum cache_kind kind, const struct grey_record *record);
-struct grey_record keeper_record_of(const struct cache_entry *entry);
-struct cache_key keeper_host_key(const struct addr *addr);
 struct cache_key keeper_tuple_key(const struct tuple_key *key);
 
 int pending_queue_init(struct pending_queue *queue, size_t size_bytes);
@@ -171,6 +173,28 @@ void pending_queue_fini(struct pending_queue *queue);
 /* Room for one more request of any length. */
 bool pending_queue_has_room(struct pending_queue *queue);
 struct pending *pending_queue_at(const struct pending_queue *queue, size_t pos);
+bool pending_is_change(const struct pending *pending);
+const struct keeper_request *pending_request(const struct pending *pending);
+const struct keeper_change *pending_change(const struct pending *pending);
+struct tuple_text keeper_tuple_text(const struct keeper_request *request);
+
+/* --- keeper_host.c ---------------------------------------------------------------------------- */
+
+/* What the client is: white, trapped, or none of it. txn: the open transaction, whose changes
+ * count; NULL: as committed. When it cannot be read: a negative code, and NONE in *out. */
+int keeper_host_get(struct keeper *keeper, struct store_txn *txn,
+                    const struct keeper_request *request, struct cache_entry *out);
+/* A group has been promoted. */
+void keeper_host_learn_white(struct keeper *keeper, const struct addr *addr,
+                             const struct grey_record *white);
+/* Registers have been changed (effect->has_host). */
+void keeper_host_learn_effect(struct keeper *keeper, const struct change_effect *effect);
+/* Asks the feeder to assert a white host again, once a second at most. */
+void keeper_reassert(struct keeper *keeper, const struct addr *addr, struct cache_entry *entry);
+/* The part of a record that a cache entry keeps. */
+struct cache_entry keeper_entry_of(enum cache_kind kind, const struct grey_record *record);
+struct grey_record keeper_record_of(const struct cache_entry *entry);
+struct cache_key keeper_host_key(const struct addr *addr);
 
 /* --- keeper_batch.c --------------------------------------------------------------------------- */
 
@@ -187,6 +211,28 @@ void keeper_batch_fini(struct batch *batch);
  * When the store fails (its code) nothing happened and everything is kept for the next try. */
 int keeper_commit(struct keeper *keeper, unsigned parts);
 bool keeper_is_touched(const struct batch *batch, const struct cache_key *key);
+void keeper_touch(struct batch *batch, const struct cache_key *key);
+
+/* --- keeper_change.c -------------------------------------------------------------------------- */
+
+/* Before the thread runs: all spamtrap addresses of the store into the workers' set. */
+int keeper_load_traps(struct keeper *keeper);
+/* By the whole address. */
+bool keeper_is_listed(const struct keeper *keeper, const struct addr *peer);
+/* A trap that ends then was written just now: another hit would change nothing that counts. */
+bool keeper_is_fresh_trap(const struct keeper *keeper, int64_t expire_secs);
+/* Whether this attempt by the low-priority MX is a trap hit: nothing at all is known of the host.
+ */
+bool keeper_is_low_priority_hit(const struct keeper *keeper, struct store_txn *txn,
+                                const struct keeper_request *request);
+/* Carry a trap hit or a change out in the transaction. */
+void keeper_decide_trap(struct keeper *keeper, struct store_txn *txn, const struct pending *pending,
+                        struct batch_result *result);
+void keeper_decide_change(struct keeper *keeper, struct store_txn *txn,
+                          const struct pending *pending, struct batch_result *result);
+/* After the commit. A change is answered, a trap hit is left to the caller. */
+void keeper_learn_trap(struct keeper *keeper, const struct batch_result *result);
+void keeper_learn_change(struct keeper *keeper, const struct batch_result *result);
 
 /* --- keeper_dirty.c --------------------------------------------------------------------------- */
 

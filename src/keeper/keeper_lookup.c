@@ -1,26 +1,12 @@
-/* What the keeper can answer without writing: hosts, white hosts seen again, and early retries of
- * tuples that are on disk. Everything else is queued for the next commit. Keeper's thread. */
+/* What the keeper can answer without writing: hosts, white hosts seen again, early retries of
+ * tuples that are on disk, hits on hosts trapped a moment ago. Everything else is queued for the
+ * next commit. Keeper's thread. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "keeper/keeper_impl.h"
-
-static uint32_t clamp_u32(int64_t value)
-{
-	if (value < 0) {
-		return 0;
-	}
-	return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
-}
-
-struct cache_key keeper_host_key(const struct addr *addr)
-{
-	struct cache_key key = {{0}};
-	memcpy(key.bytes, addr->bytes, sizeof addr->bytes);
-	return key;
-}
 
 struct cache_key keeper_tuple_key(const struct tuple_key *key)
 {
@@ -29,30 +15,6 @@ struct cache_key keeper_tuple_key(const struct tuple_key *key)
 	memcpy(out.bytes, key->addr.bytes, sizeof key->addr.bytes);
 	memcpy(out.bytes + sizeof key->addr.bytes, key->hash, sizeof key->hash);
 	return out;
-}
-
-struct cache_entry keeper_entry_of(enum cache_kind kind, const struct grey_record *record)
-{
-	return (struct cache_entry){
-	        .kind = (uint8_t)kind,
-	        .is_committed = true,
-	        .first_secs = clamp_u32(record->first.secs),
-	        .expire_secs = clamp_u32(record->expire.secs),
-	        .bcount = record->bcount,
-	};
-}
-
-struct grey_record keeper_record_of(const struct cache_entry *entry)
-{
-	struct wall first = {entry->first_secs};
-	struct wall expire = {entry->expire_secs};
-	return (struct grey_record){
-	        .first = first,
-	        .pass = entry->kind == CACHE_GREY ? expire : first,
-	        .expire = expire,
-	        .changed_at = first,
-	        .bcount = entry->bcount,
-	};
 }
 
 /* --- the queue of requests that need a commit ------------------------------------------------- */
@@ -84,98 +46,53 @@ bool pending_queue_has_room(struct pending_queue *queue)
 	return queue->size - queue->tail >= PENDING_BYTES_MAX;
 }
 
+bool pending_is_change(const struct pending *pending)
+{
+	uint32_t kind = 0;
+	memcpy(&kind, pending->message, sizeof kind); /* both messages begin with it */
+	return kind == KEEPER_CHANGE;
+}
+
+const struct keeper_request *pending_request(const struct pending *pending)
+{
+	return (const struct keeper_request *)(const void *)pending->message;
+}
+
+const struct keeper_change *pending_change(const struct pending *pending)
+{
+	return (const struct keeper_change *)(const void *)pending->message;
+}
+
 static size_t request_bytes(const struct keeper_request *request)
 {
 	return offsetof(struct keeper_request, strings) + request->helo_len + request->sender_len +
 	       request->recipient_len;
 }
 
-static void queue_add(struct keeper *keeper, uint32_t port, const struct keeper_request *request,
+static size_t change_bytes(const struct keeper_change *change)
+{
+	return offsetof(struct keeper_change, strings) + change->helo_len + change->sender_len +
+	       change->recipient_len;
+}
+
+/* key: of a tuple, else NULL. */
+static void queue_add(struct keeper *keeper, uint32_t port, const void *message, size_t len,
                       const struct tuple_key *key)
 {
 	struct pending_queue *queue = &keeper->queue;
 	struct pending *pending = pending_queue_at(queue, queue->tail);
-	size_t len = offsetof(struct pending, request) + request_bytes(request);
-	len = (len + 7) & ~(size_t)7;
-	pending->len = (uint32_t)len;
-	pending->port = port;
-	pending->is_done = false;
-	pending->key = *key;
-	memcpy(&pending->request, request, request_bytes(request));
+	size_t whole = (offsetof(struct pending, message) + len + 7) & ~(size_t)7;
+	*pending = (struct pending){.len = (uint32_t)whole, .port = port};
+	if (key) {
+		pending->key = *key;
+	}
+	memcpy(pending->message, message, len);
 	if (queue->n == 0) {
 		keeper->gather_since = keeper->now;
 	}
 	keeper->last_arrival = keeper->now;
-	queue->tail += len;
+	queue->tail += whole;
 	queue->n++;
-}
-
-/* --- hosts ------------------------------------------------------------------------------------ */
-
-bool keeper_host_cached(const struct keeper *keeper, const struct addr *addr,
-                        struct cache_entry *out)
-{
-	struct cache_key key = keeper_host_key(addr);
-	return cache_get(keeper->env.hosts, &key, out) && out->expire_secs > keeper->life.secs;
-}
-
-struct cache_entry keeper_host_learn(struct keeper *keeper, const struct addr *addr,
-                                     const struct grey_record *white,
-                                     const struct grey_record *trapped)
-{
-	/* workers judge it by the wall clock, the keeper by the guard's: it lasts by both */
-	int64_t now_secs =
-	        keeper->life.secs > keeper->wall.secs ? keeper->life.secs : keeper->wall.secs;
-	struct grey_record none = {.first = keeper->wall, .expire = {now_secs + KEEPER_NONE_SECS}};
-	struct cache_entry entry = keeper_entry_of(CACHE_NONE, &none);
-	if (trapped && grey_record_is_live(trapped, keeper->life)) {
-		entry = keeper_entry_of(CACHE_TRAPPED, trapped);
-	} else if (white && grey_record_is_live(white, keeper->life)) {
-		entry = keeper_entry_of(CACHE_WHITE, white);
-	}
-	struct cache_key key = keeper_host_key(addr);
-	/* cannot fail: no entry of this table is uncommitted */
-	(void)cache_put(keeper->env.hosts, &key, &entry, NULL, NULL);
-	return entry;
-}
-
-/* A host that cannot be read passes for an unknown one this time, and is not remembered as such:
- * the next question reads again. */
-static struct cache_entry host_get(struct keeper *keeper, const struct addr *addr)
-{
-	struct cache_entry entry;
-	if (keeper_host_cached(keeper, addr, &entry)) {
-		return entry;
-	}
-	struct grey_record white;
-	struct grey_record trapped;
-	int n_white = store_reader_host(keeper->reader, addr, RECORD_WHITE, &white);
-	int n_trapped = store_reader_host(keeper->reader, addr, RECORD_TRAPPED, &trapped);
-	if (n_white < 0 || n_trapped < 0) {
-		return (struct cache_entry){.kind = CACHE_NONE};
-	}
-	return keeper_host_learn(keeper, addr, n_white > 0 ? &white : NULL,
-	                         n_trapped > 0 ? &trapped : NULL);
-}
-
-void keeper_reassert(struct keeper *keeper, const struct addr *addr, struct cache_entry *entry)
-{
-	uint32_t stamp = clamp_u32(keeper->wall.secs);
-	if (entry->kind != CACHE_WHITE || entry->stamp == stamp) {
-		return;
-	}
-	struct keeper_reassert *message =
-	        mailbox_reserve(keeper->env.reasserts, sizeof(struct keeper_reassert));
-	if (!message) {
-		return; /* full: the host's next connection asks again */
-	}
-	message->addr = *addr;
-	mailbox_post(keeper->env.reasserts);
-	entry->stamp = stamp;
-	struct cache_key key = keeper_host_key(addr);
-	(void)cache_put(keeper->env.hosts, &key, entry, NULL, NULL);
-	counters_add(&keeper->counters, COUNTER_hosts_reasserted, 1);
-	keeper->must_wake_feeder = true;
 }
 
 /* --- tuples ----------------------------------------------------------------------------------- */
@@ -197,7 +114,7 @@ void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
 static const struct grey_record *revive(const struct keeper *keeper,
                                         const struct grey_record *record, struct grey_record *copy)
 {
-	if (!grey_record_is_live(record, keeper->life)) {
+	if (!record || !grey_record_is_live(record, keeper->life)) {
 		return NULL;
 	}
 	*copy = *record;
@@ -265,64 +182,115 @@ static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
 	return true;
 }
 
-static struct tuple_key key_of(const struct keeper *keeper, const struct keeper_request *request)
+struct tuple_text keeper_tuple_text(const struct keeper_request *request)
 {
 	const uint8_t *strings = request->strings;
-	struct tuple_text text = {
+	return (struct tuple_text){
 	        .helo = span_of(strings, request->helo_len),
 	        .sender = span_of(strings + request->helo_len, request->sender_len),
 	        .recipient = span_of(strings + request->helo_len + request->sender_len,
 	                             request->recipient_len),
 	};
-	return record_tuple_key(store_hash_key(keeper->env.store), &request->addr, &text);
 }
 
-static void on_tuple(struct keeper *keeper, uint32_t port, const struct keeper_request *request)
+static struct tuple_key key_of(const struct keeper *keeper, const struct keeper_request *request)
 {
-	struct cache_entry host = host_get(keeper, &request->addr);
-	if (host.kind == CACHE_NONE) {
-		struct tuple_key key = key_of(keeper, request);
-		if (!is_early(keeper, &key)) {
-			queue_add(keeper, port, request, &key);
-			return;
-		}
-	}
-	keeper_reassert(keeper, &request->addr, &host);
-	keeper_answer(keeper, port, request->conn, KEEPER_ANSWER_STORED, host.kind);
+	struct tuple_text text = keeper_tuple_text(request);
+	return record_tuple_key(store_hash_key(keeper->env.store), &request->addr, &text);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-void keeper_answer(struct keeper *keeper, uint32_t port, struct conn_ref conn,
-                   enum keeper_answer_kind kind, uint8_t host)
+void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer)
 {
-	struct mailbox *answers = keeper->env.ports[port].answers;
-	struct keeper_answer *answer = mailbox_reserve(answers, sizeof(struct keeper_answer));
-	/* KEEPER_IN_FLIGHT_MAX answers fit, and no worker asks for more at a time */
-	ASSERT(answer);
-	*answer = (struct keeper_answer){.kind = (uint32_t)kind, .conn = conn, .host = host};
-	mailbox_post(answers);
+	const struct keeper_port *to = &keeper->env.ports[port];
+	struct keeper_answer *message = mailbox_reserve(to->answers, sizeof(struct keeper_answer));
+	/* KEEPER_IN_FLIGHT_MAX answers fit, and nobody asks for more at a time */
+	ASSERT(message);
+	*message = *answer;
+	mailbox_post(to->answers);
+	keeper->must_wake_ports |= to->wake >= 0;
 }
 
+static void answer_now(struct keeper *keeper, uint32_t port, const struct keeper_request *request,
+                       enum keeper_answer_kind kind, uint8_t host)
+{
+	keeper_answer(keeper, port,
+	              &(struct keeper_answer){
+	                      .kind = (uint32_t)kind, .conn = request->conn, .host = host});
+}
+
+/* A flood of hits of a host that has just been trapped writes nothing. */
+static void on_trap(struct keeper *keeper, uint32_t port, const struct keeper_request *request)
+{
+	struct cache_entry host;
+	(void)keeper_host_get(keeper, NULL, request, &host);
+	if (host.kind == CACHE_TRAPPED && keeper_is_fresh_trap(keeper, host.expire_secs)) {
+		answer_now(keeper, port, request, KEEPER_ANSWER_STORED, host.kind);
+		return;
+	}
+	queue_add(keeper, port, request, request_bytes(request), NULL);
+}
+
+/* A host that cannot be read passes for an unknown one here: the commit reads it again. */
+static void on_tuple(struct keeper *keeper, uint32_t port, const struct keeper_request *request)
+{
+	struct cache_entry host;
+	(void)keeper_host_get(keeper, NULL, request, &host);
+	bool may_hit = host.kind == CACHE_TRAPPED && (request->flags & KEEPER_IS_LOW_PRIORITY) != 0;
+	if (host.kind == CACHE_NONE || may_hit) {
+		struct tuple_key key = key_of(keeper, request);
+		if (may_hit || !is_early(keeper, &key)) {
+			queue_add(keeper, port, request, request_bytes(request), &key);
+			return;
+		}
+	}
+	keeper_reassert(keeper, &request->addr, &host);
+	answer_now(keeper, port, request, KEEPER_ANSWER_STORED, host.kind);
+}
+
+/* A host that cannot be read passes for an unknown one this time, and is not remembered as such:
+ * the next question reads again. */
 static void on_request(struct keeper *keeper, uint32_t port, const struct keeper_request *request)
 {
 	struct cache_entry host;
 	switch ((enum keeper_request_kind)request->kind) {
 	case KEEPER_HOST:
-		host = host_get(keeper, &request->addr);
-		keeper_answer(keeper, port, request->conn, KEEPER_ANSWER_HOST, host.kind);
+		(void)keeper_host_get(keeper, NULL, request, &host);
+		answer_now(keeper, port, request, KEEPER_ANSWER_HOST, host.kind);
 		return;
 	case KEEPER_TUPLE:
-		on_tuple(keeper, port, request);
+		if (request->flags & KEEPER_IS_TRAP) {
+			on_trap(keeper, port, request);
+		} else {
+			on_tuple(keeper, port, request);
+		}
 		return;
 	case KEEPER_SEEN:
-		host = host_get(keeper, &request->addr);
+		(void)keeper_host_get(keeper, NULL, request, &host);
 		keeper_reassert(keeper, &request->addr, &host);
 		return;
 	case KEEPER_CHANGE:
 		break;
 	}
 	ASSERT(!"a request of our own workers has a known kind");
+}
+
+/* The message's first member says what it is. */
+static void on_message(struct keeper *keeper, uint32_t port, const void *message, size_t len)
+{
+	const struct keeper_request *request = message;
+	const struct keeper_change *change = message;
+	if (request->kind == KEEPER_CHANGE) {
+		ASSERT(len >= sizeof *change && len >= change_bytes(change) &&
+		       change_bytes(change) <= sizeof *change + 3 * (size_t)RECORD_STRING_MAX);
+		queue_add(keeper, port, change, change_bytes(change), NULL);
+		return;
+	}
+	ASSERT(len >= offsetof(struct keeper_request, strings) && len >= request_bytes(request));
+	ASSERT(request->helo_len <= RECORD_STRING_MAX && request->sender_len <= RECORD_STRING_MAX &&
+	       request->recipient_len <= RECORD_STRING_MAX);
+	on_request(keeper, port, request);
 }
 
 /* Requests of one worker in their order. Where a tuple finds no room the worker's later requests
@@ -332,19 +300,15 @@ static bool drain_port(struct keeper *keeper, uint32_t port)
 	struct mailbox *requests = keeper->env.ports[port].requests;
 	for (int i = 0; i < KEEPER_DRAIN_MAX; i++) {
 		size_t len = 0;
-		const struct keeper_request *request = mailbox_peek(requests, &len);
-		if (!request) {
+		const uint32_t *kind = mailbox_peek(requests, &len);
+		if (!kind) {
 			return false;
 		}
-		ASSERT(len >= offsetof(struct keeper_request, strings) &&
-		       len >= request_bytes(request));
-		ASSERT(request->helo_len <= RECORD_STRING_MAX &&
-		       request->sender_len <= RECORD_STRING_MAX &&
-		       request->recipient_len <= RECORD_STRING_MAX);
-		if (request->kind == KEEPER_TUPLE && !pending_queue_has_room(&keeper->queue)) {
+		bool needs_room = *kind == KEEPER_TUPLE || *kind == KEEPER_CHANGE;
+		if (needs_room && !pending_queue_has_room(&keeper->queue)) {
 			return false;
 		}
-		on_request(keeper, port, request);
+		on_message(keeper, port, kind, len);
 		mailbox_release(requests);
 	}
 	return true;

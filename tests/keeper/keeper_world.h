@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "keeper/keeper.h"
+#include "keeper/knowledge.h"
 
 enum { WORLD_PORTS = 2, WORLD_WAIT_MS = 10000 };
 
@@ -25,6 +26,9 @@ struct world {
 	struct keeper_port ports[WORLD_PORTS];
 	struct mailbox *reasserts;
 	int wake_feeder;
+	struct knowledge knowledge;
+	int wake_of_ports;              /* eventfd or -1; may be changed before world_start */
+	uint32_t low_priority_grace_ms; /* may be changed before world_start */
 	struct keeper *keeper;
 };
 
@@ -76,9 +80,11 @@ static inline void world_init(struct world *world)
 {
 	*world = (struct world){
 	        .dir = "/tmp/mired-test-XXXXXX",
+	        .wake_of_ports = -1,
 	        .conf = {.passtime_secs = 1500,
 	                 .greyexp_secs = 14400,
 	                 .whiteexp_secs = 36 * 86400,
+	                 .trapexp_secs = 86400,
 	                 .ipv6_prefix = 64,
 	                 .store_retry_ms = 50,
 	                 .map_bytes = 64 << 20,
@@ -99,14 +105,18 @@ static inline void world_start(struct world *world)
 	world->tuples = cache_new(world->conf.tuple_cache_slots);
 	world->reasserts = mailbox_new(1 << 16);
 	world->wake_feeder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	world->knowledge.traps = trapset_new(store_hash_key(world->store));
 	for (int i = 0; i < WORLD_PORTS; i++) {
 		world->ports[i].requests = mailbox_new(KEEPER_MAILBOX_BYTES);
 		world->ports[i].answers = mailbox_new(KEEPER_ANSWER_BYTES);
+		world->ports[i].wake = world->wake_of_ports;
 	}
 	struct keeper_env env = {.conf = &world->conf,
 	                         .store = world->store,
 	                         .hosts = world->hosts,
 	                         .tuples = world->tuples,
+	                         .knowledge = &world->knowledge,
+	                         .low_priority_grace_ms = world->low_priority_grace_ms,
 	                         .ports = world->ports,
 	                         .n_ports = WORLD_PORTS,
 	                         .wake_feeder = world->wake_feeder,
@@ -122,6 +132,7 @@ static inline void world_stop(struct world *world)
 		mailbox_free(world->ports[i].requests);
 		mailbox_free(world->ports[i].answers);
 	}
+	trapset_free(world->knowledge.traps);
 	mailbox_free(world->reasserts);
 	cache_free(world->hosts);
 	cache_free(world->tuples);
@@ -151,6 +162,7 @@ struct world_tuple {
 	const char *helo;
 	const char *sender;
 	const char *recipient;
+	uint16_t flags; /* enum keeper_flag */
 };
 
 /* Posts without waking the keeper. False when the mailbox is full. */
@@ -173,6 +185,8 @@ static inline bool world_post(struct world *world, int port, enum keeper_request
 	*request = (struct keeper_request){.kind = (uint32_t)kind,
 	                                   .conn = {.slot = slot, .generation = slot ^ 7},
 	                                   .addr = addr_group(&addr, world->conf.ipv6_prefix),
+	                                   .peer = addr,
+	                                   .flags = tuple->flags,
 	                                   .helo_len = (uint16_t)lens[0],
 	                                   .sender_len = (uint16_t)lens[1],
 	                                   .recipient_len = (uint16_t)lens[2]};
@@ -228,6 +242,35 @@ static inline struct keeper_answer world_ask(struct world *world, enum keeper_re
                                              const struct world_tuple *tuple)
 {
 	return world_ask_on(world, 0, kind, tuple);
+}
+
+/* One change and its answer. */
+static inline struct keeper_answer world_change(struct world *world, int port,
+                                                const struct change *change, uint64_t cookie)
+{
+	assert_true(keeper_post_change(&world->ports[port], change, cookie));
+	keeper_wake(world->keeper);
+	return world_answer(world, port);
+}
+
+/* What a worker would find, without asking the keeper: its two look-ups. False: it would ask. */
+static inline bool world_cached(const struct world *world, const char *text, enum cache_kind *kind)
+{
+	struct addr peer = world_addr(text);
+	struct addr group = addr_group(&peer, world->conf.ipv6_prefix);
+	struct cache_key key = {{0}};
+	struct cache_entry entry;
+	memcpy(key.bytes, peer.bytes, sizeof peer.bytes);
+	if (!addr_equal(&peer, &group) && cache_get(world->hosts, &key, &entry) &&
+	    entry.expire_secs > world_now_secs() && entry.kind == CACHE_TRAPPED) {
+		*kind = CACHE_TRAPPED;
+		return true;
+	}
+	memcpy(key.bytes, group.bytes, sizeof group.bytes);
+	bool is_there =
+	        cache_get(world->hosts, &key, &entry) && entry.expire_secs > world_now_secs();
+	*kind = is_there ? (enum cache_kind)entry.kind : CACHE_NONE;
+	return is_there;
 }
 
 static inline uint64_t world_count(const struct world *world, enum counter which)
@@ -292,7 +335,9 @@ static inline bool world_host(struct world *world, const char *text, enum record
                               struct grey_record *out)
 {
 	struct addr addr = world_addr(text);
-	addr = addr_group(&addr, world->conf.ipv6_prefix);
+	if (kind != RECORD_TRAPPED) {
+		addr = addr_group(&addr, world->conf.ipv6_prefix);
+	}
 	int ret = store_reader_host(world->reader, &addr, kind, out);
 	assert_true(ret >= 0);
 	return ret > 0;
@@ -330,7 +375,9 @@ static inline void world_seed_host(struct world *world, const char *text, enum r
 	                             .expire = {now + left_secs},
 	                             .changed_at = {now - 10},
 	                             .bcount = 1};
-	addr = addr_group(&addr, world->conf.ipv6_prefix);
+	if (kind != RECORD_TRAPPED) {
+		addr = addr_group(&addr, world->conf.ipv6_prefix);
+	}
 	store_begin(world->store, &txn, clock_wall());
 	store_put_host(&txn, &addr, kind, &record);
 	assert_int_equal(store_commit(&txn), 0);
@@ -340,7 +387,7 @@ static inline void world_seed_host(struct world *world, const char *text, enum r
  */
 
 static const struct world_tuple letter = {"192.0.2.7", "mail.example", "a@example.org",
-                                          "b@example.net"};
+                                          "b@example.net", 0};
 
 static inline int world_setup(void **state)
 {
