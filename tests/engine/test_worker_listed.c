@@ -416,7 +416,7 @@ static void tags_for_the_log_end_with_dots_before_they_are_too_long(void **state
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct list_row lists[LISTS_ROWS_MAX];
 		size_t n = 0;
-		for (; rows[i].tags[n]; n++) {
+		for (; n < LISTS_ROWS_MAX && rows[i].tags[n]; n++) {
 			lists[n] = (struct list_row){rows[i].tags[n], "no", {"192.0.2.0/24"}};
 		}
 		lists_put(&knowledge, lists, n);
