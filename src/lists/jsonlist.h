@@ -16,6 +16,7 @@ struct jsonlist_figures {
 
 /* True when the text's first line that is not blank begins like a JSON object. */
 bool jsonlist_is_json(struct span text);
-/* As addrlist_parse. A declared count that is not the counted one is ERR_TRUNCATED. */
+/* As addrlist_parse. A declared count that is not the counted one (bad lines included) is
+ * ERR_TRUNCATED; n_declared is what it promised then. */
 MUST_USE int jsonlist_parse(struct span text, addrlist_entry *entry, cidr_bad_line *bad, void *ctx,
                             struct jsonlist_figures *figures);
