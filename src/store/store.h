@@ -12,7 +12,12 @@
 #include "policy/greylist.h"
 #include "store/record.h"
 
-enum { STORE_WHY_MAX = 512, STORE_SLICE_ROWS = 1000, STORE_SLICE_MS = 5 };
+enum {
+	STORE_WHY_MAX = 512,
+	STORE_SLICE_ROWS = 1000,
+	STORE_SLICE_MS = 5,
+	STORE_TEXT_BYTES = 3 * RECORD_STRING_MAX, /* the texts of one row */
+};
 
 struct store;
 
@@ -142,6 +147,11 @@ MUST_USE int store_reader_host(struct store_reader *reader, const struct addr *a
 
 MUST_USE int store_reader_trap_address(struct store_reader *reader, struct span address,
                                        struct grey_record *out);
+
+/* The record that a change of the journal is about, as it stands now; texts are copied to buf. 1, 0
+ * or a negative code as store_reader_host. */
+MUST_USE int store_reader_changed(struct store_reader *reader, const struct journal_change *change,
+                                  uint8_t buf[static STORE_TEXT_BYTES], struct store_row *out);
 
 /* Changes after `after`, oldest first, at most max. Returns the count or a negative code;
  * ERR_NOT_FOUND when the journal no longer reaches back to `after` + 1: the caller needs a full

@@ -58,37 +58,51 @@ void door_reader_end(struct store_reader *reader)
 	mdb_txn_reset(reader->txn);
 }
 
-/* 1, 0 or a negative code, as store_reader_host says. */
-static int look_up(struct store_reader *reader, enum store_db db, const struct record_key *row,
-                   enum record_kind kind, struct grey_record *out)
+/* What is looked for. */
+struct look {
+	enum store_db db;
+	enum record_kind kind;
+	struct record_key key;
+};
+
+/* 1, 0 or a negative code, as store_reader_host says. *text (may be NULL) points into the database.
+ */
+static int look_up(struct store_reader *reader, const struct look *look, struct grey_record *out,
+                   struct tuple_text *text)
 {
 	struct store *store = reader->store;
-	MDB_val key = door_key(row);
+	MDB_val key = door_key(&look->key);
 	MDB_val data;
-	if (store->dbi[db] == DOOR_ABSENT) {
+	if (store->dbi[look->db] == DOOR_ABSENT) {
 		return 0;
 	}
-	int rc = mdb_get(reader->txn, store->dbi[db], &key, &data);
+	int rc = mdb_get(reader->txn, store->dbi[look->db], &key, &data);
 	if (rc) {
 		return rc == MDB_NOTFOUND ? 0 : door_error(store, rc);
 	}
-	if (record_decode(door_span(&key), door_span(&data), kind, out, NULL)) {
-		door_bad_record(store, door_db_name(db), door_span(&key));
+	if (record_decode(door_span(&key), door_span(&data), look->kind, out, text)) {
+		door_bad_record(store, door_db_name(look->db), door_span(&key));
 		return 0;
 	}
 	return 1;
 }
 
-int store_reader_host(struct store_reader *reader, const struct addr *addr, enum record_kind kind,
-                      struct grey_record *out)
+static int look_up_once(struct store_reader *reader, const struct look *look,
+                        struct grey_record *out)
 {
-	struct record_key row = record_host_key(addr, kind);
 	int ret = door_reader_begin(reader);
 	if (ret == 0) {
-		ret = look_up(reader, DB_HOST, &row, kind, out);
+		ret = look_up(reader, look, out, NULL);
 		door_reader_end(reader);
 	}
 	return ret;
+}
+
+int store_reader_host(struct store_reader *reader, const struct addr *addr, enum record_kind kind,
+                      struct grey_record *out)
+{
+	struct look look = {DB_HOST, kind, record_host_key(addr, kind)};
+	return look_up_once(reader, &look, out);
 }
 
 int store_reader_trap_address(struct store_reader *reader, struct span address,
@@ -96,12 +110,56 @@ int store_reader_trap_address(struct store_reader *reader, struct span address,
 {
 	uint8_t hash[RECORD_HASH_BYTES];
 	record_trap_hash(reader->store->meta.hash_key, address, hash);
-	struct record_key row = record_trap_key(hash);
-	int ret = door_reader_begin(reader);
-	if (ret == 0) {
-		ret = look_up(reader, DB_TRAP, &row, RECORD_TRAP_ADDRESS, out);
-		door_reader_end(reader);
+	struct look look = {DB_TRAP, RECORD_TRAP_ADDRESS, record_trap_key(hash)};
+	return look_up_once(reader, &look, out);
+}
+
+static struct look look_for(const struct journal_change *change)
+{
+	struct tuple_key tuple = {.addr = change->addr};
+	enum record_kind kind = (enum record_kind)change->kind;
+	switch (kind) {
+	case RECORD_GREY:
+		memcpy(tuple.hash, change->hash, sizeof tuple.hash);
+		return (struct look){DB_TUPLE, kind, record_grey_key(&tuple)};
+	case RECORD_TRAP_ADDRESS:
+		return (struct look){DB_TRAP, kind, record_trap_key(change->hash)};
+	case RECORD_WHITE:
+	case RECORD_TRAPPED:
+		break;
 	}
+	return (struct look){DB_HOST, kind, record_host_key(&change->addr, kind)};
+}
+
+static struct span keep(uint8_t *buf, size_t *len, struct span text)
+{
+	uint8_t *copy = buf + *len;
+	if (text.len > 0) {
+		memcpy(copy, text.ptr, text.len);
+	}
+	*len += text.len;
+	return span_of(copy, text.len);
+}
+
+int store_reader_changed(struct store_reader *reader, const struct journal_change *change,
+                         uint8_t buf[static STORE_TEXT_BYTES], struct store_row *out)
+{
+	struct look look = look_for(change);
+	struct tuple_text text;
+	size_t len = 0;
+	int ret = door_reader_begin(reader);
+	if (ret) {
+		return ret;
+	}
+	*out = (struct store_row){.kind = look.kind, .key.addr = change->addr};
+	memcpy(out->key.hash, change->hash, sizeof out->key.hash);
+	ret = look_up(reader, &look, &out->record, &text);
+	if (ret > 0) {
+		out->text.helo = keep(buf, &len, text.helo);
+		out->text.sender = keep(buf, &len, text.sender);
+		out->text.recipient = keep(buf, &len, text.recipient);
+	}
+	door_reader_end(reader);
 	return ret;
 }
 

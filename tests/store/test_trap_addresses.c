@@ -95,6 +95,33 @@ static void the_journal_names_spamtraps_by_their_hash(void **state)
 	store_close(store);
 }
 
+static void a_change_leads_to_its_record_with_its_texts(void **state)
+{
+	struct store *store = fixture_open(*state);
+	struct store_reader *reader = fixture_reader(store);
+	static const char *const addresses[] = {"trap@example.org"};
+	struct journal_change changes[4];
+	uint8_t buf[STORE_TEXT_BYTES];
+	struct store_row found;
+	struct row row;
+	row_fill(&row, store, 1);
+	put_traps(store, addresses, 1);
+	assert_int_equal(rows_commit(store, 1, 1), 0);
+	assert_int_equal(store_journal_read(reader, 0, changes, 4), 2);
+	assert_int_equal(store_reader_changed(reader, &changes[0], buf, &found), 1);
+	assert_int_equal(found.kind, RECORD_TRAP_ADDRESS);
+	assert_true(span_equal(found.text.recipient, SPAN("trap@example.org")));
+	assert_int_equal(store_reader_changed(reader, &changes[1], buf, &found), 1);
+	assert_int_equal(found.kind, RECORD_GREY);
+	assert_int_equal(found.record.bcount, row.record.bcount);
+	assert_true(span_equal(found.text.helo, row.spans.helo));
+	assert_true(span_equal(found.text.sender, row.spans.sender));
+	changes[1].kind = RECORD_WHITE;
+	assert_int_equal(store_reader_changed(reader, &changes[1], buf, &found), 0);
+	store_reader_close(reader);
+	store_close(store);
+}
+
 /* --- walks ------------------------------------------------------------------------------------ */
 
 static int walk_parts(struct store_reader *reader, unsigned parts, unsigned n_of[static 5])
@@ -318,6 +345,7 @@ int main(void)
 	        TRAP_TEST(a_spamtrap_is_there_until_it_is_deleted),
 	        TRAP_TEST(the_sweep_leaves_spamtraps_alone),
 	        TRAP_TEST(the_journal_names_spamtraps_by_their_hash),
+	        TRAP_TEST(a_change_leads_to_its_record_with_its_texts),
 	        TRAP_TEST(a_walk_visits_the_parts_it_was_asked_for),
 	        TRAP_TEST(a_walk_carries_the_text_of_spamtraps),
 	        TRAP_TEST(bounds_are_inclusive_and_hold_across_slices),
