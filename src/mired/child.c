@@ -1,6 +1,6 @@
-/* Starting, feeding, hearing and burying one role. The order of the hand-over is that of enum
- * msg_type. A role that fails to take its part is killed and then treated like any dead one, so
- * there is one way back only. */
+/* Starting, feeding, hearing and burying one role. What is handed over is a row of its role_taker
+ * table; the word to start comes last. A role that fails to take its part is killed and then
+ * treated like any dead one, so there is one way back only. */
 #include "mired/child.h"
 
 #include <errno.h>
@@ -52,13 +52,27 @@ static int send_sockets(const struct child *child, const struct child_supplies *
 		struct msg msg = {.type = MSG_LISTENER,
 		                  .worker = listener->worker,
 		                  .is_v6 = listener->is_v6,
+		                  .is_low_priority = listener->is_low_priority,
 		                  .fd = listener->fd};
 		int ret = msg_send(child->channel, &msg);
 		if (ret) {
 			return ret;
 		}
 	}
-	return send_fd(child, MSG_CONTROL, supplies->control);
+	int ret = send_fd(child, MSG_CONTROL, supplies->control);
+	return ret || supplies->cfg < 0 ? ret : send_fd(child, MSG_CFG, supplies->cfg);
+}
+
+static int send_files(const struct child *child, const struct child_supplies *supplies)
+{
+	for (size_t i = 0; i < supplies->n_files; i++) {
+		const struct watched *file = &supplies->files[i];
+		int ret = file->role == child->kind ? send_fd(child, file->type, file->fd) : 0;
+		if (ret) {
+			return ret;
+		}
+	}
+	return 0;
 }
 
 static int send_supplies(const struct child *child, const struct child_supplies *supplies)
@@ -71,7 +85,7 @@ static int send_supplies(const struct child *child, const struct child_supplies 
 	if (!ret && child->kind == ROLE_ENGINE) {
 		ret = send_sockets(child, supplies);
 	}
-	return ret;
+	return ret ? ret : send_files(child, supplies);
 }
 
 int child_start(struct child *child, const struct child_supplies *supplies, struct mono now)
@@ -79,6 +93,7 @@ int child_start(struct child *child, const struct child_supplies *supplies, stru
 	child->is_ready = false;
 	child->has_ended_well = false;
 	child->is_told_to_stop = false;
+	child->wants_reload = false;
 	child->has_deadline = false;
 	child->started = now;
 	child->fatal[0] = '\0';
@@ -124,6 +139,14 @@ void child_tell(struct child *child, enum msg_type type)
 	}
 }
 
+void child_hand(struct child *child, enum msg_type type, int fd)
+{
+	if (child->channel >= 0 && send_fd(child, type, fd) != 0) {
+		log_warning("%s did not take a file", role_name(child->kind));
+		child_kill(child);
+	}
+}
+
 void child_stop(struct child *child, struct mono deadline)
 {
 	if (child->pid == 0) {
@@ -157,6 +180,8 @@ static bool take_message(struct child *child)
 	}
 	if (!ret && msg.type == MSG_READY) {
 		child->is_ready = true;
+	} else if (!ret && msg.type == MSG_RELOAD && child->kind == ROLE_ENGINE) {
+		child->wants_reload = true;
 	} else if (!ret && msg.type == MSG_FATAL) {
 		/* a role may be in somebody else's hands; one line of log is one line */
 		(void)span_escape(span_of_str(msg.text), child->fatal, sizeof child->fatal);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "mired/sockets.h"
+#include "mired/watched.h"
 #include "priv/msg.h"
 #include "priv/restart.h"
 #include "priv/role.h"
@@ -19,6 +20,8 @@ struct child {
 	bool is_ready;
 	bool has_ended_well; /* its last process exited with 0 after MSG_STOP */
 	bool is_told_to_stop;
+	bool wants_reload; /* the engine asked for the files to be read again; the reader clears it
+	                    */
 	bool has_deadline;
 	struct mono deadline; /* running: then it is killed. Not running: then it is started */
 	struct mono started;
@@ -30,7 +33,10 @@ struct child {
 struct child_supplies {
 	int conf_fd; /* memfd */
 	int control;
+	int cfg; /* -1 = none */
 	const struct sockets *sockets;
+	const struct watched *files; /* each goes to its role */
+	size_t n_files;
 };
 
 /* Starts the process and hands it everything but its peer and the word to start. A role that does
@@ -41,6 +47,9 @@ MUST_USE int child_start(struct child *child, const struct child_supplies *suppl
 void child_connect(struct child *a, struct child *b);
 /* Sends a message without body or descriptor, or kills the role. */
 void child_tell(struct child *child, enum msg_type type);
+/* Hands a running role a file's new content (the descriptor stays the caller's), or kills it. One
+ * that does not run is handed it when it starts. */
+void child_hand(struct child *child, enum msg_type type, int fd);
 /* Asks for a clean end; whoever is still there at the deadline is killed. Never blocks. */
 void child_stop(struct child *child, struct mono deadline);
 /* The channel is readable. */

@@ -1,8 +1,8 @@
-/* In this order: receive the configuration, read files and open netlink while still root, drop to
- * the configured user with CAP_NET_ADMIN, log, loop. One thread (and the log's writer).
+/* In this order: receive configuration and files, open netlink while still root, drop to the
+ * configured user with CAP_NET_ADMIN, log, loop. One thread (and the log's writer).
  *
  * What stands in the kernel is built in three steps, each only on the one before it:
- *   table     table, sets and nospamd; from here the engine is asked for a complete copy
+ *   table     table, sets and networks; from here the engine is asked for a complete copy
  *   elements  the copy has arrived and replaced the learned sets; from here changes are applied
  *   chains    the rules; before them everybody reaches the MTA, which is the safe side
  * Anything that fails takes the role back to the step that mends it: a table that is gone to the
@@ -26,7 +26,7 @@
 #include "conf/conf.h"
 #include "fw/fw.h"
 #include "mired/copy.h"
-#include "mired/nospamd.h"
+#include "mired/networks.h"
 #include "mired/role_common.h"
 #include "priv/sandbox.h"
 
@@ -44,7 +44,10 @@ struct role {
 	struct conf conf;
 	bool has_conf;
 	struct fw *fw;
-	struct nospamd nospamd;
+	struct networks networks;
+	char *nospamd_text; /* handed over before the log is open; NULL: empty */
+	size_t nospamd_len;
+	bool has_nospamd;
 
 	bool has_table, has_elements, has_chains; /* steps done */
 	struct copy copy;
@@ -77,6 +80,7 @@ static void drop_peer(struct role *role)
 	if (role->copy.is_open) {
 		copy_fini(&role->copy);
 	}
+	networks_drop_coming(&role->networks);
 }
 
 static void take_peer(struct role *role, int fd)
@@ -99,27 +103,46 @@ static int take_conf(void *ctx, const struct msg *msg)
 	return role_take_conf(&role->conf, &role->has_conf, msg->fd);
 }
 
-static int take_first_peer(void *ctx, const struct msg *msg)
+static int take_peer_message(void *ctx, const struct msg *msg)
 {
 	take_peer(ctx, msg->fd);
 	return 0;
+}
+
+static int take_first_nospamd(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	free(role->nospamd_text);
+	int ret = role_take_file(msg->fd, &role->nospamd_text, &role->nospamd_len);
+	role->has_nospamd = ret == 0;
+	return ret;
 }
 
 static int take_start(void *ctx, const struct msg *msg)
 {
 	const struct role *role = ctx;
 	(void)msg;
-	return role->has_conf ? 0 : ERR_SYNTAX;
+	return role->has_conf && role->has_nospamd ? 0 : ERR_SYNTAX;
 }
 
 static int take_one(void *ctx, const struct msg *msg)
 {
 	static const struct role_taker rows[] = {
 	        {MSG_CONF, take_conf},
-	        {MSG_PEER, take_first_peer},
+	        {MSG_PEER, take_peer_message},
+	        {MSG_NOSPAMD, take_first_nospamd},
 	        {MSG_START, take_start},
 	};
 	return role_take_by_row(rows, ARRAY_LEN(rows), ctx, msg);
+}
+
+static bool parse_nospamd(struct role *role)
+{
+	struct span text = span_of(role->nospamd_text, role->nospamd_len);
+	bool is_done = networks_take_nospamd(&role->networks, role->conf.nospamd_file, text);
+	free(role->nospamd_text);
+	role->nospamd_text = NULL;
+	return is_done;
 }
 
 /* The log's thread starts after the drop, because capabilities belong to threads. */
@@ -130,8 +153,7 @@ static int start(struct role *role)
 	/* a service manager may send SIGTERM to everybody; the table must go first, in order: the
 	 * supervisor says when, and when it is gone the channel does */
 	(void)signal(SIGTERM, SIG_IGN);
-	if (nospamd_read(&role->nospamd, role->conf.nospamd_file, why) != 0 ||
-	    fw_open(&role->fw, &role->conf, why) != 0) {
+	if (fw_open(&role->fw, &role->conf, why) != 0) {
 		return fatal(role, why);
 	}
 	if (sandbox_drop(role->conf.firewall_user, true, sandbox_why) != 0) {
@@ -140,8 +162,7 @@ static int start(struct role *role)
 	if (role_open_log(&role->conf) != 0) {
 		return fatal(role, "the log cannot be opened");
 	}
-	int ret = nospamd_parse(&role->nospamd);
-	return ret ? fatal(role, err_text(ret)) : 0;
+	return parse_nospamd(role) ? 0 : fatal(role, err_text(-ENOMEM));
 }
 
 /* --- trouble and back-off --------------------------------------------------------------------- */
@@ -181,7 +202,8 @@ static bool is_waiting(const struct role *role, struct mono now)
 
 static bool is_complete(const struct role *role)
 {
-	return role->has_table && role->has_elements && role->has_chains;
+	return role->has_table && role->has_elements && role->has_chains &&
+	       !networks_is_pending(&role->networks);
 }
 
 /* Back to the first step. */
@@ -249,9 +271,19 @@ static void tell_ready(struct role *role)
 
 static int step_table(struct role *role, char why[static FW_WHY_MAX])
 {
-	int ret = fw_put_table(role->fw, role->nospamd.ranges, role->nospamd.n, why);
+	const struct nospamd *nospamd = &role->networks.nospamd;
+	int ret = fw_put_table(role->fw, nospamd->ranges, nospamd->n, why);
 	role->has_table = ret == 0;
+	if (ret == 0) {
+		networks_on_new_table(&role->networks);
+	}
 	return ret;
+}
+
+static int step_networks(struct role *role, char why[static FW_WHY_MAX])
+{
+	role->must_tell = true;
+	return networks_put(&role->networks, role->fw, why);
 }
 
 static int step_elements(struct role *role, char why[static FW_WHY_MAX])
@@ -291,6 +323,9 @@ static void do_steps(struct role *role, struct mono now)
 	}
 	if (!role->has_table) {
 		ret = step_table(role, why);
+	}
+	if (ret == 0 && networks_is_pending(&role->networks)) {
+		ret = step_networks(role, why);
 	}
 	if (ret == 0 && role->copy.is_whole) {
 		ret = step_elements(role, why);
@@ -373,7 +408,7 @@ static bool on_message(struct role *role, const struct msg *msg, struct mono now
 	} else if (msg->type == MSG_CHANGES) {
 		apply_changes(role, msg, now);
 	} else {
-		return false;
+		return networks_on_message(&role->networks, msg, role->conf.list_prefixes_max);
 	}
 	return true;
 }
@@ -428,15 +463,26 @@ static int remove_table(const struct role *role)
 	return fatal(role, why);
 }
 
+static int take_nospamd(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	int ret = role_take_file(msg->fd, &role->nospamd_text, &role->nospamd_len);
+	if (ret == 0) {
+		(void)parse_nospamd(role); /* it logs, and the old ones stay */
+	}
+	return ret;
+}
+
 /* False ends the role, with *status. */
 static bool hear_supervisor(struct role *role, int *status)
 {
-	int peer = -1;
+	static const struct role_taker rows[] = {
+	        {MSG_PEER, take_peer_message},
+	        {MSG_NOSPAMD, take_nospamd},
+	};
 	*status = ROLE_EXIT_OK;
-	switch (role_hear(role->supervisor, &peer)) {
+	switch (role_hear_by_row(role->supervisor, rows, ARRAY_LEN(rows), role)) {
 	case ROLE_WORD_PEER:
-		take_peer(role, peer);
-		return true;
 	case ROLE_WORD_NONE:
 		return true;
 	case ROLE_WORD_STOP:
@@ -509,7 +555,8 @@ static void stop(struct role *role)
 	drop_peer(role);
 	copy_fini(&role->copy);
 	fw_close(role->fw);
-	nospamd_fini(&role->nospamd);
+	networks_fini(&role->networks);
+	free(role->nospamd_text);
 	if (role->has_conf) {
 		log_close(); /* a log that never opened is fine */
 		conf_fini(&role->conf);

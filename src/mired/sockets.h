@@ -10,20 +10,25 @@
 #include "conf/conf.h"
 #include "engine/engine.h"
 
-enum { SOCKETS_WHY_MAX = 512, SOCKETS_TEXT_MAX = CONF_LISTEN_MAX * 64 };
+enum { SOCKETS_WHY_MAX = 512, SOCKETS_TEXT_MAX = CONF_LISTEN_MAX * 64 + 32 };
 
 struct sockets {
-	struct engine_listener *listeners; /* addresses x workers */
+	struct engine_listener
+	        *listeners; /* addresses x workers, and again for the low-priority port */
 	size_t n;
 	bool is_skipped[CONF_LISTEN_MAX]; /* by index of conf->listen: this host has no IPv6 */
 };
 
 /* Tries each address alone first, because SO_REUSEPORT would share the port with another daemon
- * silently; then opens one listener an address and worker. An address in use is tried again for
+ * silently; then opens one listener an address and worker. All of this twice when there is a
+ * low-priority MX. An address in use is tried again for
  * wait_ms (roles of a killed supervisor are still leaving). 0, or a negative code with why. */
 MUST_USE int sockets_open(struct sockets *sockets, const struct conf *conf, int wait_ms,
                           char why[static SOCKETS_WHY_MAX]);
 void sockets_close(struct sockets *sockets);
-/* "0.0.0.0:8025 [::]:8025" */
+/* The listening socket of the spamd-cfg protocol, on 127.0.0.1 only; non-blocking, the caller's. */
+MUST_USE int sockets_open_cfg(uint16_t port, int wait_ms, int *fd,
+                              char why[static SOCKETS_WHY_MAX]);
+/* "0.0.0.0:8025 [::]:8025", and where clients of the low-priority MX are served. */
 const char *sockets_text(const struct sockets *sockets, const struct conf *conf,
                          char out[static SOCKETS_TEXT_MAX]);

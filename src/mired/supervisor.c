@@ -5,37 +5,24 @@
  * closed port would refuse all mail, without them it reaches the mail server. */
 #include "mired/supervisor.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/engine.h"
 #include "fw/fw.h"
 #include "mired/child.h"
+#include "mired/places.h"
 #include "mired/role_common.h"
-#include "mired/sockets.h"
-#include "mired/verify.h"
-#include "priv/place.h"
 
 enum {
-	STOP_MS = 1500,      /* then what is left is killed: the whole stop takes less than 2 s */
-	TAKE_OVER_MS = 5000, /* how long roles of a killed supervisor may hold the ports */
-	TAKE_OVER_STEP_MS = 100,
-	LOCK_WAIT_MS = 500,
+	STOP_MS = 1500, /* then what is left is killed: the whole stop takes less than 2 s */
 	WHY_MAX = 512,
 };
 
@@ -46,167 +33,17 @@ struct supervisor {
 	struct conf *conf;
 	enum phase phase;
 	int exit_status;
-	int lock;
-	int signals;
-	int control;
-	int pid_file;
-	int conf_fd;
 	bool has_roles; /* at least once a role was started */
-	struct sockets sockets;
-	struct engine_capacity capacity;
+	struct places places;
 	struct child children[ROLE_COUNT];
 	int n_children; /* 1 without firewall */
 };
-
-/* --- opening what needs rights -----------------------------------------------------------------
- */
 
 static void complain(const struct conf *conf, const char *why)
 {
 	log_error("%s", why);
 	if (!conf->foreground) {
 		(void)fprintf(stderr, "mired: %s\n", why);
-	}
-}
-
-static int open_signals(struct supervisor *s, char why[static WHY_MAX])
-{
-	static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
-	sigset_t set;
-	(void)sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-		(void)sigaddset(&set, wanted[i]);
-	}
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	/* a starter may have ignored it, and then no child could be waited for */
-	struct sigaction usual = {.sa_handler = SIG_DFL};
-	(void)sigaction(SIGCHLD, &usual, NULL);
-	/* a closed pipe at stderr is no reason to die */
-	struct sigaction ignore = {.sa_handler = SIG_IGN};
-	(void)sigaction(SIGPIPE, &ignore, NULL);
-	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	int ret = s->signals < 0 ? -errno : 0;
-	if (ret) {
-		(void)snprintf(why, WHY_MAX, "signalfd: %s", err_text(ret));
-	}
-	return ret;
-}
-
-static void wait_step(void)
-{
-	const struct timespec pause = {.tv_nsec = TAKE_OVER_STEP_MS * NS_PER_MS};
-	(void)nanosleep(&pause, NULL);
-}
-
-/* Who was killed a moment ago has the lock for a moment more. */
-static int take_lock(struct supervisor *s, bool *left_over, char why[static WHY_MAX])
-{
-	int ret = place_lock(s->conf->state_dir, &s->lock, left_over, why);
-	for (int ms = LOCK_WAIT_MS; ret == ERR_BUSY && ms > 0; ms -= TAKE_OVER_STEP_MS) {
-		wait_step();
-		ret = place_lock(s->conf->state_dir, &s->lock, left_over, why);
-	}
-	return ret;
-}
-
-static int open_state(struct supervisor *s, bool *left_over, char why[static WHY_MAX])
-{
-	struct verify_user user;
-	struct verify_user firewall_user;
-	int ret = verify_find_user(s->conf->user, &user, why);
-	if (!ret && s->conf->firewall) {
-		ret = verify_find_user(s->conf->firewall_user, &firewall_user, why);
-	}
-	ret = ret ? ret : place_state_dir(s->conf->state_dir, user.uid, user.gid, why);
-	return ret ? ret : take_lock(s, left_over, why);
-}
-
-static uint32_t count_cores(void)
-{
-	cpu_set_t set;
-	CPU_ZERO(&set);
-	return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
-}
-
-static void find_capacity(struct supervisor *s)
-{
-	struct rlimit limit = {0};
-	struct sysinfo info = {0};
-	(void)getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit); /* the roles inherit it */
-	(void)sysinfo(&info);
-	engine_capacity_of(s->conf, limit.rlim_max, count_cores(),
-	                   (uint64_t)info.totalram * info.mem_unit, &s->capacity);
-	s->conf->workers = s->capacity.workers;
-}
-
-/* The effective configuration in a file nobody can change any more. */
-static int open_conf(struct supervisor *s, char why[static WHY_MAX])
-{
-	int fd = memfd_create("mired-conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	FILE *file = copy < 0 ? NULL : fdopen(copy, "w");
-	int ret = file ? conf_print(s->conf, file) : -errno;
-	if (file && fclose(file) != 0 && !ret) {
-		ret = -errno;
-	}
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
-	if (!ret && fcntl(fd, F_ADD_SEALS, seals) != 0) {
-		ret = -errno;
-	}
-	s->conf_fd = fd;
-	if (ret) {
-		(void)snprintf(why, WHY_MAX, "handing over the configuration: %s", err_text(ret));
-	}
-	return ret;
-}
-
-/* The engine of a killed supervisor may still answer on it for a moment. */
-static int open_control(struct supervisor *s, int wait_ms, char why[static WHY_MAX])
-{
-	int ret = place_control_socket(s->conf->control_socket, &s->control, why);
-	for (; ret == ERR_BUSY && wait_ms > 0; wait_ms -= TAKE_OVER_STEP_MS) {
-		wait_step();
-		ret = place_control_socket(s->conf->control_socket, &s->control, why);
-	}
-	return ret;
-}
-
-static int open_places(struct supervisor *s, char why[static WHY_MAX])
-{
-	bool left_over = false;
-	int ret = open_signals(s, why);
-	ret = ret ? ret : open_state(s, &left_over, why);
-	int wait_ms = left_over ? TAKE_OVER_MS : 0;
-	if (!ret) {
-		find_capacity(s);
-		ret = sockets_open(&s->sockets, s->conf, wait_ms, why);
-	}
-	ret = ret ? ret : open_control(s, wait_ms, why);
-	ret = ret ? ret : place_pid_file(s->conf->pid_file, &s->pid_file, why);
-	return ret ? ret : open_conf(s, why);
-}
-
-static void close_places(struct supervisor *s)
-{
-	sockets_close(&s->sockets);
-	if (s->control >= 0) {
-		(void)unlink(s->conf->control_socket);
-		(void)close(s->control);
-	}
-	if (s->pid_file >= 0) {
-		(void)unlink(s->conf->pid_file);
-		(void)close(s->pid_file);
-	}
-	if (s->conf_fd >= 0) {
-		(void)close(s->conf_fd);
-	}
-	if (s->signals >= 0) {
-		(void)close(s->signals);
-	}
-	if (s->lock >= 0) {
-		place_unlock(s->lock); /* last: from here on a successor may start */
 	}
 }
 
@@ -229,7 +66,13 @@ static void begin_stop(struct supervisor *s, enum role_exit status)
 
 static void start_child(struct supervisor *s, struct child *child)
 {
-	struct child_supplies supplies = {s->conf_fd, s->control, &s->sockets};
+	const struct places *places = &s->places;
+	struct child_supplies supplies = {.conf_fd = places->conf_fd,
+	                                  .control = places->control,
+	                                  .cfg = places->cfg,
+	                                  .sockets = &places->sockets,
+	                                  .files = places->files,
+	                                  .n_files = places->n_files};
 	struct mono now = clock_mono();
 	int ret = child_start(child, &supplies, now);
 	if (ret) {
@@ -345,8 +188,8 @@ static void reap(struct supervisor *s)
 static void announce(struct supervisor *s)
 {
 	char where[SOCKETS_TEXT_MAX];
-	const struct engine_capacity *capacity = &s->capacity;
-	(void)sockets_text(&s->sockets, s->conf, where);
+	const struct engine_capacity *capacity = &s->places.capacity;
+	(void)sockets_text(&s->places.sockets, s->conf, where);
 	log_warning("listening for incoming connections.");
 	log_info("%u connections on %u workers can be held%s%s", capacity->max_connections,
 	         capacity->workers, capacity->limit[0] ? "; in the way of more: " : "",
@@ -377,6 +220,50 @@ static void look_whether_ready(struct supervisor *s)
 	}
 }
 
+/* --- files of the administrator ----------------------------------------------------------------
+ */
+
+static void take_news(struct supervisor *s, const struct watched *file, enum watched_news news,
+                      const char *why)
+{
+	switch (news) {
+	case WATCHED_NOTHING:
+		break;
+	case WATCHED_CHANGED:
+		log_info("%s is read again", file->path);
+		child_hand(&s->children[file->role], file->type, file->fd);
+		break;
+	case WATCHED_UNREADABLE:
+		log_error("%s; what it said before stays in force", why);
+		break;
+	}
+}
+
+static void look_at_files(struct supervisor *s)
+{
+	struct mono now = clock_mono();
+	for (size_t i = 0; i < s->places.n_files && s->phase != PHASE_STOPPING; i++) {
+		struct watched *file = &s->places.files[i];
+		char why[TEXTFILE_WHY_MAX] = "";
+		if (file->look_at.ns <= now.ns) {
+			take_news(s, file, watched_look(file, now, why), why);
+		}
+	}
+}
+
+static void reload(struct supervisor *s)
+{
+	struct mono now = clock_mono();
+	for (size_t i = 0; i < s->places.n_files && s->phase != PHASE_STOPPING; i++) {
+		struct watched *file = &s->places.files[i];
+		char why[TEXTFILE_WHY_MAX] = "";
+		take_news(s, file, watched_again(file, now, why), why);
+	}
+}
+
+/* --- the loop ----------------------------------------------------------------------------------
+ */
+
 static void hear(struct supervisor *s, struct child *child)
 {
 	bool was_ready = child->is_ready;
@@ -385,22 +272,23 @@ static void hear(struct supervisor *s, struct child *child)
 		log_info("%s is ready (pid %ld)", role_name(child->kind), (long)child->pid);
 		look_whether_ready(s);
 	}
+	if (child->wants_reload) {
+		child->wants_reload = false;
+		reload(s);
+	}
 }
-
-/* --- the loop ----------------------------------------------------------------------------------
- */
 
 static void take_signals(struct supervisor *s)
 {
 	struct signalfd_siginfo info;
-	while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+	while (read(s->places.signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
 			log_info("stopping on signal %u", info.ssi_signo);
 			begin_stop(s, ROLE_EXIT_OK);
 		} else if (info.ssi_signo == SIGHUP) {
-			log_warning(
-			        "SIGHUP: the configuration is read at start only; restart mired "
-			        "to apply changes");
+			log_info("SIGHUP: files are read again; the configuration is read at start "
+			         "only");
+			reload(s);
 		} else {
 			reap(s);
 		}
@@ -426,19 +314,27 @@ static void meet_deadlines(struct supervisor *s)
 	}
 }
 
+/* The sooner of a wait (-1: none yet) and a time that may be over. */
+static int64_t sooner(int64_t wait_ms, int64_t left_ms)
+{
+	left_ms = left_ms < 0 ? 0 : left_ms;
+	return wait_ms < 0 || left_ms < wait_ms ? left_ms : wait_ms;
+}
+
 /* Milliseconds for poll until the next deadline, -1 for none. */
 static int next_deadline_ms(const struct supervisor *s)
 {
 	struct mono now = clock_mono();
 	int64_t next_ms = -1;
+	for (size_t i = 0; i < s->places.n_files && s->phase != PHASE_STOPPING; i++) {
+		next_ms = sooner(next_ms, mono_diff_ms(s->places.files[i].look_at, now) + 1);
+	}
 	for (int i = 0; i < s->n_children; i++) {
 		const struct child *child = &s->children[i];
 		if (!child->has_deadline) {
 			continue;
 		}
-		int64_t left_ms = mono_diff_ms(child->deadline, now) + 1;
-		left_ms = left_ms < 0 ? 0 : left_ms;
-		next_ms = next_ms < 0 || left_ms < next_ms ? left_ms : next_ms;
+		next_ms = sooner(next_ms, mono_diff_ms(child->deadline, now) + 1);
 	}
 	return (int)next_ms;
 }
@@ -454,7 +350,7 @@ static bool is_over(const struct supervisor *s)
 
 static void turn(struct supervisor *s)
 {
-	struct pollfd polls[1 + ROLE_COUNT] = {{.fd = s->signals, .events = POLLIN}};
+	struct pollfd polls[1 + ROLE_COUNT] = {{.fd = s->places.signals, .events = POLLIN}};
 	for (int i = 0; i < s->n_children; i++) {
 		polls[1 + i] = (struct pollfd){.fd = s->children[i].channel, .events = POLLIN};
 	}
@@ -468,6 +364,7 @@ static void turn(struct supervisor *s)
 	if (n > 0 && polls[0].revents) {
 		take_signals(s);
 	}
+	look_at_files(s);
 	meet_deadlines(s);
 }
 
@@ -490,23 +387,18 @@ int supervisor_main(struct conf *conf)
 {
 	struct supervisor s = {.conf = conf,
 	                       .exit_status = ROLE_EXIT_FAILED,
-	                       .lock = -1,
-	                       .signals = -1,
-	                       .control = -1,
-	                       .pid_file = -1,
-	                       .conf_fd = -1,
 	                       .n_children = conf->firewall ? ROLE_COUNT : 1};
-	char why[WHY_MAX] = "";
+	char why[PLACES_WHY_MAX] = "";
 	(void)umask(022);
-	if (open_places(&s, why) != 0) {
+	if (places_open(&s.places, conf, why) != 0) {
 		(void)fprintf(stderr, "mired: %s\n", why);
-		close_places(&s);
+		places_close(&s.places);
 		return ROLE_EXIT_FAILED;
 	}
 	int ret = role_open_log(conf);
 	if (ret) {
 		(void)fprintf(stderr, "mired: log: %s\n", err_text(ret));
-		close_places(&s);
+		places_close(&s.places);
 		return ROLE_EXIT_FAILED;
 	}
 	start_all(&s);
@@ -515,7 +407,7 @@ int supervisor_main(struct conf *conf)
 	}
 	remove_table(&s);
 	log_info("stopped");
-	close_places(&s);
+	places_close(&s.places);
 	log_close();
 	return s.exit_status;
 }

@@ -9,8 +9,10 @@
 
 #include "base/err.h"
 #include "fw/fw.h"
-#include "mired/nospamd.h"
+#include "mired/names.h"
+#include "mired/textfile.h"
 #include "policy/cidr.h"
+#include "policy/domains.h"
 
 enum { LINE_TEXT_MAX = 200 };
 
@@ -42,8 +44,20 @@ static int check_user(const char *name, FILE *out)
 	return 1;
 }
 
+/* Programs of their own, which may not be in use here. */
+static void note_user(const char *name, const char *program, FILE *out)
+{
+	char why[VERIFY_WHY_MAX];
+	struct verify_user user;
+	if (verify_find_user(name, &user, why) != 0) {
+		(void)fprintf(out, "note: %s; %s needs it\n", why, program);
+	}
+}
+
 static int check_users(const struct conf *conf, FILE *out)
 {
+	note_user(conf->fetch_user, "mired-setup", out);
+	note_user(conf->logd_user, "mired-logd", out);
 	return check_user(conf->user, out) +
 	       (conf->firewall ? check_user(conf->firewall_user, out) : 0);
 }
@@ -76,37 +90,72 @@ static void bad_line(void *ctx, unsigned line_no, struct span line, const char *
 	bad->n++;
 }
 
-static int check_lines(const struct nospamd *nospamd, FILE *out)
+static int check_networks(const char *path, struct span text, FILE *out)
 {
-	struct bad_lines bad = {nospamd->path, out, 0};
+	struct bad_lines bad = {path, out, 0};
 	struct cidr *cidrs = calloc(FW_NOSPAMD_MAX, sizeof *cidrs);
-	int ret = cidrs ? cidr_parse_list(span_of(nospamd->text, nospamd->len), cidrs,
-	                                  FW_NOSPAMD_MAX, bad_line, &bad)
-	                : -ENOMEM;
+	int ret = cidrs ? cidr_parse_list(text, cidrs, FW_NOSPAMD_MAX, bad_line, &bad) : -ENOMEM;
 	if (ret == ERR_TOO_LONG) {
-		(void)fprintf(out, "%s: more than %d entries\n", nospamd->path, FW_NOSPAMD_MAX);
+		(void)fprintf(out, "%s: more than %d entries\n", path, FW_NOSPAMD_MAX);
 	} else if (ret < 0) {
-		(void)fprintf(out, "%s: %s\n", nospamd->path, err_text(ret));
+		(void)fprintf(out, "%s: %s\n", path, err_text(ret));
 	}
 	free(cidrs);
 	return bad.n + (ret < 0);
 }
 
-static int check_nospamd(const struct conf *conf, FILE *out)
+static int check_domains(const char *path, struct span text, FILE *out)
 {
-	char why[FW_WHY_MAX];
-	struct nospamd nospamd;
+	struct bad_lines bad = {path, out, 0};
+	struct domains *domains = NULL;
+	int ret = domains_parse(text, bad_line, &bad, &domains);
+	if (ret == ERR_TOO_LONG) {
+		(void)fprintf(out, "%s: more than %d entries\n", path, DOMAINS_MAX);
+	} else if (ret < 0) {
+		(void)fprintf(out, "%s: %s\n", path, err_text(ret));
+	}
+	domains_free(domains);
+	return bad.n + (ret < 0);
+}
+
+/* A file of the administrator's, as the supervisor reads it. */
+struct file_check {
+	const char *path;
+	const char *usual_path; /* where it may be missing ... */
+	const char *note;       /* ... which means this */
+	int (*check)(const char *path, struct span text, FILE *out);
+};
+
+static int check_file(const struct file_check *file, FILE *out)
+{
+	char why[TEXTFILE_WHY_MAX];
+	struct textfile text;
 	int n_faults = 1;
-	if (nospamd_read(&nospamd, conf->nospamd_file, why) != 0) {
+	if (textfile_read(file->path, strcmp(file->path, file->usual_path) == 0, &text, why) != 0) {
 		(void)fprintf(out, "%s\n", why);
-	} else if (!nospamd.text) {
-		(void)fprintf(out, "note: %s does not exist: no network is exempt\n",
-		              conf->nospamd_file);
+		return n_faults;
+	}
+	if (text.is_missing) {
+		(void)fprintf(out, "note: %s does not exist: %s\n", file->path, file->note);
 		n_faults = 0;
 	} else {
-		n_faults = check_lines(&nospamd, out);
+		n_faults = file->check(file->path, span_of(text.bytes, text.len), out);
 	}
-	nospamd_fini(&nospamd);
+	textfile_fini(&text);
+	return n_faults;
+}
+
+static int check_files(const struct conf *conf, FILE *out)
+{
+	const struct file_check files[] = {
+	        {conf->nospamd_file, MIRED_NOSPAMD_PATH, "no network is exempt", check_networks},
+	        {conf->allowed_domains_file, MIRED_DOMAINS_PATH, "all domains get mail",
+	         check_domains},
+	};
+	int n_faults = 0;
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		n_faults += check_file(&files[i], out);
+	}
 	return n_faults;
 }
 
@@ -125,7 +174,7 @@ static int check_rules(const struct conf *conf, FILE *out)
 int verify_conf(const struct conf *conf, FILE *out)
 {
 	int (*const checks[])(const struct conf *, FILE *) = {check_users, check_groups,
-	                                                      check_nospamd, check_rules};
+	                                                      check_files, check_rules};
 	int n_faults = 0;
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
 		n_faults += checks[i](conf, out);

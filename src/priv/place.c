@@ -20,6 +20,7 @@
 enum {
 	MODE_STATE = 0750,
 	MODE_DB = 0700,
+	MODE_LISTS = 0750,
 	MODE_RUN = 0755,
 	PID_TEXT_MAX = 32,
 	CONTROL_BACKLOG = 64
@@ -93,18 +94,26 @@ static int open_owned_dir(int at, const char *path, int flags, struct owner owne
 	return fd;
 }
 
+/* sub: below dir, or "". */
 static int refuse_dir(const char *dir, const char *sub, int code, char why[static PLACE_WHY_MAX])
 {
+	const char *slash = sub[0] ? "/" : "";
 	if (code == ERR_DENIED) {
 		(void)snprintf(why, PLACE_WHY_MAX,
-		               "%s%s belongs to another user: give it to mired's user (chown) or "
+		               "%s%s%s belongs to another user: give it to mired's user (chown) or "
 		               "choose another state-dir",
-		               dir, sub);
+		               dir, slash, sub);
 		return code;
 	}
-	(void)snprintf(why, PLACE_WHY_MAX, "%s%s: %s", dir, sub, err_text(code));
+	(void)snprintf(why, PLACE_WHY_MAX, "%s%s%s: %s", dir, slash, sub, err_text(code));
 	return code;
 }
+
+/* What the state directory holds. */
+static const struct {
+	const char *name;
+	mode_t mode;
+} subs[] = {{"db", MODE_DB}, {"lists", MODE_LISTS}};
 
 int place_state_dir(const char *dir, uid_t uid, gid_t gid, char why[static PLACE_WHY_MAX])
 {
@@ -114,13 +123,17 @@ int place_state_dir(const char *dir, uid_t uid, gid_t gid, char why[static PLACE
 	if (fd < 0) {
 		return refuse_dir(dir, "", fd, why);
 	}
-	int db = open_owned_dir(fd, "db", O_NOFOLLOW, owner, MODE_DB);
-	(void)close(fd);
-	if (db < 0) {
-		return refuse_dir(dir, "/db", db, why);
+	int ret = 0;
+	for (size_t i = 0; i < ARRAY_LEN(subs) && ret == 0; i++) {
+		int sub = open_owned_dir(fd, subs[i].name, O_NOFOLLOW, owner, subs[i].mode);
+		if (sub < 0) {
+			ret = refuse_dir(dir, subs[i].name, sub, why);
+		} else {
+			(void)close(sub);
+		}
 	}
-	(void)close(db);
-	return 0;
+	(void)close(fd);
+	return ret;
 }
 
 /* The pid at the start of an open file, 0 if there is none. */

@@ -9,9 +9,9 @@
 
 enum { PLACE_WHY_MAX = 512, PLACE_PATH_MAX = 512 };
 
-/* Makes the directory (0750) and db/ in it (0700), both owned by uid:gid. An existing directory
- * must belong to uid, or be empty and root's, in which case it is given to uid: a directory that
- * serves somebody else is never taken over. ERR_DENIED, -errno. */
+/* Makes the directory (0750), db/ (0700) and lists/ (0750) in it, all owned by uid:gid. An existing
+ * directory must belong to uid, or be empty and root's, in which case it is given to uid: a
+ * directory that serves somebody else is never taken over. ERR_DENIED, -errno. */
 MUST_USE int place_state_dir(const char *dir, uid_t uid, gid_t gid, char why[static PLACE_WHY_MAX]);
 
 /* Takes DIR/lock for this process and writes its pid into it. *fd holds the lock while it is open.

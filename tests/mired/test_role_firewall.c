@@ -22,7 +22,6 @@ struct world {
 	int engine;     /* our end */
 	char dir[64];
 	char log[80];
-	char nospamd[80];
 	const char *rules_dir;
 	struct fw *eye; /* looks into the kernel beside the role */
 };
@@ -67,14 +66,23 @@ static int conf_file(const struct world *world, const char *more)
 {
 	int fd = memfd_create("mired.conf", MFD_CLOEXEC);
 	assert_true(fd >= 0);
-	assert_true(
-	        dprintf(fd,
-	                "nft-table = \"mired\"\nrules = local-mta\ninterface = {\"lo\"}\n"
-	                "rules-dir = \"%s\"\nfirewall-user = \"nobody\"\n"
-	                "firewall-watch = \"50ms\"\nnospamd-file = \"%s\"\nforeground = yes\n%s",
-	                world->rules_dir, world->nospamd, more) > 0);
+	assert_true(dprintf(fd,
+	                    "nft-table = \"mired\"\nrules = local-mta\ninterface = {\"lo\"}\n"
+	                    "rules-dir = \"%s\"\nfirewall-user = \"nobody\"\n"
+	                    "firewall-watch = \"50ms\"\nnospamd-file = \"/some/nospamd\"\n"
+	                    "foreground = yes\n%s",
+	                    world->rules_dir, more) > 0);
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
 	return fd;
+}
+
+static void send_nospamd(const struct world *world, const char *text)
+{
+	int fd = memfd_create("nospamd", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	send_msg(world->supervisor, (struct msg){.type = MSG_NOSPAMD, .fd = fd});
+	(void)close(fd);
 }
 
 static void connect_engine(struct world *world)
@@ -104,6 +112,7 @@ static void role_start_child(struct world *world, const char *more)
 	send_msg(world->supervisor, (struct msg){.type = MSG_CONF, .fd = conf});
 	(void)close(conf);
 	connect_engine(world);
+	send_nospamd(world, "192.0.2.0/24 # friends\nnobody.example\n2001:db8:5::/48\n");
 	send_msg(world->supervisor, (struct msg){.type = MSG_START});
 }
 
@@ -135,11 +144,6 @@ static int setup(void **state)
 	world = (struct world){.dir = "/tmp/mired-test-XXXXXX", .rules_dir = NFT_SOURCE_DIR};
 	assert_non_null(mkdtemp(world.dir));
 	(void)snprintf(world.log, sizeof world.log, "%s/log", world.dir);
-	(void)snprintf(world.nospamd, sizeof world.nospamd, "%s/nospamd", world.dir);
-	FILE *file = fopen(world.nospamd, "w");
-	assert_non_null(file);
-	(void)fputs("192.0.2.0/24 # friends\nnobody.example\n2001:db8:5::/48\n", file);
-	(void)fclose(file);
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
 	struct conf conf = test_conf();
 	world.eye = open_with(&conf);
@@ -161,7 +165,6 @@ static int teardown(void **state)
 	assert_null(strstr(log_of(world), "runtime error"));
 	fw_close(world->eye);
 	(void)unlink(world->log);
-	(void)unlink(world->nospamd);
 	(void)rmdir(world->dir);
 	return 0;
 }
@@ -388,6 +391,112 @@ static void a_table_it_cannot_remove_is_no_clean_end(void **state)
 	assert_false(prints("nft list tables", "mired"));
 }
 
+/* Until a question about a set is answered with yes. */
+static void await_element(const char *set, const char *element)
+{
+	char command[160];
+	(void)snprintf(command, sizeof command,
+	               "timeout 5 sh -c 'until nft get element inet mired %s \"{ %s }\" "
+	               ">/dev/null 2>&1; do sleep 0.02; done'",
+	               set, element);
+	(void)output_of(command);
+}
+
+static void a_changed_nospamd_is_in_the_kernel_while_it_runs(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	send_nospamd(world, "198.51.100.0/24\n300.1.1.1\n2001:db8:6::/48\n");
+	await_element("nospamd6", "2001:db8:6::1");
+	assert_false(prints("nft list set inet mired nospamd", "192.0.2.0/24"));
+	assert_true(prints("nft list set inet mired nospamd", "198.51.100.0/24"));
+	assert_non_null(strstr(log_of(world), "/some/nospamd:2: "));
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.9"));
+	/* it is the one that comes back after a loss */
+	(void)output_of("nft flush ruleset");
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	send_copy(world, 10, 8);
+	(void)await_done(world, 8);
+	assert_true(prints("nft list set inet mired nospamd", "198.51.100.0/24"));
+	send_nospamd(world, "");
+	send_nospamd(world, "203.0.113.9\n");
+	await_element("nospamd", "203.0.113.9");
+	assert_false(prints("nft list set inet mired nospamd", "198.51.100.0/24"));
+}
+
+static void send_ranges(const struct world *world, uint32_t n)
+{
+	struct msg msg = {.type = MSG_RANGES};
+	send_msg(world->engine, (struct msg){.type = MSG_RANGES_BEGIN});
+	for (uint32_t i = 0; i < n; i++) {
+		msg.ranges[msg.n_ranges++] =
+		        (struct addr_range){addr_number(8 * i), addr_number(8 * i + 3)};
+		if (msg.n_ranges == MSG_RANGES_MAX || i + 1 == n) {
+			send_msg(world->engine, msg);
+			msg.n_ranges = 0;
+		}
+	}
+	send_msg(world->engine, (struct msg){.type = MSG_RANGES_END});
+}
+
+static void listed_networks_are_replaced_and_come_back_after_a_loss(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "blacklist-only = yes\n", 10);
+	assert_true(prints("nft list chain inet mired smtp_in", "goto blacklist"));
+	send_ranges(world, 100000);
+	await_element("spamd", "10.12.52.251"); /* the last one */
+	send_ranges(world, 2);
+	send_change(world, "198.51.100.9", false, 8);
+	(void)await_done(world, 8);
+	assert_true(
+	        prints("nft list set inet mired spamd", "elements = { 10.0.0.0/30, 10.0.0.8/30 }"));
+	(void)output_of("nft flush ruleset");
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	send_copy(world, 10, 9);
+	(void)await_done(world, 9);
+	assert_true(
+	        prints("nft list set inet mired spamd", "elements = { 10.0.0.0/30, 10.0.0.8/30 }"));
+	assert_non_null(
+	        strstr(log_of(world), "firewall: 100000 listed networks are in the kernel"));
+	send_ranges(world, 0);
+	send_change(world, "198.51.100.9", false, 10);
+	(void)await_done(world, 10);
+	assert_false(prints("nft list set inet mired spamd", "elements"));
+}
+
+static void too_many_or_half_of_the_ranges_leave_the_old_ones(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "blacklist-only = yes\nlist-prefixes = 1000\n", 10);
+	send_ranges(world, 2);
+	send_change(world, "198.51.100.9", false, 8);
+	(void)await_done(world, 8);
+	send_ranges(world, 1001);
+	/* overlapping ones are refused by the kernel, which is no reason to try again for ever */
+	struct msg overlap = {.type = MSG_RANGES, .n_ranges = 2};
+	overlap.ranges[0] = (struct addr_range){addr_number(0), addr_number(10)};
+	overlap.ranges[1] = (struct addr_range){addr_number(5), addr_number(20)};
+	send_msg(world->engine, (struct msg){.type = MSG_RANGES_BEGIN});
+	send_msg(world->engine, overlap);
+	send_msg(world->engine, (struct msg){.type = MSG_RANGES_END});
+	send_msg(world->engine, (struct msg){.type = MSG_RANGES_BEGIN});
+	send_msg(world->engine, (struct msg){.type = MSG_RANGES});
+	send_change(world, "198.51.100.9", true, 9);
+	(void)await_done(world, 9);
+	(void)close(world->engine);
+	connect_engine(world);
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	send_copy(world, 10, 9);
+	(void)await_done(world, 9);
+	assert_true(
+	        prints("nft list set inet mired spamd", "elements = { 10.0.0.0/30, 10.0.0.8/30 }"));
+	assert_non_null(strstr(log_of(world), "more than 1000 listed networks"));
+}
+
 static void what_it_cannot_start_with_is_said(void **state)
 {
 	need_root();
@@ -414,6 +523,9 @@ int main(void)
 	        ROLE_TEST(without_its_supervisor_it_leaves_the_table),
 	        ROLE_TEST(it_is_in_order_again_when_the_copy_is_in_the_kernel),
 	        ROLE_TEST(a_table_it_cannot_remove_is_no_clean_end),
+	        ROLE_TEST(a_changed_nospamd_is_in_the_kernel_while_it_runs),
+	        ROLE_TEST(listed_networks_are_replaced_and_come_back_after_a_loss),
+	        ROLE_TEST(too_many_or_half_of_the_ranges_leave_the_old_ones),
 	        ROLE_TEST(what_it_cannot_start_with_is_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

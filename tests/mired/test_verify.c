@@ -15,13 +15,17 @@
 
 struct fixture {
 	char path[64]; /* of the list of exempt networks */
+	const char *domains_path;
+	const char *fetch_user;
 	char *said;
 };
 
 static int setup(void **state)
 {
 	static struct fixture fixture;
-	fixture = (struct fixture){.path = "/tmp/mired-verify-XXXXXX"};
+	fixture = (struct fixture){.path = "/tmp/mired-verify-XXXXXX",
+	                           .domains_path = "/dev/null",
+	                           .fetch_user = "nobody"};
 	int fd = mkstemp(fixture.path);
 	*state = &fixture;
 	return fd < 0 ? -1 : close(fd);
@@ -43,6 +47,9 @@ static int verify(struct fixture *fixture, const char *user)
 	                    .stats_group = "root",
 	                    .admin_group = "root",
 	                    .nospamd_file = fixture->path,
+	                    .allowed_domains_file = (char *)fixture->domains_path,
+	                    .fetch_user = (char *)fixture->fetch_user,
+	                    .logd_user = "nobody",
 	                    .firewall = true,
 	                    .rules = CONF_RULES_NONE};
 	free(fixture->said);
@@ -94,12 +101,38 @@ static void root_is_no_user_for_a_role(void **state)
 static void a_list_too_long_for_the_start_does_not_pass_the_check(void **state)
 {
 	struct fixture *fixture = *state;
-	write_list(fixture, "# sixteen bytes\n", (17 << 20) / 16);
+	write_list(fixture, "# sixteen bytes\n", (65 << 20) / 16);
 	assert_int_equal(verify(fixture, "nobody"), 1);
 	assert_non_null(strstr(fixture->said, fixture->path));
 	write_list(fixture, "192.0.2.1\n", 100001);
 	assert_int_equal(verify(fixture, "nobody"), 1);
 	assert_non_null(strstr(fixture->said, "more than 100000 entries"));
+}
+
+static void the_users_of_other_programs_are_only_noted(void **state)
+{
+	struct fixture *fixture = *state;
+	fixture->fetch_user = "mired-no-such-user";
+	assert_int_equal(verify(fixture, "nobody"), 0);
+	assert_string_equal(fixture->said,
+	                    "note: user mired-no-such-user does not exist (useradd --system "
+	                    "mired-no-such-user makes it); mired-setup needs it\n");
+}
+
+static void allowed_domains_are_checked_line_by_line(void **state)
+{
+	struct fixture *fixture = *state;
+	char wanted[80];
+	fixture->domains_path = fixture->path;
+	write_list(fixture, "# no network and no domain\na b.example\n", 1);
+	assert_int_equal(verify(fixture, "nobody"), 2);
+	(void)snprintf(wanted, sizeof wanted, "%s:2: ", fixture->path);
+	const char *first = strstr(fixture->said, wanted);
+	assert_non_null(first);
+	assert_non_null(strstr(first + 1, wanted));
+	fixture->domains_path = "/nonexistent/domains";
+	assert_int_equal(verify(fixture, "nobody"), 2);
+	assert_non_null(strstr(fixture->said, "/nonexistent/domains: No such file"));
 }
 
 /* Opening a pipe would wait for somebody to write. */
@@ -124,6 +157,8 @@ int main(void)
 	        TEST(each_fault_is_a_line_with_its_name),
 	        TEST(root_is_no_user_for_a_role),
 	        TEST(a_list_too_long_for_the_start_does_not_pass_the_check),
+	        TEST(the_users_of_other_programs_are_only_noted),
+	        TEST(allowed_domains_are_checked_line_by_line),
 	        TEST(a_pipe_is_not_waited_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

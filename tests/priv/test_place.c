@@ -104,6 +104,9 @@ static void the_state_directory_is_made_for_its_user_and_kept(void **state)
 		st = stat_of(fixture, "state/db");
 		assert_int_equal(st.st_uid, STRANGER_UID);
 		assert_int_equal(st.st_mode & 07777, 0700);
+		st = stat_of(fixture, "state/lists");
+		assert_int_equal(st.st_uid, STRANGER_UID);
+		assert_int_equal(st.st_mode & 07777, 0750);
 		put_file(fixture, "state/db/data.mdb", "data");
 	}
 	assert_int_equal(stat_of(fixture, "state/db/data.mdb").st_size, 4);

@@ -1,0 +1,34 @@
+/* What the supervisor opens as root before it starts roles and holds for its whole life: state
+ * directory with the lock, listening sockets, control socket, pid file, the files it reads for the
+ * roles, its signals. */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/compiler.h"
+#include "conf/conf.h"
+#include "engine/engine.h"
+#include "mired/sockets.h"
+#include "mired/watched.h"
+
+enum { PLACES_FILES_MAX = 2, PLACES_WHY_MAX = 640 };
+
+/* Owned by the supervisor's only thread. */
+struct places {
+	struct conf *conf;
+	int lock;
+	int signals; /* signalfd: SIGTERM, SIGINT, SIGHUP, SIGCHLD */
+	int control;
+	int cfg; /* listening spamd-cfg socket, -1 = not wanted */
+	int pid_file;
+	int conf_fd; /* memfd with the effective configuration */
+	struct sockets sockets;
+	struct engine_capacity capacity;
+	struct watched files[PLACES_FILES_MAX];
+	size_t n_files;
+};
+
+/* Opens everything; also decides conf->workers. On failure (a negative code with why) places_close
+ * gives back what was opened. */
+MUST_USE int places_open(struct places *places, struct conf *conf, char why[static PLACES_WHY_MAX]);
+void places_close(struct places *places);
