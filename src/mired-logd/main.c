@@ -207,9 +207,9 @@ static int serve(struct logd *logd)
 	const struct reporter_options reports = {.socket = logd->conf.control_socket,
 	                                         .interval_ms = logd->conf.seen_ms,
 	                                         .life_secs = life_secs(logd)};
-	logd->signals = open_signals();
-	if (logd->signals < 0 || reporter_start(&logd->reporter, &reports) != 0) {
-		log_error("signals or the reporting thread: %s", err_text(-errno));
+	int ret = reporter_start(&logd->reporter, &reports);
+	if (ret != 0) {
+		log_error("the reporting thread: %s", err_text(ret));
 		return EXIT_FAILURE;
 	}
 	log_info("listening on %s%s%s", logd->options.interface ? "" : "all interfaces",
@@ -234,7 +234,8 @@ static int start(struct logd *logd)
 	if (status != EXIT_SUCCESS) {
 		return status;
 	}
-	int ret = log_open(&log);
+	logd->signals = open_signals(); /* before there are threads that inherit what is blocked */
+	int ret = logd->signals < 0 ? -errno : log_open(&log);
 	if (ret != 0) {
 		return complain(err_text(ret));
 	}
