@@ -1,6 +1,5 @@
-/* Starts and stops what the engine is made of and adds up its figures. Start order is the order of
- * need: store, caches and mailboxes, keeper, feeder, workers. The stop goes the same way back.
- * Called by the role's main thread. */
+/* Starts and stops what the engine is made of. Start order is the order of need: store, caches and
+ * mailboxes, keeper, feeder, lister, workers. Called by the role's main thread. */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -15,38 +14,13 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/inspector.h"
-#include "engine/worker.h"
-#include "keeper/feeder.h"
-#include "keeper/keeper.h"
+#include "engine/engine_impl.h"
 
 enum {
 	STORE_WAIT_MS = 10000, /* for an old engine to let go of the store */
 	STORE_WAIT_STEP_MS = 20,
 	STORE_READERS_MAX = 126, /* ours and the tools' */
 	REASSERT_BYTES = 1 << 16,
-};
-
-struct engine {
-	const struct conf *conf;
-	struct engine_capacity capacity;
-	struct store *store;
-	struct inspector *inspector; /* NULL after a clean stop */
-	struct cache *hosts;
-	struct cache *tuples;
-	struct mailbox *reasserts;
-	int wake_feeder;
-	_Atomic int64_t life_now_secs;
-	struct keeper_port ports[CONF_WORKERS_MAX];
-	struct keeper *keeper;
-	struct feeder *feeder;
-	struct session_conf session;
-	struct worker *workers[CONF_WORKERS_MAX];
-	struct worker_listener *listeners; /* those of a worker together */
-	size_t n_listeners;
-	_Atomic uint32_t n_connections;
-	pthread_mutex_t figures_lock; /* figures_reader; nothing else is taken under it */
-	struct store_reader *figures_reader;
 };
 
 static int explain(char why[static ENGINE_WHY_MAX], const char *what, int ret)
@@ -124,14 +98,30 @@ static int open_store(struct engine *engine, char why[static ENGINE_WHY_MAX])
 
 static bool make_ports(struct engine *engine)
 {
-	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
-		engine->ports[i].requests = mailbox_new(KEEPER_MAILBOX_BYTES);
-		engine->ports[i].answers = mailbox_new(KEEPER_ANSWER_BYTES);
-		if (!engine->ports[i].requests || !engine->ports[i].answers) {
+	for (uint32_t i = 0; i < engine_n_ports(engine); i++) {
+		struct keeper_port *port = &engine->ports[i];
+		port->requests = mailbox_new(KEEPER_MAILBOX_BYTES);
+		port->answers = mailbox_new(KEEPER_ANSWER_BYTES);
+		port->wake = -1; /* a worker looks at each tick */
+		if (!port->requests || !port->answers) {
 			return false;
 		}
 	}
+	engine_caller_port(engine)->wake = engine->results;
+	engine_lister_port(engine)->wake = engine->wake_lister;
 	return true;
+}
+
+static int make_eventfds(struct engine *engine, char why[static ENGINE_WHY_MAX])
+{
+	int *const fds[] = {&engine->wake_feeder, &engine->wake_lister, &engine->results};
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		*fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (*fds[i] < 0) {
+			return explain(why, "eventfd", -errno);
+		}
+	}
+	return 0;
 }
 
 static int make_parts(struct engine *engine, char why[static ENGINE_WHY_MAX])
@@ -139,14 +129,16 @@ static int make_parts(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	engine->hosts = cache_new(engine->conf->host_cache_slots);
 	engine->tuples = cache_new(engine->conf->tuple_cache_slots);
 	engine->reasserts = mailbox_new(REASSERT_BYTES);
-	engine->wake_feeder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (engine->wake_feeder < 0) {
-		return explain(why, "eventfd", -errno);
+	engine->knowledge.traps = trapset_new(store_hash_key(engine->store));
+	int ret = make_eventfds(engine, why);
+	if (ret != 0) {
+		return ret;
 	}
-	if (!engine->hosts || !engine->tuples || !engine->reasserts || !make_ports(engine)) {
+	if (!engine->hosts || !engine->tuples || !engine->reasserts || !engine->knowledge.traps ||
+	    !make_ports(engine)) {
 		return explain(why, "caches and mailboxes", -ENOMEM);
 	}
-	int ret = store_reader_open(engine->store, &engine->figures_reader);
+	ret = store_reader_open(engine->store, &engine->figures_reader);
 	return ret ? explain(why, "store reader", ret) : 0;
 }
 
@@ -181,10 +173,12 @@ static int start_keeper(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	        .store = engine->store,
 	        .hosts = engine->hosts,
 	        .tuples = engine->tuples,
+	        .knowledge = &engine->knowledge,
 	        .ports = engine->ports,
-	        .n_ports = engine->capacity.workers,
+	        .n_ports = engine_n_ports(engine),
 	        .wake_feeder = engine->wake_feeder,
 	        .reasserts = engine->reasserts,
+	        .low_priority_grace_ms = KEEPER_LOW_PRIORITY_GRACE_MS,
 	        .life_now_secs = &engine->life_now_secs,
 	};
 	int ret = keeper_start(&engine->keeper, &env);
@@ -204,6 +198,21 @@ static int start_feeder(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	return ret ? explain(why, "feeder", ret) : 0;
 }
 
+static int start_lister(struct engine *engine, char why[static ENGINE_WHY_MAX])
+{
+	struct lister_env env = {
+	        .conf = engine->conf,
+	        .store = engine->store,
+	        .keeper = engine->keeper,
+	        .port = engine_lister_port(engine),
+	        .feeder = engine->conf->firewall ? engine->feeder : NULL,
+	        .knowledge = &engine->knowledge,
+	        .done = engine->results,
+	};
+	int ret = lister_start(&engine->lister, &env);
+	return ret ? explain(why, "lister", ret) : 0;
+}
+
 /* The worker's listeners lie together, first of them at `at`. */
 static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n)
 {
@@ -215,7 +224,10 @@ static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n
 	        .hash_key = store_hash_key(engine->store),
 	        .keeper = engine->keeper,
 	        .port = &engine->ports[idx],
+	        .knowledge = &engine->knowledge,
 	        .n_connections = &engine->n_connections,
+	        .n_listed = &engine->n_listed,
+	        .max_listed = engine->capacity.max_listed,
 	        .max_connections = engine->capacity.max_connections,
 	        .table_size = engine->capacity.per_ring,
 	        .idx = idx,
@@ -276,15 +288,21 @@ static void free_parts(struct engine *engine)
 {
 	store_reader_close(engine->figures_reader);
 	store_close(engine->store);
-	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+	for (uint32_t i = 0; i < engine_n_ports(engine); i++) {
 		mailbox_free(engine->ports[i].requests);
 		mailbox_free(engine->ports[i].answers);
 	}
+	list_table_free(qsbr_exchange(&engine->knowledge.lists, NULL));
+	domains_free(qsbr_exchange(&engine->knowledge.domains, NULL));
+	trapset_free(engine->knowledge.traps);
 	mailbox_free(engine->reasserts);
 	cache_free(engine->hosts);
 	cache_free(engine->tuples);
-	if (engine->wake_feeder >= 0) {
-		(void)close(engine->wake_feeder);
+	int fds[] = {engine->wake_feeder, engine->wake_lister, engine->results};
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		if (fds[i] >= 0) {
+			(void)close(fds[i]);
+		}
 	}
 	free(engine->listeners);
 	(void)pthread_mutex_destroy(&engine->figures_lock);
@@ -296,6 +314,7 @@ void engine_stop(struct engine *engine)
 	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
 		worker_stop(engine->workers[i]);
 	}
+	lister_stop(engine->lister); /* it waits for answers of the keeper */
 	keeper_stop(engine->keeper);
 	feeder_stop(engine->feeder);
 	inspector_stop(engine->inspector);
@@ -323,6 +342,7 @@ static int start_all(struct engine *engine, const struct engine_listener *listen
 	ret = ret ? ret : make_parts(engine, why);
 	ret = ret ? ret : start_keeper(engine, why);
 	ret = ret ? ret : start_feeder(engine, why);
+	ret = ret ? ret : start_lister(engine, why);
 	return ret ? ret : start_workers(engine, listeners, why);
 }
 
@@ -336,6 +356,8 @@ int engine_start(struct engine **out, const struct conf *conf,
 	}
 	engine->conf = conf;
 	engine->wake_feeder = -1;
+	engine->wake_lister = -1;
+	engine->results = -1;
 	(void)pthread_mutex_init(&engine->figures_lock, NULL);
 	measure(engine);
 	int ret = start_all(engine, listeners, n_listeners, why);
@@ -363,80 +385,4 @@ bool engine_is_failed(const struct engine *engine)
 void engine_clock_ok(struct engine *engine)
 {
 	keeper_clock_ok(engine->keeper);
-}
-
-/* --- figures ---------------------------------------------------------------------------------- */
-
-static void set_total(struct counters *totals, enum counter which, uint64_t value)
-{
-	atomic_store_explicit(&totals->value[which], value, memory_order_relaxed);
-}
-
-static void add_counters(struct counters *totals, const struct counters *counters)
-{
-	for (enum counter i = 0; i < COUNTER_COUNT; i++) {
-		counters_add(totals, i, counters_get(counters, i));
-	}
-}
-
-static void add_worker(struct engine *engine, uint32_t idx, struct engine_figures *out)
-{
-	struct worker_figures figures;
-	worker_figures_get(engine->workers[idx], &figures);
-	out->conns_now += figures.n_now;
-	out->conns_grey += figures.n_grey;
-	out->conns_white += figures.n_white;
-	out->conns_listed += figures.n_listed;
-	out->conns_unknown += figures.n_unknown;
-	out->worker_conns[idx] = figures.n_now;
-	(void)snprintf(out->accept_mode, sizeof out->accept_mode, "%s", figures.accept_mode);
-	add_counters(&out->totals, worker_counters(engine->workers[idx]));
-}
-
-static void add_keeper(struct engine *engine, struct engine_figures *out)
-{
-	struct keeper_figures figures;
-	keeper_figures_get(engine->keeper, &figures);
-	out->is_store_degraded = figures.is_degraded;
-	out->is_clock_paused = figures.is_clock_paused;
-	out->commit_p50_ms = figures.commit_p50_ms;
-	out->commit_p99_ms = figures.commit_p99_ms;
-	add_counters(&out->totals, keeper_counters(engine->keeper));
-}
-
-static void add_feeder(struct engine *engine, struct engine_figures *out)
-{
-	struct feeder_figures figures;
-	feeder_figures_get(engine->feeder, &figures);
-	out->firewall = figures.firewall;
-	out->has_firewall = figures.is_connected;
-	out->firewall_seq = figures.done_seq;
-	add_counters(&out->totals, feeder_counters(engine->feeder));
-}
-
-static void add_store(struct engine *engine, struct engine_figures *out)
-{
-	(void)pthread_mutex_lock(&engine->figures_lock);
-	if (store_stats_get(engine->figures_reader, &out->store) != 0) {
-		out->store = (struct store_stats){0};
-	}
-	(void)pthread_mutex_unlock(&engine->figures_lock);
-	out->cached_hosts = cache_used(engine->hosts);
-	out->cached_tuples = cache_used(engine->tuples);
-	set_total(&out->totals, COUNTER_store_bad_records, out->store.n_bad_records);
-	set_total(&out->totals, COUNTER_cache_evictions,
-	          cache_evicted(engine->hosts) + cache_evicted(engine->tuples));
-	set_total(&out->totals, COUNTER_log_dropped, log_dropped());
-}
-
-void engine_figures_get(struct engine *engine, struct engine_figures *out)
-{
-	memset(out, 0, sizeof *out);
-	out->capacity = engine->capacity;
-	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
-		add_worker(engine, i, out);
-	}
-	add_keeper(engine, out);
-	add_feeder(engine, out);
-	add_store(engine, out);
 }

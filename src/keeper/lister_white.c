@@ -197,9 +197,10 @@ int lister_check_white(struct lister *lister)
 	}
 	int ret = check_all(&check);
 	free(check.ranges);
-	log_info("lists: %llu of %llu white hosts are blacklisted and %s (%lld ms)",
-	         (unsigned long long)check.n_listed, (unsigned long long)check.n_seen,
-	         ret == 0 ? "no longer white" : "may still be white",
-	         (long long)mono_diff_ms(clock_mono(), begun));
+	log_write(check.n_listed > 0 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG,
+	          "lists: %llu of %llu white hosts are blacklisted and %s (%lld ms)",
+	          (unsigned long long)check.n_listed, (unsigned long long)check.n_seen,
+	          ret == 0 ? "no longer white" : "may still be white",
+	          (long long)mono_diff_ms(clock_mono(), begun));
 	return ret;
 }

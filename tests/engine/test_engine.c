@@ -305,6 +305,102 @@ static void a_failed_start_says_why_and_closes_its_listeners(void **state)
 	assert_start_fails(fix, ERR_RANGE, "listener");
 }
 
+/* --- from outside ----------------------------------------------------------------------------- */
+
+static struct engine_result next_result(const struct fixture *fix)
+{
+	struct engine_result result;
+	struct pollfd pfd = {.fd = engine_results_fd(fix->engine), .events = POLLIN};
+	while (!engine_next_result(fix->engine, &result)) {
+		assert_int_equal(poll(&pfd, 1, WORLD_WAIT_MS), 1);
+	}
+	return result;
+}
+
+static struct engine_result put_lists(const struct fixture *fix, const char *lines)
+{
+	char *copy = strdup(lines);
+	assert_int_equal(engine_list(fix->engine, LISTER_LINES, copy, strlen(copy), 5), 0);
+	struct engine_result result = next_result(fix);
+	assert_true(result.is_list);
+	assert_int_equal(result.cookie, 5);
+	return result;
+}
+
+static void count_list(void *ctx, struct span tag, size_t n_networks, int64_t loaded_secs)
+{
+	size_t *n = ctx;
+	assert_true(span_equal(tag, SPAN("bad")));
+	assert_true(loaded_secs > 0);
+	*n += n_networks;
+}
+
+static void make_change(const struct fixture *fix, const char *line, uint64_t cookie)
+{
+	struct change change;
+	uint8_t buf[CHANGE_TEXT_BYTES];
+	char why[CHANGE_WHY_MAX] = "";
+	if (change_parse(span_of_str(line), buf, &change, why) != 0) {
+		fail_msg("%s", why);
+	}
+	assert_int_equal(engine_change(fix->engine, &change, cookie), 0);
+}
+
+static void changes_and_lists_are_answered_when_they_are_on_disk(void **state)
+{
+	struct fixture *fix = *state;
+	start(fix);
+	make_change(fix, "white 192.0.2.7", 1);
+	make_change(fix, "delete 192.0.2.8", 2);
+	make_change(fix, "spamtrap trap@example.com", 3);
+	engine_flush_changes(fix->engine);
+	for (uint64_t i = 1; i <= 3; i++) {
+		struct engine_result result = next_result(fix);
+		assert_false(result.is_list);
+		assert_int_equal(result.cookie, i);
+		assert_int_equal(result.ret, i == 2 ? ERR_NOT_FOUND : 0);
+	}
+	assert_int_equal(put_lists(fix, "bad;\"x\";inet;1;127.0.0.0/8;\nworse\n").ret, ERR_SYNTAX);
+	struct engine_figures *figures = calloc(1, sizeof *figures);
+	assert_non_null(figures);
+	engine_figures_get(fix->engine, figures);
+	assert_int_equal(figures->store.n_hosts, 1);
+	assert_int_equal(figures->trap_addresses, 1);
+	assert_true(figures->trap_address_bytes > 0);
+	assert_int_equal(figures->lists.n_lists, 1);
+	assert_int_equal(figures->capacity.max_listed, 900);
+	assert_int_equal(counters_get(&figures->totals, COUNTER_lists_refused), 1);
+	free(figures);
+}
+
+static void lists_and_traps_are_in_force_again_before_the_first_client(void **state)
+{
+	struct fixture *fix = *state;
+	start(fix);
+	assert_int_equal(put_lists(fix, "bad;\"x\";inet;1;127.0.0.0/8;\n").ret, 0);
+	make_change(fix, "spamtrap trap@example.com", 1);
+	engine_flush_changes(fix->engine);
+	assert_int_equal(next_result(fix).ret, 0);
+	engine_stop(fix->engine);
+	fix->engine = NULL;
+	fix->port = 0;
+	start(fix);
+	size_t n_networks = 0;
+	engine_describe_lists(fix->engine, count_list, &n_networks);
+	assert_int_equal(n_networks, 1);
+	struct engine_figures *figures = calloc(1, sizeof *figures);
+	assert_non_null(figures);
+	int fd = dial(fix);
+	for (int i = 0; i < WORLD_WAIT_MS && figures->conns_listed == 0; i++) {
+		engine_figures_get(fix->engine, figures);
+		world_sleep_ms(1);
+	}
+	assert_int_equal(figures->conns_listed, 1);
+	assert_int_equal(figures->trap_addresses, 1);
+	(void)close(fd);
+	free(figures);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +413,11 @@ int main(void)
 	                                        setup, teardown),
 	        cmocka_unit_test_setup_teardown(a_failed_start_says_why_and_closes_its_listeners,
 	                                        setup, teardown),
+	        cmocka_unit_test_setup_teardown(
+	                changes_and_lists_are_answered_when_they_are_on_disk, setup, teardown),
+	        cmocka_unit_test_setup_teardown(
+	                lists_and_traps_are_in_force_again_before_the_first_client, setup,
+	                teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,7 +79,10 @@ static void a_host_is_in_the_kernel_within_100_ms(void **state)
 static void tuples_only_move_the_cursor(void **state)
 {
 	struct fixture *fix = *state;
-	struct world_tuple tuple = {"192.0.2.1", "h", "a@example.org", "b@example.net"};
+	struct world_tuple tuple = {.addr = "192.0.2.1",
+	                            .helo = "h",
+	                            .sender = "a@example.org",
+	                            .recipient = "b@example.net"};
 	connect_role(fix);
 	say(fix, MSG_NEED_FILL, 0);
 	role_until_fill(fix, 1);

@@ -1,0 +1,58 @@
+/* The inside of the engine, shared by its files: engine.c (start and stop), engine_outside.c
+ * (changes and lists from outside), engine_figures.c. */
+#pragma once
+
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "engine/inspector.h"
+#include "engine/worker.h"
+#include "keeper/feeder.h"
+#include "keeper/keeper.h"
+#include "keeper/knowledge.h"
+
+enum { ENGINE_PORTS_MORE = 2 };
+
+struct engine {
+	const struct conf *conf;
+	struct engine_capacity capacity;
+	struct store *store;
+	struct inspector *inspector; /* NULL after a clean stop */
+	struct cache *hosts;
+	struct cache *tuples;
+	struct mailbox *reasserts;
+	int wake_feeder;
+	int wake_lister;
+	_Atomic int64_t life_now_secs;
+	/* of the workers, and behind them those of the caller and of the lister */
+	struct keeper_port ports[CONF_WORKERS_MAX + ENGINE_PORTS_MORE];
+	struct knowledge knowledge;
+	struct keeper *keeper;
+	struct feeder *feeder;
+	struct lister *lister;
+	int results;          /* eventfd: the caller's results wait */
+	unsigned n_in_flight; /* changes the keeper has not answered; the caller's thread */
+	struct session_conf session;
+	struct worker *workers[CONF_WORKERS_MAX];
+	struct worker_listener *listeners; /* those of a worker together */
+	size_t n_listeners;
+	_Atomic uint32_t n_connections;
+	_Atomic uint32_t n_listed;    /* of them */
+	pthread_mutex_t figures_lock; /* figures_reader; nothing else is taken under it */
+	struct store_reader *figures_reader;
+};
+
+static inline struct keeper_port *engine_caller_port(struct engine *engine)
+{
+	return &engine->ports[engine->capacity.workers];
+}
+
+static inline struct keeper_port *engine_lister_port(struct engine *engine)
+{
+	return &engine->ports[engine->capacity.workers + 1];
+}
+
+static inline uint32_t engine_n_ports(const struct engine *engine)
+{
+	return engine->capacity.workers + ENGINE_PORTS_MORE;
+}
