@@ -1,5 +1,5 @@
-/* Lines lie at the front of a fixed buffer; a body gets memory of its own, doubled when it is full
- * and never beyond what was announced. */
+/* Lines lie at the front of a fixed buffer; a body gets memory of its own, never more than was
+ * announced. */
 #include "ctl/inbox.h"
 
 #include <assert.h>
@@ -43,10 +43,18 @@ static size_t least(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
+static size_t next_size(const struct inbox *inbox)
+{
+	if (inbox->body_size >= INBOX_BODY_BELIEVED) {
+		return inbox->body_want;
+	}
+	size_t doubled = inbox->body_size ? inbox->body_size * 2 : INBOX_BODY_FIRST;
+	return least(doubled, inbox->body_want);
+}
+
 static int grow(struct inbox *inbox)
 {
-	size_t doubled = inbox->body_size ? inbox->body_size * 2 : INBOX_BODY_FIRST;
-	size_t size = least(doubled, inbox->body_want);
+	size_t size = next_size(inbox);
 	size_t more = size - inbox->body_size;
 	char *body = more <= inbox->budget->left_bytes ? realloc(inbox->body, size + 1) : NULL;
 	if (!body) {

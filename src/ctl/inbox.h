@@ -1,6 +1,7 @@
 /* What a control client has sent and nobody has taken yet: request lines, and the body that a line
  * announced. A body's memory grows as its bytes arrive, out of a budget that all clients share; the
- * announced length reserves nothing. No I/O. Owner: the server's thread. */
+ * announced length is not believed before INBOX_BODY_BELIEVED bytes have come. No I/O. Owner: the
+ * server's thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,6 +13,9 @@
 
 enum {
 	INBOX_BODY_FIRST = 64 << 10, /* bytes of a body's first piece of memory */
+	/* From here on a body gets the rest at once, which is address space until its bytes come.
+	 * Doubling on, with its copies, kept other clients waiting for 500 ms at 512 MiB. */
+	INBOX_BODY_BELIEVED = 4 << 20,
 	/* bytes of all bodies together: the largest one and a few small ones beside it */
 	INBOX_BODIES_MAX = MIRED_CTL_LIST_MAX + (64 << 20),
 };
