@@ -1,8 +1,9 @@
 /* In this order: receive configuration and sockets, drop to the configured user, log, engine,
- * control socket, say ready, loop. One thread here; the engine has its own. Ends when the
- * supervisor says so or is gone. */
+ * control socket, spamd-cfg port, say ready, loop. One thread here; the engine has its own. Ends
+ * when the supervisor says so or is gone. */
 #include "mired/role_engine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,15 +16,16 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
-#include "ctl/ctl.h"
 #include "engine/engine.h"
+#include "mired/cfg_server.h"
 #include "mired/role_common.h"
-#include "mired/status.h"
+#include "mired/verbs.h"
 #include "priv/sandbox.h"
 
 enum {
-	LISTENERS_MAX = CONF_LISTEN_MAX * CONF_WORKERS_MAX,
+	LISTENERS_MAX = 2 * CONF_LISTEN_MAX * CONF_WORKERS_MAX, /* and the low-priority port */
 	TURN_MS = 1000,
+	RESULTS_A_TURN = 4096,
 	STOP_SECS = 3, /* a stop that hangs ends by SIGALRM; the supervisor is more impatient */
 };
 
@@ -31,7 +33,8 @@ enum {
 struct role {
 	struct counters control_counters;
 	int supervisor;
-	int control; /* listening control socket until the server owns it */
+	int control; /* listening control socket until the verbs own it */
+	int cfg;     /* listening spamd-cfg socket until its server owns it; -1: not wanted */
 	int peer;    /* channel to the firewall until the engine owns it */
 	int signals;
 	bool has_conf;
@@ -39,9 +42,17 @@ struct role {
 	struct engine_listener *listeners;
 	size_t n_listeners;
 	struct engine *engine;
-	struct ctl_server *server;
+	struct verbs *verbs;
+	struct cfg_server *cfg_server; /* NULL: no port for it is configured */
+	char *domains;                 /* the allowed domains until the engine has them */
+	size_t domains_len;
+	bool has_domains;
 	struct mono started;
 };
+
+/* Whose engine_list it was; the verbs count theirs from VERBS_COOKIE_FIRST. */
+enum { COOKIE_NOBODY = 0, COOKIE_CFG = 1 };
+static_assert((int)COOKIE_CFG < (int)VERBS_COOKIE_FIRST, "cookies tell whose they are");
 
 /* --- what the supervisor hands over ---------------------------------------------------------- */
 
@@ -59,7 +70,10 @@ static int take_listener(void *ctx, const struct msg *msg)
 		return ERR_TOO_LONG;
 	}
 	role->listeners[role->n_listeners++] =
-	        (struct engine_listener){.fd = msg->fd, .worker = msg->worker, .is_v6 = msg->is_v6};
+	        (struct engine_listener){.fd = msg->fd,
+	                                 .worker = msg->worker,
+	                                 .is_v6 = msg->is_v6,
+	                                 .is_low_priority = msg->is_low_priority};
 	return 0;
 }
 
@@ -75,6 +89,30 @@ static int take_control(void *ctx, const struct msg *msg)
 {
 	struct role *role = ctx;
 	replace_fd(&role->control, msg->fd);
+	return 0;
+}
+
+static int take_cfg(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	replace_fd(&role->cfg, msg->fd);
+	return 0;
+}
+
+/* A later one replaces an earlier one that the engine has not got yet. */
+static int take_domains(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	char *text = NULL;
+	size_t len = 0;
+	int ret = role_take_file(msg->fd, &text, &len);
+	if (ret) {
+		return ret;
+	}
+	free(role->domains);
+	role->domains = text;
+	role->domains_len = len;
+	role->has_domains = true;
 	return 0;
 }
 
@@ -95,8 +133,9 @@ static int take_start(void *ctx, const struct msg *msg)
 static int take_one(void *ctx, const struct msg *msg)
 {
 	static const struct role_taker rows[] = {
-	        {MSG_CONF, take_conf}, {MSG_LISTENER, take_listener}, {MSG_CONTROL, take_control},
-	        {MSG_PEER, take_peer}, {MSG_START, take_start},
+	        {MSG_CONF, take_conf},   {MSG_LISTENER, take_listener}, {MSG_CONTROL, take_control},
+	        {MSG_PEER, take_peer},   {MSG_CFG, take_cfg},           {MSG_DOMAINS, take_domains},
+	        {MSG_START, take_start},
 	};
 	return role_take_by_row(rows, ARRAY_LEN(rows), ctx, msg);
 }
@@ -118,44 +157,6 @@ static bool is_store_code(int code)
 	return false;
 }
 
-/* --- control verbs --------------------------------------------------------------------------- */
-
-static json_t *verb_status(void *ctx, struct ctl_request *request)
-{
-	(void)request;
-	struct role *role = ctx;
-	struct engine_figures figures;
-	engine_figures_get(role->engine, &figures);
-	return status_json(&figures, &role->control_counters, role->started);
-}
-
-static json_t *verb_version(void *ctx, struct ctl_request *request)
-{
-	(void)ctx;
-	(void)request;
-	json_t *answer = json_object();
-	(void)json_object_set_new(answer, "version", json_string(MIRED_VERSION));
-	(void)json_object_set_new(answer, "protocol", json_integer(MIRED_CTL_VERSION));
-	return answer;
-}
-
-static json_t *verb_clock_ok(void *ctx, struct ctl_request *request)
-{
-	(void)request;
-	struct role *role = ctx;
-	engine_clock_ok(role->engine);
-	json_t *answer = json_object();
-	(void)json_object_set_new(answer, "ok", json_true());
-	return answer;
-}
-
-static const struct ctl_verb verbs[] = {
-        {"status", CTL_RIGHT_READ, verb_status, 0},
-        {"version", CTL_RIGHT_READ, verb_version, 0},
-        {"clock-ok", CTL_RIGHT_ADMIN, verb_clock_ok, 0},
-        {NULL, CTL_RIGHT_ADMIN, NULL, 0},
-};
-
 /* --- running --------------------------------------------------------------------------------- */
 
 /* SIGTERM is what the kernel sends when the supervisor dies: a stop like any other. Blocked before
@@ -169,10 +170,85 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* Whoever is not done yet gets another turn. */
+static void hand_domains_over(struct role *role)
+{
+	if (!role->has_domains) {
+		return;
+	}
+	int ret = engine_list(role->engine, LISTER_DOMAINS, role->domains, role->domains_len,
+	                      COOKIE_NOBODY);
+	if (ret == -EAGAIN) {
+		return;
+	}
+	if (ret) {
+		log_error("allowed domains: what was in force stays so: %s", err_text(ret));
+		free(role->domains);
+	}
+	role->domains = NULL;
+	role->has_domains = false;
+}
+
+/* 0, or the exit status. */
+static int start_engine(struct role *role)
+{
+	char why[ENGINE_WHY_MAX] = "";
+	size_t n_listeners = role->n_listeners;
+	role->n_listeners = 0; /* the engine's from here on, whatever happens */
+	int ret = engine_start(&role->engine, &role->conf, role->listeners, n_listeners, why);
+	if (ret) {
+		return fatal(role, is_store_code(ret) ? ROLE_EXIT_STORE : ROLE_EXIT_FAILED, why);
+	}
+	hand_domains_over(role);
+	if (role->peer >= 0) {
+		engine_set_firewall(role->engine, role->peer);
+		role->peer = -1;
+	}
+	return 0;
+}
+
+static int submit_cfg(void *ctx, char *text, size_t len)
+{
+	return engine_list(ctx, LISTER_LINES, text, len, COOKIE_CFG);
+}
+
+static int open_cfg(struct role *role)
+{
+	struct cfg_server_env env = {.submit = submit_cfg,
+	                             .ctx = role->engine,
+	                             .counters = &role->control_counters,
+	                             .listener = role->cfg};
+	if (role->cfg < 0) {
+		return 0;
+	}
+	role->cfg = -1;
+	return cfg_server_open(&role->cfg_server, &env);
+}
+
+/* 0, or the exit status. */
+static int open_control(struct role *role)
+{
+	char why[ENGINE_WHY_MAX] = "";
+	struct verbs_env env = {.engine = role->engine,
+	                        .conf = &role->conf,
+	                        .counters = &role->control_counters,
+	                        .started = role->started,
+	                        .supervisor = role->supervisor,
+	                        .listener = role->control};
+	role->control = -1;
+	int ret = verbs_open(&role->verbs, &env);
+	ret = ret ? ret : open_cfg(role);
+	if (ret) {
+		(void)snprintf(why, sizeof why, "control socket: %s", err_text(ret));
+		return fatal(role, ROLE_EXIT_FAILED, why);
+	}
+	return 0;
+}
+
 /* 0, or the exit status. */
 static int start(struct role *role)
 {
-	char why[ENGINE_WHY_MAX] = "";
+	char why[SANDBOX_WHY_MAX] = "";
 	if (sandbox_drop(role->conf.user, false, why) != 0) {
 		return fatal(role, ROLE_EXIT_FAILED, why);
 	}
@@ -180,37 +256,30 @@ static int start(struct role *role)
 	if (role->signals < 0 || role_open_log(&role->conf) != 0) {
 		return fatal(role, ROLE_EXIT_FAILED, "the log or signals cannot be opened");
 	}
-	size_t n_listeners = role->n_listeners;
-	role->n_listeners = 0; /* the engine's from here on, whatever happens */
-	int ret = engine_start(&role->engine, &role->conf, role->listeners, n_listeners, why);
-	if (ret) {
-		return fatal(role, is_store_code(ret) ? ROLE_EXIT_STORE : ROLE_EXIT_FAILED, why);
-	}
-	if (role->peer >= 0) {
-		engine_set_firewall(role->engine, role->peer);
-		role->peer = -1;
-	}
-	int control = role->control;
-	role->control = -1;
-	ret = ctl_server_open(&role->server, control, &role->conf, verbs, role,
-	                      &role->control_counters);
-	if (ret) {
-		(void)snprintf(why, sizeof why, "control socket: %s", err_text(ret));
-		return fatal(role, ROLE_EXIT_FAILED, why);
-	}
+	int status = start_engine(role);
+	status = status ? status : open_control(role);
 	struct msg ready = {.type = MSG_READY, .fd = -1};
-	return msg_send(role->supervisor, &ready) == 0 ? 0 : ROLE_EXIT_FAILED;
+	if (!status && msg_send(role->supervisor, &ready) != 0) {
+		status = ROLE_EXIT_FAILED;
+	}
+	return status;
+}
+
+static int replace_peer(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	engine_set_firewall(role->engine, msg->fd);
+	return 0;
 }
 
 /* False ends the role. */
 static bool hear_supervisor(struct role *role)
 {
-	int peer = -1;
-	switch (role_hear(role->supervisor, &peer)) {
-	case ROLE_WORD_PEER:
-		engine_set_firewall(role->engine, peer);
-		return true;
+	static const struct role_taker rows[] = {{MSG_PEER, replace_peer},
+	                                         {MSG_DOMAINS, take_domains}};
+	switch (role_hear_by_row(role->supervisor, rows, ARRAY_LEN(rows), role)) {
 	case ROLE_WORD_NONE:
+	case ROLE_WORD_PEER:
 		return true;
 	case ROLE_WORD_STOP:
 	case ROLE_WORD_GONE:
@@ -219,25 +288,60 @@ static bool hear_supervisor(struct role *role)
 	return false;
 }
 
+/* True: more are left. */
+static bool take_results(struct role *role)
+{
+	struct engine_result result;
+	for (int i = 0; i < RESULTS_A_TURN; i++) {
+		if (!engine_next_result(role->engine, &result)) {
+			return false;
+		}
+		if (result.is_list && result.cookie == COOKIE_CFG) {
+			cfg_server_take_result(role->cfg_server, &result.list);
+		} else {
+			verbs_take_result(role->verbs, &result);
+		}
+	}
+	return true;
+}
+
+/* True: there is more to do at once. */
+static bool serve(struct role *role)
+{
+	struct mono now = clock_mono();
+	bool has_results = take_results(role);
+	bool has_changes = verbs_turn(role->verbs, now);
+	if (role->cfg_server) {
+		cfg_server_turn(role->cfg_server, now);
+	}
+	hand_domains_over(role);
+	return has_results || has_changes;
+}
+
 static int run(struct role *role)
 {
-	struct pollfd polls[] = {
-	        {.fd = role->supervisor, .events = POLLIN},
-	        {.fd = ctl_server_fd(role->server), .events = POLLIN},
-	        {.fd = role->signals, .events = POLLIN},
+	enum { SUPERVISOR, SIGNALS, VERBS, RESULTS, CFG, N_POLLS };
+	struct pollfd polls[N_POLLS] = {
+	        [SUPERVISOR] = {.fd = role->supervisor, .events = POLLIN},
+	        [SIGNALS] = {.fd = role->signals, .events = POLLIN},
+	        [VERBS] = {.fd = verbs_fd(role->verbs), .events = POLLIN},
+	        [RESULTS] = {.fd = engine_results_fd(role->engine), .events = POLLIN},
+	        [CFG] = {.fd = -1, .events = POLLIN},
 	};
+	bool has_more = false;
 	for (;;) {
-		int n = poll(polls, ARRAY_LEN(polls), TURN_MS);
+		polls[CFG].fd = role->cfg_server ? cfg_server_fd(role->cfg_server) : -1;
+		int n = poll(polls, N_POLLS, has_more ? 0 : TURN_MS);
 		if (n < 0 && errno != EINTR) {
 			return fatal(role, ROLE_EXIT_FAILED, err_text(-errno));
 		}
-		if (n > 0 && polls[2].revents) {
+		if (n > 0 && polls[SIGNALS].revents) {
 			return ROLE_EXIT_OK;
 		}
-		if (n > 0 && polls[0].revents && !hear_supervisor(role)) {
+		if (n > 0 && polls[SUPERVISOR].revents && !hear_supervisor(role)) {
 			return ROLE_EXIT_OK;
 		}
-		ctl_server_turn(role->server, clock_mono());
+		has_more = serve(role);
 		if (engine_is_failed(role->engine)) {
 			return fatal(role, ROLE_EXIT_STORE,
 			             "the store failed in a way only a new process can mend");
@@ -248,9 +352,8 @@ static int run(struct role *role)
 static void stop(struct role *role)
 {
 	(void)alarm(STOP_SECS);
-	if (role->server) {
-		ctl_server_close(role->server);
-	}
+	verbs_close(role->verbs);
+	cfg_server_close(role->cfg_server);
 	if (role->engine) {
 		engine_stop(role->engine);
 	}
@@ -258,7 +361,9 @@ static void stop(struct role *role)
 		(void)close(role->listeners[i].fd);
 	}
 	free(role->listeners);
+	free(role->domains);
 	replace_fd(&role->control, -1);
+	replace_fd(&role->cfg, -1);
 	replace_fd(&role->peer, -1);
 	replace_fd(&role->signals, -1);
 	if (role->has_conf) {
@@ -271,6 +376,7 @@ int role_engine_main(int supervisor_fd)
 {
 	struct role role = {.supervisor = supervisor_fd,
 	                    .control = -1,
+	                    .cfg = -1,
 	                    .peer = -1,
 	                    .signals = -1,
 	                    .started = clock_mono()};

@@ -8,7 +8,7 @@ import world as w
 from client import Client, attempt, try_mail, try_many
 from daemon import Mired
 from load import Load
-from world import check, marked, run, wait_for
+from world import check, fill, marked, run, wait_for
 
 N_IDLE, N_WARM = 10_000, 500
 # 128 a connection by design; the rest is the first touch of mailboxes and log rings of fixed size
@@ -121,16 +121,6 @@ def test_a_full_disk_delays_nothing_but_storing(world):
     helos = {row[2] for row in mired.rows() if row[0] == "GREY"}
     check({"while.full", "after.full"} <= helos, "both tuples are stored:", sorted(helos)[:9])
     check(len(mired.rows()) == n + 2, "and every other:", len(mired.rows()), n + 2)
-
-
-def fill(path):
-    """Writes zeros until no page of the file system is free."""
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
 
 
 @marked(timeout_secs=90)

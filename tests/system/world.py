@@ -99,6 +99,16 @@ def rss_bytes(pid):
     return int(re.search(r"^VmRSS:\s+(\d+) kB", text, re.M).group(1)) * 1024
 
 
+def fill(path):
+    """Writes zeros until no page of the file system is free."""
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+
 class Netns:
     """A network namespace. As a context manager the calling thread is inside it."""
 
