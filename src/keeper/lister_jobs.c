@@ -348,7 +348,7 @@ static void do_domains(struct lister *lister, struct span text, struct lister_re
 	(void)pthread_mutex_lock(&lister->lock);
 	lister->figures.n_domains = n;
 	(void)pthread_mutex_unlock(&lister->lock);
-	log_info("allowed domains: %zu entries, %u bad lines", n, run.n_bad);
+	log_info("allowed domains: %zu entries%s", n, n == 0 ? ", so all are allowed" : "");
 	if (run.n_bad == 0 && n <= SUFFIX_LOGGED_MAX) {
 		log_suffixes(text);
 	}

@@ -203,8 +203,12 @@ static void damaged_files_are_left_alone_and_the_others_load(void **state)
 {
 	static const char *const names[] = {"0002-cut", "0003-empty", "0005-again",
 	                                    "rubbish",  "0006-two",   "0007-noise"};
-	static const char *const texts[] = {
-	        "cut;\"x\";inet;2;10.0.0.0/8;", "", LIST_A, "noise\n", LIST_B LIST_B, "\x01\x02\n"};
+	static const char *const texts[] = {"cut;\"x\";inet;2;10.0.0.0/8;",
+	                                    "",
+	                                    LIST_A,
+	                                    "noise\n",
+	                                    (LIST_B LIST_B),
+	                                    "\x01\x02\n"};
 	struct fixture *fix = *state;
 	lister_put(fix, LIST_A);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {

@@ -1,9 +1,11 @@
 /* A load of SMTP clients for the system tests: one thread, one epoll. It always stops by itself.
  *
  *   smtpload --connect ADDR:PORT [--source-range A-B] [--seconds S] [--rate R]
- *            ( --idle N [--push BYTES] | --tuples N --ack-file F [--pipelined] [--tag T] )
+ *            ( --idle N [--push BYTES] [--pace MS] | --tuples N --ack-file F [--pipelined] [--tag
+ * T] )
  *
- * idle: holds N connections to the end, discards what comes, pushes BYTES into each.
+ * idle: holds N connections to the end, discards what comes, pushes BYTES into each. With --pace
+ * it says how late the bytes of a server that sends one every MS came, at most, in each second.
  * tuples: each client says HELO, MAIL, RCPT, DATA for a sender and recipient nobody else has, and
  * appends "helo sender recipient source" to the file F (one write, O_APPEND) when its 451 line has
  * been received to its last byte. Whatever goes wrong before is tried again until the time is up.
@@ -28,6 +30,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "load_options.h"
+#include "load_pace.h"
 
 enum {
 	FDS_SPARE = 32, /* descriptors that are no clients */
@@ -55,6 +58,7 @@ struct client {
 	uint16_t out_len; /* commands that may be sent so far */
 	uint64_t n_pushed;
 	struct mono since;
+	int64_t last_ns; /* see pace_recv */
 };
 
 struct load {
@@ -72,6 +76,7 @@ struct load {
 	struct mono start;
 	uint64_t n_acked, n_refused, n_lost, n_unexpected, n_timeouts, n_connected;
 	uint64_t bytes_received, bytes_sent;
+	struct pace pace;
 };
 
 static volatile sig_atomic_t is_interrupted;
@@ -171,6 +176,9 @@ static int open_socket(const struct load *load, uint32_t idx)
 		/* what waits in our own kernel is not the server's burden */
 		int size = PUSH_SEND_BUFFER;
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	}
+	if (options->pace_ms > 0 && pace_open(fd) < 0) {
+		goto fail;
 	}
 	if (options->has_sources) {
 		struct sockaddr_storage from;
@@ -305,7 +313,8 @@ static bool read_all(struct load *load, uint32_t idx)
 	struct client *client = &load->clients[idx];
 	char bytes[4096];
 	for (;;) {
-		ssize_t n = recv(client->fd, bytes, sizeof bytes, 0);
+		ssize_t n =
+		        pace_recv(&load->pace, client->fd, bytes, sizeof bytes, &client->last_ns);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 			return true;
 		}
@@ -411,6 +420,9 @@ static int report(const struct load *load)
 	printf("\"unexpected\": %llu, \"timeouts\": %llu, \"bytes_received\": %llu, ",
 	       (unsigned long long)load->n_unexpected, (unsigned long long)load->n_timeouts,
 	       (unsigned long long)load->bytes_received);
+	if (options->pace_ms > 0) {
+		pace_print(&load->pace, options->seconds);
+	}
 	printf("\"bytes_sent\": %llu, \"seconds\": %.3f}\n", (unsigned long long)load->bytes_sent,
 	       (double)mono_diff_ms(clock_mono(), load->start) / MS_PER_SEC);
 	uint64_t n_good = options->is_idle ? n_held : load->n_acked;
@@ -455,6 +467,8 @@ static void open_load(struct load *load)
 		exit(1);
 	}
 	load->start = clock_mono();
+	load->pace.start = load->start;
+	load->pace.ms = options->pace_ms;
 }
 
 int main(int argc, char **argv)
