@@ -36,7 +36,7 @@ static bool must_escape(uint8_t c)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static const char *kind_name(enum record_kind kind)
+const char *dump_kind_name(enum record_kind kind)
 {
 	size_t i = 0;
 	while (i + 1 < ARRAY_LEN(kind_names) && kind_names[i].kind != kind) {
@@ -73,7 +73,7 @@ static void put_counts(const struct grey_record *record, FILE *out)
 int dump_print(const struct store_row *row, FILE *out)
 {
 	char address[ADDR_TEXT_MAX];
-	(void)fprintf(out, "%s|", kind_name(row->kind));
+	(void)fprintf(out, "%s|", dump_kind_name(row->kind));
 	if (row->kind != RECORD_TRAP_ADDRESS) {
 		(void)fprintf(out, "%s|", addr_format(&row->key.addr, address));
 	}

@@ -25,6 +25,8 @@ enum {
 	DUMP_LINE_MAX = 4 * DUMP_TEXT_BYTES + 256,
 };
 
+/* "WHITE", "TRAPPED", "GREY", "SPAMTRAP". */
+const char *dump_kind_name(enum record_kind kind);
 /* 0, or -errno of the stream. */
 MUST_USE int dump_print(const struct store_row *row, FILE *out);
 

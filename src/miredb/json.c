@@ -1,78 +1,10 @@
-/* The two forms of a line. Texts of the store came from the network: none of them may break out of
- * its line. */
-#include "miredb/print.h"
+/* The JSON form of a record. Texts of the store came from the network and need not be UTF-8. */
+#include "miredb/json.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 
-static const char *kind_name(enum record_kind kind)
-{
-	switch (kind) {
-	case RECORD_WHITE:
-		return "WHITE";
-	case RECORD_TRAPPED:
-		return "TRAPPED";
-	case RECORD_GREY:
-		return "GREY";
-	case RECORD_TRAP_ADDRESS:
-		return "SPAMTRAP";
-	}
-	return "UNKNOWN";
-}
-
-static int stream_error(FILE *out)
-{
-	return ferror(out) ? -(errno ? errno : EIO) : 0;
-}
-
-/* --- spamdb's form ---------------------------------------------------------------------------- */
-
-static void put_text(struct span text, FILE *out)
-{
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.ptr[i];
-		if (c < ' ' || c == 0x7f) {
-			(void)fprintf(out, "\\x%02x", c);
-		} else {
-			(void)putc(c, out);
-		}
-	}
-	(void)putc('|', out);
-}
-
-static void put_counts(const struct grey_record *record, FILE *out)
-{
-	(void)fprintf(out, "%" PRId64 "|%" PRId64 "|%" PRId64 "|%" PRIu32 "|%" PRIu32 "\n",
-	              record->first.secs, record->pass.secs, record->expire.secs, record->bcount,
-	              record->pcount);
-}
-
-int print_plain(const struct store_row *row, FILE *out)
-{
-	char address[ADDR_TEXT_MAX];
-	(void)fprintf(out, "%s|%s|", kind_name(row->kind), addr_format(&row->key.addr, address));
-	switch (row->kind) {
-	case RECORD_WHITE:
-		(void)fputs("||", out); /* spamdb's empty fields */
-		put_counts(&row->record, out);
-		break;
-	case RECORD_GREY:
-		put_text(row->text.helo, out);
-		put_text(row->text.sender, out);
-		put_text(row->text.recipient, out);
-		put_counts(&row->record, out);
-		break;
-	case RECORD_TRAPPED:
-	case RECORD_TRAP_ADDRESS:
-		(void)fprintf(out, "%" PRId64 "\n", row->record.expire.secs);
-		break;
-	}
-	return stream_error(out);
-}
-
-/* --- JSON ------------------------------------------------------------------------------------- */
+#include "store/dump.h"
 
 static void set_hex(json_t *object, const char *name, struct span text)
 {
@@ -119,11 +51,16 @@ static void set_number(json_t *object, const char *name, int64_t n)
 	(void)json_object_set_new(object, name, json_integer(n));
 }
 
-int print_json(const struct store_row *row, FILE *out)
+json_t *json_of_row(const struct store_row *row)
 {
 	char address[ADDR_TEXT_MAX];
 	json_t *object = json_object();
-	set_text(object, "kind", span_of_str(kind_name(row->kind)));
+	set_text(object, "kind", span_of_str(dump_kind_name(row->kind)));
+	if (row->kind == RECORD_TRAP_ADDRESS) {
+		set_text(object, "address", row->text.recipient);
+		set_number(object, "first", row->record.first.secs);
+		return object;
+	}
 	set_text(object, "address", span_of_str(addr_format(&row->key.addr, address)));
 	if (row->kind == RECORD_GREY) {
 		set_text(object, "helo", row->text.helo);
@@ -135,8 +72,18 @@ int print_json(const struct store_row *row, FILE *out)
 	set_number(object, "expire", row->record.expire.secs);
 	set_number(object, "bcount", row->record.bcount);
 	set_number(object, "pcount", row->record.pcount);
+	return object;
+}
+
+int json_print(json_t *object, FILE *out)
+{
 	int ret = json_dumpf(object, out, JSON_COMPACT) ? -(errno ? errno : EIO) : 0;
 	json_decref(object);
 	(void)putc('\n', out);
-	return ret ? ret : stream_error(out);
+	return ret == 0 && ferror(out) ? -(errno ? errno : EIO) : ret;
+}
+
+int json_print_row(const struct store_row *row, FILE *out)
+{
+	return json_print(json_of_row(row), out);
 }

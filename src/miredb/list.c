@@ -1,0 +1,238 @@
+/* Listing and export. No transaction is open while a line is written: a reader that is stopped
+ * costs the daemon nothing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "miredb/json.h"
+#include "miredb/miredb.h"
+#include "policy/cidr.h"
+#include "policy/trap.h"
+#include "store/dump.h"
+
+typedef int print_row(const struct store_row *row, FILE *out);
+
+/* A listing under way. */
+struct list {
+	struct store_reader *reader;
+	print_row *print;
+	FILE *out;
+	unsigned v6_bits;
+	unsigned n_found; /* of the current key */
+};
+
+static int read_failed(int code)
+{
+	return fail("reading the store failed: %s", err_text(code));
+}
+
+static int end_stream(FILE *out)
+{
+	return fflush(out) ? write_failed(-errno) : 0;
+}
+
+static int print_rows(struct list *list, const struct store_row *rows, int n)
+{
+	int ret = 0;
+	for (int i = 0; i < n && ret == 0; i++) {
+		ret = list->print(&rows[i], list->out);
+	}
+	list->n_found += (unsigned)n;
+	return ret ? write_failed(ret) : end_stream(list->out);
+}
+
+/* --- everything ------------------------------------------------------------------------------- */
+
+static int list_all(struct list *list)
+{
+	const struct store_row *rows = NULL;
+	uint64_t n_bad = 0;
+	int n = 0;
+	int status = 0;
+	struct store_walk *walk = store_walk_new(list->reader, STORE_WALK_ALL, NULL, NULL);
+	if (!walk) {
+		return fail("out of memory");
+	}
+	while (status == 0 && (n = store_walk_next(walk, &rows, &n_bad)) > 0) {
+		status = print_rows(list, rows, n);
+	}
+	store_walk_free(walk);
+	if (status == 0 && n < 0) {
+		return read_failed(n);
+	}
+	if (status == 0 && n_bad > 0) {
+		return fail("%llu damaged records were left out; see miredb --check",
+		            (unsigned long long)n_bad);
+	}
+	return status;
+}
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+static int list_host(struct list *list, struct store_row *row)
+{
+	int ret = store_reader_host(list->reader, &row->key.addr, row->kind, &row->record);
+	if (ret < 0) {
+		return read_failed(ret);
+	}
+	return ret > 0 ? print_rows(list, row, 1) : 0;
+}
+
+/* Traps go by the whole address. */
+static int list_address(struct list *list, const struct addr *addr)
+{
+	struct store_row row = {.kind = RECORD_WHITE, .key.addr = addr_group(addr, list->v6_bits)};
+	int status = list_host(list, &row);
+	row.kind = RECORD_TRAPPED;
+	row.key.addr = *addr;
+	return status ? status : list_host(list, &row);
+}
+
+static int compare_addrs(const struct addr *a, const struct addr *b)
+{
+	return memcmp(a->bytes, b->bytes, sizeof a->bytes);
+}
+
+/* A group that begins before the network holds it; a trapped host there is another one. */
+static int print_in_range(struct list *list, const struct store_row *rows, int n,
+                          const struct addr *first)
+{
+	int status = 0;
+	for (int i = 0; i < n && status == 0; i++) {
+		bool is_before = compare_addrs(&rows[i].key.addr, first) < 0;
+		struct addr group = addr_group(first, list->v6_bits);
+		if (!is_before ||
+		    (rows[i].kind != RECORD_TRAPPED && addr_equal(&rows[i].key.addr, &group))) {
+			status = print_rows(list, &rows[i], 1);
+		}
+	}
+	return status;
+}
+
+static int list_network(struct list *list, const struct cidr *cidr)
+{
+	struct addr_range range = cidr_range(cidr);
+	struct addr first = addr_group(&range.first, list->v6_bits);
+	const struct store_row *rows = NULL;
+	int n = 0;
+	int status = 0;
+	struct store_walk *walk = store_walk_new(list->reader, STORE_WALK_HOSTS | STORE_WALK_TUPLES,
+	                                         &first, &range.last);
+	if (!walk) {
+		return fail("out of memory");
+	}
+	while (status == 0 && (n = store_walk_next(walk, &rows, NULL)) > 0) {
+		status = print_in_range(list, rows, n, &range.first);
+	}
+	store_walk_free(walk);
+	return status == 0 && n < 0 ? read_failed(n) : status;
+}
+
+static int list_spamtrap(struct list *list, struct span key)
+{
+	uint8_t buf[TRAP_ADDRESS_MAX];
+	struct store_row row = {.kind = RECORD_TRAP_ADDRESS,
+	                        .text = {SPAN(""), SPAN(""), SPAN("")}};
+	row.text.recipient = trap_address_normalise(key, buf);
+	int ret = store_reader_trap_address(list->reader, row.text.recipient, &row.record);
+	if (ret < 0) {
+		return read_failed(ret);
+	}
+	return ret > 0 ? print_rows(list, &row, 1) : 0;
+}
+
+static int list_key(struct list *list, struct span key)
+{
+	struct addr addr;
+	struct cidr cidr;
+	bool is_network = memchr(key.ptr, '/', key.len) && !memchr(key.ptr, '@', key.len);
+	list->n_found = 0;
+	if (addr_parse(key, &addr) == 0) {
+		return list_address(list, &addr);
+	}
+	if (is_network && cidr_parse(key, &cidr, NULL) == 0) {
+		return list_network(list, &cidr);
+	}
+	if (is_network) {
+		(void)fail("invalid network %.*s", (int)key.len, (const char *)key.ptr);
+		return 0; /* counted, as an absent key */
+	}
+	return list_spamtrap(list, key);
+}
+
+/* Absent keys are counted in silence, as spamdb does. */
+static int list_keys(struct list *list, const struct options *options)
+{
+	int n_failed = 0;
+	for (int i = 0; i < options->n_keys; i++) {
+		struct span key = span_of_str(options->keys[i]);
+		if (key.len == 0) {
+			continue;
+		}
+		if (list_key(list, key)) {
+			return 1;
+		}
+		n_failed += list->n_found == 0;
+	}
+	return n_failed < EXIT_KEYS_MAX ? n_failed : EXIT_KEYS_MAX;
+}
+
+/* --- the modes -------------------------------------------------------------------------------- */
+
+static int list_to(const struct run *run, FILE *out)
+{
+	struct store *store = NULL;
+	const struct options *options = run->options;
+	struct list list = {.print = options->is_json ? json_print_row : dump_print,
+	                    .out = out,
+	                    .v6_bits = run->conf.ipv6_prefix};
+	int status = open_reader(run, &store, &list.reader);
+	if (status) {
+		return status;
+	}
+	status = options->n_keys > 0 ? list_keys(&list, options) : list_all(&list);
+	store_reader_close(list.reader);
+	store_close(store);
+	return status;
+}
+
+int list_main(const struct run *run)
+{
+	int status = become_user(run);
+	return status ? status : list_to(run, stdout);
+}
+
+static int export_to_file(const struct run *run, FILE *out)
+{
+	int status = become_user(run);
+	status = status ? status : list_to(run, out);
+	if (status == 0 && fsync(fileno(out)) && errno != EINVAL && errno != EROFS) {
+		status = write_failed(-errno);
+	}
+	return status;
+}
+
+/* The file is opened by who asked for it; only then the store's user takes over. */
+int export_main(const struct run *run)
+{
+	const char *path = run->options->file;
+	if (!path || strcmp(path, "-") == 0) {
+		return list_main(run);
+	}
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
+	if (!out) {
+		return fail("%s: %s", path, strerror(errno));
+	}
+	int status = export_to_file(run, out);
+	if (fclose(out) && status == 0) {
+		status = write_failed(-errno);
+	}
+	if (status) {
+		(void)fail("%s is not complete", path);
+	}
+	return status;
+}
