@@ -71,7 +71,7 @@ enum fw_state {
 	FW_STATE_GONE, /* our table, one of its sets, chains or rules is missing or was replaced */
 };
 
-/* Cheap: asks the ruleset's generation and only if somebody else changed it compares handles. What
+/* Cheap: asks the ruleset's generation and only if that has changed compares handles. What
  * others add does not matter; elements are not looked at. GONE stays until fw_put_table. */
 MUST_USE int fw_watch(struct fw *fw, enum fw_state *state);
 

@@ -29,7 +29,7 @@ extern const struct fw_row fw_rows[FW_ROW_COUNT];
 enum { FW_HANDLES_MAX = 256 };
 
 struct fw_snapshot {
-	uint32_t generation; /* of the ruleset, when we last knew it to hold our parts */
+	uint32_t generation; /* of the ruleset, when we last knew it to hold our parts; 0 = look */
 	uint64_t table;      /* handle; 0 = nothing noted yet */
 	uint64_t handles[FW_HANDLES_MAX];
 	size_t n_handles;

@@ -75,9 +75,10 @@ int fw_commit(struct fw *fw)
 		return ret;
 	}
 	fw->stats.transactions++;
-	if (fw->snapshot.generation) {
-		fw->snapshot.generation++;
-	}
+	/* Not counted on by one: a transaction that changed nothing (flush of an empty set) leaves
+	 * the ruleset's generation as it is, and the next change, somebody's flush, would be taken
+	 * for ours. So the next look compares handles. */
+	fw->snapshot.generation = 0;
 	return 0;
 }
 

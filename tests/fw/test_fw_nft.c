@@ -420,6 +420,22 @@ static void the_watch_sees_a_flush_and_nothing_else(void **state)
 	close_and_remove(fw);
 }
 
+/* A transaction that changes nothing does not raise the generation of the ruleset. */
+static void the_watch_sees_a_flush_behind_a_change_that_was_none(void **state)
+{
+	(void)state;
+	need_root();
+	char why[FW_WHY_MAX];
+	struct conf conf = test_conf();
+	struct fw *fw = open_with(&conf);
+	put_table(fw);
+	assert_int_equal(watched(fw), FW_STATE_OK);
+	assert_int_equal(fw_replace(fw, NULL, 0, why), 0);
+	(void)output_of("nft flush ruleset");
+	assert_int_equal(watched(fw), FW_STATE_GONE);
+	fw_close(fw);
+}
+
 static void the_watch_sees_a_table_made_again_under_the_same_name(void **state)
 {
 	(void)state;
@@ -514,6 +530,7 @@ int main(void)
 	        cmocka_unit_test(an_existing_table_keeps_its_elements),
 	        cmocka_unit_test(a_set_of_another_type_is_made_anew_only_where_the_rules_are_ours),
 	        cmocka_unit_test(the_watch_sees_a_flush_and_nothing_else),
+	        cmocka_unit_test(the_watch_sees_a_flush_behind_a_change_that_was_none),
 	        cmocka_unit_test(the_watch_sees_a_table_made_again_under_the_same_name),
 	        cmocka_unit_test(a_write_into_a_lost_table_says_so),
 	        cmocka_unit_test(two_instances_do_not_disturb_each_other),
