@@ -198,6 +198,8 @@ def conf_value(value):
     """A value in mired.conf's grammar."""
     if isinstance(value, (list, tuple)):
         return "{" + ", ".join(f'"{item}"' for item in value) + "}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f'"{value}"' if isinstance(value, (str, pathlib.Path)) else str(value)
 
 
