@@ -111,31 +111,6 @@ int role_fatal(int supervisor, enum role_exit status, const char *text)
 	return (int)status;
 }
 
-enum role_word role_hear(int supervisor, int *peer)
-{
-	struct msg msg = {.fd = -1};
-	int ret = msg_recv(supervisor, &msg);
-	if (ret == -EAGAIN) {
-		return ROLE_WORD_NONE;
-	}
-	if (is_channel_error(ret)) {
-		return ROLE_WORD_GONE;
-	}
-	if (!ret && msg.type == MSG_STOP) {
-		return ROLE_WORD_STOP;
-	}
-	if (!ret && msg.type == MSG_PEER) {
-		*peer = msg.fd;
-		return ROLE_WORD_PEER;
-	}
-	log_warning("message from the supervisor dropped: %s",
-	            ret ? err_text(ret) : "not expected now");
-	if (!ret) {
-		role_drop(&msg);
-	}
-	return ROLE_WORD_NONE;
-}
-
 enum role_word role_hear_by_row(int supervisor, const struct role_taker *rows, size_t n, void *ctx)
 {
 	struct msg msg = {.fd = -1};

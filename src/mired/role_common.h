@@ -44,17 +44,13 @@ MUST_USE int role_take_all(int supervisor, role_take *take, void *ctx);
 int role_fatal(int supervisor, enum role_exit status, const char *text);
 
 enum role_word {
-	ROLE_WORD_NONE, /* nothing, or nothing that could be understood */
-	ROLE_WORD_PEER, /* *peer is the new channel to the other role, the caller's */
+	ROLE_WORD_NONE, /* nothing, or it was taken or dropped */
 	ROLE_WORD_STOP,
 	ROLE_WORD_GONE, /* the supervisor is dead */
 };
 
-/* One message while running. */
-enum role_word role_hear(int supervisor, int *peer);
-
 /* One message while running: one that has a row is handed to it (its result is logged), STOP and
- * GONE are returned, everything else is dropped. Never ROLE_WORD_PEER: give MSG_PEER a row. */
+ * GONE are returned, everything else is dropped. */
 enum role_word role_hear_by_row(int supervisor, const struct role_taker *rows, size_t n, void *ctx);
 
 /* The log as the configuration wants it; also the supervisor's. */

@@ -279,7 +279,6 @@ static bool hear_supervisor(struct role *role)
 	                                         {MSG_DOMAINS, take_domains}};
 	switch (role_hear_by_row(role->supervisor, rows, ARRAY_LEN(rows), role)) {
 	case ROLE_WORD_NONE:
-	case ROLE_WORD_PEER:
 		return true;
 	case ROLE_WORD_STOP:
 	case ROLE_WORD_GONE:

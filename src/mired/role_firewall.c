@@ -482,7 +482,6 @@ static bool hear_supervisor(struct role *role, int *status)
 	};
 	*status = ROLE_EXIT_OK;
 	switch (role_hear_by_row(role->supervisor, rows, ARRAY_LEN(rows), role)) {
-	case ROLE_WORD_PEER:
 	case ROLE_WORD_NONE:
 		return true;
 	case ROLE_WORD_STOP:

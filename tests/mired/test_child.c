@@ -99,6 +99,40 @@ static void rubbish_and_descriptors_are_dropped(void **state)
 	assert_int_equal(child.channel, -1);
 }
 
+static void only_the_engine_may_ask_for_the_files(void **state)
+{
+	(void)state;
+	struct child child;
+	int role = new_child(&child);
+	say(role, MSG_RELOAD, "");
+	child_hear(&child, clock_mono());
+	assert_true(child.wants_reload);
+	child.wants_reload = false;
+	child.kind = ROLE_FIREWALL;
+	say(role, MSG_RELOAD, "");
+	child_hear(&child, clock_mono());
+	assert_false(child.wants_reload);
+	(void)close(role);
+	(void)close(child.channel);
+}
+
+static void a_file_is_handed_to_a_running_role_only(void **state)
+{
+	(void)state;
+	struct child child;
+	struct msg msg = {.fd = -1};
+	int role = new_child(&child);
+	child_hand(&child, MSG_NOSPAMD, STDERR_FILENO);
+	assert_int_equal(msg_recv(role, &msg), 0);
+	assert_int_equal(msg.type, MSG_NOSPAMD);
+	assert_true(msg.fd >= 0);
+	(void)close(msg.fd);
+	(void)close(role);
+	(void)close(child.channel);
+	child.channel = -1;
+	child_hand(&child, MSG_NOSPAMD, STDERR_FILENO); /* it will be handed it at its start */
+}
+
 static void a_role_that_does_not_end_is_killed_by_its_number_only(void **state)
 {
 	(void)state;
@@ -125,6 +159,8 @@ int main(void)
 	        cmocka_unit_test(last_words_are_heard_after_the_death),
 	        cmocka_unit_test(a_channel_that_stays_open_does_not_hold_the_supervisor),
 	        cmocka_unit_test(rubbish_and_descriptors_are_dropped),
+	        cmocka_unit_test(only_the_engine_may_ask_for_the_files),
+	        cmocka_unit_test(a_file_is_handed_to_a_running_role_only),
 	        cmocka_unit_test(a_role_that_does_not_end_is_killed_by_its_number_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

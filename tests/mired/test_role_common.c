@@ -153,30 +153,74 @@ static void a_stop_or_the_supervisors_death_ends_the_taking(void **state)
 	(void)close(channel.role);
 }
 
+/* What a running role takes: the last peer, and how many messages in all. */
+struct hearer {
+	int peer;
+	unsigned n_taken;
+};
+
+static int take_peer(void *ctx, const struct msg *msg)
+{
+	struct hearer *hearer = ctx;
+	hearer->peer = msg->fd;
+	hearer->n_taken++;
+	return 0;
+}
+
+static enum role_word hear(const struct channel *channel, struct hearer *hearer)
+{
+	static const struct role_taker rows[] = {{MSG_PEER, take_peer}};
+	return role_hear_by_row(channel->role, rows, ARRAY_LEN(rows), hearer);
+}
+
 static void while_running_it_hears_one_word_at_a_time(void **state)
 {
 	(void)state;
 	struct channel channel = new_channel();
-	int peer = -1;
-	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_NONE);
+	struct hearer hearer = {.peer = -1};
+	assert_int_equal(hear(&channel, &hearer), ROLE_WORD_NONE);
 	send_type(&channel, MSG_PEER, channel.supervisor);
 	send_type(&channel, MSG_CONTROL, channel.supervisor); /* not now */
 	assert_int_equal(send(channel.supervisor, "garbage", 7, 0), 7);
 	send_type(&channel, MSG_STOP, -1);
-	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_PEER);
-	assert_true(peer >= 0);
-	int next = fcntl(peer, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(hear(&channel, &hearer), ROLE_WORD_NONE);
+	assert_true(hearer.peer >= 0);
+	int next = fcntl(hearer.peer, F_DUPFD_CLOEXEC, 0);
 	(void)close(next);
-	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_NONE);
-	int after = fcntl(peer, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(hear(&channel, &hearer), ROLE_WORD_NONE);
+	int after = fcntl(hearer.peer, F_DUPFD_CLOEXEC, 0);
 	(void)close(after);
 	assert_int_equal(after, next); /* the unwanted descriptor was closed */
-	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_NONE);
-	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_STOP);
+	assert_int_equal(hear(&channel, &hearer), ROLE_WORD_NONE);
+	assert_int_equal(hear(&channel, &hearer), ROLE_WORD_STOP);
+	assert_int_equal(hearer.n_taken, 1);
 	(void)close(channel.supervisor);
-	(void)close(peer);
-	assert_int_equal(role_hear(channel.role, &peer), ROLE_WORD_GONE);
+	(void)close(hearer.peer);
+	assert_int_equal(hear(&channel, &hearer), ROLE_WORD_GONE);
 	(void)close(channel.role);
+}
+
+static void a_file_is_taken_whole_whoever_has_read_it_before(void **state)
+{
+	(void)state;
+	char *text = NULL;
+	size_t len = 0;
+	int fd = conf_of("first\nsecond\n");
+	assert_int_equal(lseek(fd, 5, SEEK_SET), 5);
+	assert_int_equal(role_take_file(fd, &text, &len), 0);
+	assert_int_equal(len, 13);
+	assert_memory_equal(text, "first\nsecond\n", len);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	free(text);
+	fd = memfd_create("empty", MFD_CLOEXEC);
+	assert_int_equal(role_take_file(fd, &text, &len), 0);
+	assert_null(text);
+	assert_int_equal(len, 0);
+	fd = memfd_create("large", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, ROLE_FILE_BYTES_MAX + 1), 0);
+	assert_int_equal(role_take_file(fd, &text, &len), ERR_TOO_LONG);
+	assert_null(text);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
 int main(void)
@@ -187,6 +231,7 @@ int main(void)
 	        cmocka_unit_test(a_second_configuration_is_refused_and_the_first_one_kept),
 	        cmocka_unit_test(a_stop_or_the_supervisors_death_ends_the_taking),
 	        cmocka_unit_test(while_running_it_hears_one_word_at_a_time),
+	        cmocka_unit_test(a_file_is_taken_whole_whoever_has_read_it_before),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
