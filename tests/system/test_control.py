@@ -1,5 +1,8 @@
 """The control socket, the spamd-cfg port and miredctl: who may do what, and what becomes of it."""
+import json
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -213,6 +216,26 @@ def test_status_answers_while_the_store_is_out_and_changes_wait(world):
     check(n_refused == 1, "one more than may wait is refused:", n_refused)
     check(n_done == 32_000, "all others are made in the end:", n_done)
     check(len(mired.whites()) == 32_000, "and stored")
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_the_examples_of_the_manual_work(world):
+    if not shutil.which("nc"):
+        raise w.Skip("there is no nc")
+    mired = start(world)
+    text = (w.TOP / "src" / "man" / "mired-ctl.7").read_text()
+    section = text[text.index(".Sh REQUESTS"):text.index(".Sh CHANGES")]
+    section = section.replace("\\e", "\\").replace(".Dl ", "")
+    # a command begins with a prompt and may go on indented; its answer follows
+    examples = re.findall(r"^[#$] ((?:.*\n(?:[# ]+))*?.*nc -NU.*)\n(\{.*\})?", section, re.M)
+    check(len(examples) == 9, "each verb has an example:", examples)
+    for command, answer in examples:
+        command = command.replace("\n# ", "\n").replace("/run/mired/mired.sock",
+                                                        mired.socket_path)
+        got = json.loads(w.run(["bash", "-ec", command]).stdout)
+        check("error" not in got, command, got)
+        if answer and "loaded" not in answer:  # when differs
+            check(got == json.loads(answer), command, got)
 
 
 @marked(timeout_secs=60, tags=("sanitize",))
