@@ -348,7 +348,8 @@ static void do_domains(struct lister *lister, struct span text, struct lister_re
 	(void)pthread_mutex_lock(&lister->lock);
 	lister->figures.n_domains = n;
 	(void)pthread_mutex_unlock(&lister->lock);
-	log_info("allowed domains: %zu entries%s", n, n == 0 ? ", so all are allowed" : "");
+	log_info("allowed domains: %zu entries%s, %u bad lines", n,
+	         n == 0 ? " (all are allowed)" : "", run.n_bad);
 	if (run.n_bad == 0 && n <= SUFFIX_LOGGED_MAX) {
 		log_suffixes(text);
 	}
