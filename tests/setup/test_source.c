@@ -10,11 +10,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "lists/cfgline.h"
+#include "mired-setup/bytes.h"
 #include "mired-setup/source.h"
 
 static char long_name[CFGLINE_TAG_MAX + 2];
@@ -135,12 +137,48 @@ static void only_plain_files_are_opened(void **state)
 	(void)rmdir(path);
 }
 
+static void the_example_file_is_right(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name, *text;
+	} expected[] = {
+	        {"bsdly", "https://www.bsdly.net/~peter/bsdly.net.traplist"},
+	        {"override", "/etc/mired/override.txt"},
+	        {"drop4", "https://www.spamhaus.org/drop/drop_v4.json"},
+	        {"override", "/etc/mired/override.txt"},
+	        {"drop6", "https://www.spamhaus.org/drop/drop_v6.json"},
+	};
+	struct bytes bytes = {.ptr = NULL};
+	struct capfile file;
+	char why[CAPFILE_WHY_MAX] = "";
+	int fd = open(SETUP_DIR "/spamd.conf.example", O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(bytes_read_fd(&bytes, fd, 1 << 20), 0);
+	(void)close(fd);
+	assert_int_equal(capfile_parse(bytes_span(&bytes), &file, why), 0);
+	assert_int_equal(file.n, ARRAY_LEN(expected));
+	for (size_t i = 0; i < file.n; i++) {
+		struct source source;
+		assert_int_equal(source_describe(&file.lists[i], &source), 0);
+		assert_string_equal(file.lists[i].name, expected[i].name);
+		assert_string_equal(source.text, expected[i].text);
+	}
+	assert_string_equal(file.lists[0].message,
+	                    "Your address %A has sent mail to a spamtrap of bsdly.net\n"
+	                    "within the last 24 hours. See "
+	                    "https://www.bsdly.net/~peter/traplist.shtml");
+	capfile_fini(&file);
+	bytes_fini(&bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_source_has_a_text_or_a_reason),
 	        cmocka_unit_test(a_message_comes_from_the_text_or_from_a_file),
 	        cmocka_unit_test(only_plain_files_are_opened),
+	        cmocka_unit_test(the_example_file_is_right),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
