@@ -66,7 +66,7 @@ def test_replacing_a_list_of_a_million_delays_no_stuttered_byte(world):
     check(busy <= LATE_MAX_MS * PATIENCE, "no byte is late:", busy)
 
 
-@marked(timeout_secs=120, alone=True)
+@marked(timeout_secs=120, tags=("sanitize",), alone=True)
 def test_newly_listed_hosts_are_out_of_the_kernel_within_two_seconds(world):
     net = topology.gateway(world)
     mired = Mired(world, net, verbose="no")
@@ -108,7 +108,7 @@ class Putter(threading.Thread):
             pass  # killed
 
 
-@marked(timeout_secs=180)
+@marked(timeout_secs=180, tags=("sanitize",))
 def test_a_kill_leaves_the_old_list_or_the_new_one(world):
     rng = random.Random(0x6c697374)
     net = topology.gateway(world)
