@@ -120,7 +120,7 @@ def test_a_kill_leaves_the_old_list_or_the_new_one(world):
     for _ in range(N_KILLS):
         putter = Putter(mired, bodies)
         putter.start()
-        time.sleep(rng.uniform(0.05, 1.2))
+        time.sleep(rng.uniform(0.05, 1.2) * PATIENCE)
         mired.kill9()
         mired.wait_gone()
         putter.join(timeout=20)
