@@ -163,7 +163,8 @@ static int steps_index(struct steps *steps)
 	addrnum first = start_at(steps, 0);
 	addrnum distance = start_at(steps, steps->n - 1) - first;
 	unsigned bits = bits_of(steps->n);
-	bits = bits > INDEX_BITS_LESS ? bits - INDEX_BITS_LESS : 0;
+	/* at least one bit: to shift a whole number out would need 128 places */
+	bits = bits > INDEX_BITS_LESS ? bits - INDEX_BITS_LESS : 1;
 	bits = bits < INDEX_BITS_MAX ? bits : INDEX_BITS_MAX;
 	while (distance >> steps->shift >> bits != 0) {
 		steps->shift++;
