@@ -184,3 +184,36 @@ def test_b_stutters_the_unlisted_for_ever(world):
         got = client.bytes_until_eof(6)
     check(all(len(data) == 1 for _, data in got), "single bytes:", got)
     check(4 <= len(got) <= 6, "one a second:", got)
+
+
+# --- traps ----------------------------------------------------------------------------------------
+
+def told_of_trap(source):
+    return ("450", [f"Mail from {source} is refused for now: it was sent to an address that gets "
+                    "no mail."])
+
+
+@marked(timeout_secs=120, tags=("sanitize",))
+def test_mail_to_a_spamtrap_is_tarpitted_in_that_session_and_in_the_next(world):
+    net, mired = start(world)
+    answer = ask(mired, "change", "spamtrap B@mx.example\n")
+    check(answer.get("done") == 1, "a spamtrap address is set:", answer)
+    for source in (NONE4, NONE6):
+        got = whole_mail(net, source)
+        check(got == told_of_trap(source), f"{source} in the session that hits:", got)
+        check(f"{source}: connected (1/0)\n" in mired.log_text(), "nobody had listed it")
+        check(f"(BLACK) {source}: <a@spam.example> -> <b@mx.example>" in mired.log_text(), "log")
+        got = whole_mail(net, source)
+        check(got == told_of_trap(source), f"{source} in its next session:", got)
+        wait_for("the log", lambda: re.search(
+            rf"{source}: disconnected after \d+ seconds\. lists: spamd-greytrap$",
+            mired.log_text(), re.M), 5)
+        wait_for("the end", lambda: mired.status()["connections"]["now"] == 0, 10)
+    status = mired.status()
+    check(status["traps"]["hits"] == 4, "each RCPT was a hit:", status["traps"])
+    check(status["connections"]["total_trapped"] == 2, "counted:", status["connections"])
+    trapped = [row[1] for row in mired.rows() if row[0] == "TRAPPED"]
+    check(sorted(trapped) == sorted([NONE4, NONE6]), "both are trapped:", mired.rows())
+    got = whole_mail(net, BOTH4)
+    check(got == ("450", [TOLD_BY_ONE[0] % BOTH4, *TOLD_BY_BOTH[1:], *told_of_trap(BOTH4)[1]]),
+          "lists in load order, the trap last:", got)
