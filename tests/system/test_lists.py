@@ -5,6 +5,7 @@ import time
 
 import test_flush
 import topology
+from client import Client, attempt
 from control import Control
 from daemon import Mired
 from load import Load
@@ -90,6 +91,30 @@ def test_newly_listed_hosts_are_out_of_the_kernel_within_two_seconds(world):
     wait_for("the count", lambda: mired.status()["lists"]["delisted"] == N_WHITE_LISTED, 5)
     check(mired.log_text().count("blacklisted, removing from whitelist") == 1000,
           "the log names the first thousand")
+
+
+@marked(timeout_secs=90, tags=("sanitize",))
+def test_a_disk_that_fills_during_a_replacement_leaves_the_old_list_in_force(world):
+    net = topology.gateway(world)
+    small = world.dir / "small"
+    world.tmpfs(small, "8m")
+    mired = Mired(world, net, stutter="0s", state_dir=small / "state").start()
+    put(mired, list_line("big", 0xc6130001, 1000))  # 198.19.0.1, .3, ...
+    for n in range(2):
+        with Control(mired) as control:
+            answer = control.ask("list-put", list_line("big", 0x0b000001, N_NETWORKS))
+            lists = control.ask("lists")["lists"]
+        check("No space left on device" in answer.get("error", ""), "refused, and why:", answer)
+        check([entry["networks"] for entry in lists] == [1000], "the old one is there:", lists)
+        with Client(net.out, net.target(False), source=topology.client4(1)) as client:
+            reply = attempt(client)
+            check("on the list big" in reply, "and in force:", reply)
+        check(mired.log_text().count("No space left on device") == n + 1, "the log says why")
+    check([path.name for path in (small / "state" / "lists" / "loaded").iterdir()] ==
+          ["0001-big"], "nothing is left behind")
+    check(mired.stop()[0] == 0, "a clean end")
+    mired.start()
+    check(mired.status()["lists"]["networks"] == 1000, "after a restart too")
 
 
 class Putter(threading.Thread):
