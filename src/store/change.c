@@ -13,7 +13,8 @@
 
 enum { SHOWN_MAX = 80 }; /* bytes of a word in a message */
 
-static_assert((int)TRAP_ADDRESS_MAX <= (int)CHANGE_TEXT_BYTES, "a mailbox fits the parser's buffer");
+static_assert((int)TRAP_ADDRESS_MAX <= (int)CHANGE_TEXT_BYTES,
+              "a mailbox fits the parser's buffer");
 
 /* --- the grammar ------------------------------------------------------------------------------ */
 
@@ -82,7 +83,7 @@ static int parse_spamtrap(struct words *words, struct change *out)
 {
 	struct span given = words->rest;
 	int ret = take_mailbox(words, out);
-	if (ret == 0 && !trap_address_is_valid(out->text.recipient)) {
+	if (ret == 0 && !dump_can_be_spamtrap(out->text.recipient)) {
 		ret = explain_word(words, "not an email address:", given);
 	}
 	return ret;

@@ -246,6 +246,12 @@ static void parse_trapped(struct parse *parse, struct dump_record *out)
 	}
 }
 
+bool dump_can_be_spamtrap(struct span address)
+{
+	return trap_address_is_valid(address) && address.ptr[0] != '<' &&
+	       address.ptr[address.len - 1] != '>';
+}
+
 static void parse_spamtrap(struct parse *parse, struct dump_record *out)
 {
 	uint8_t normal[TRAP_ADDRESS_MAX];
@@ -254,7 +260,7 @@ static void parse_spamtrap(struct parse *parse, struct dump_record *out)
 	}
 	struct span text = get_text(parse, parse->fields[1]);
 	struct span address = trap_address_normalise(text, normal);
-	if (!trap_address_is_valid(address)) {
+	if (!dump_can_be_spamtrap(address)) {
 		fault_field(parse, ERR_SYNTAX, "not an email address:", text);
 		return;
 	}

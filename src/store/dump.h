@@ -38,6 +38,10 @@ struct dump_record {
 	struct tuple_text text;    /* tuples; a spamtrap address (normalised) is text.recipient */
 };
 
+/* Whether a normalised text may be a spamtrap: valid (policy/trap.h) and without a bracket left
+ * around it, which normalising it again, as reading does, would take away. */
+bool dump_can_be_spamtrap(struct span address);
+
 /* line: without its LF (one CR at its end is no part of it). Old GREY lines without helo have an
  * empty one. Where texts hold a bare `|`, the recipient begins at the last `<` behind a `|`, the
  * sender at the one before. ERR_SYNTAX, ERR_RANGE, ERR_TOO_LONG with why; ERR_UNSUPPORTED for a

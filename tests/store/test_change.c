@@ -91,6 +91,7 @@ static void bad_lines_say_why_in_spamdbs_words(void **state)
 		{"white 192.0.2.1 x", ERR_SYNTAX, "too many words: x"},
 		{"white  192.0.2.1", ERR_SYNTAX, "invalid ip address "},
 		{"spamtrap nobody", ERR_SYNTAX, "not an email address: nobody"},
+		{"spamtrap <<a@b>", ERR_SYNTAX, "not an email address: <<a@b>"},
 		{"spamtrap a b@c", ERR_SYNTAX, "not an email address: a b@c"},
 		{"delete ", ERR_SYNTAX, "no key"},
 		{"put SPAMTRAP|a b@c", ERR_SYNTAX, "not an email address: a b@c"},

@@ -199,6 +199,8 @@ static void bad_lines_are_refused_with_a_reason(void **state)
 		{"TRAPPED|192.0.2.1", ERR_SYNTAX, "2 fields, expected 3"},
 		{"TRAPPED|192.0.2.1|x", ERR_SYNTAX, "not a number: x"},
 		{"SPAMTRAP|nobody", ERR_SYNTAX, "not an email address: nobody"},
+		{"SPAMTRAP|<<a@b>", ERR_SYNTAX, "not an email address: <<a@b>"},
+		{"SPAMTRAP|a@b>>", ERR_SYNTAX, "not an email address: a@b>>"},
 		{"SPAMTRAP|a@b|1", ERR_SYNTAX, "3 fields, expected 2"},
 		{"DOMAIN|example.org", ERR_UNSUPPORTED,
 		 "a DOMAIN belongs into the file of allowed domains"},
