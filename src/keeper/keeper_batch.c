@@ -188,6 +188,18 @@ static void write_result(struct keeper *keeper, struct store_txn *txn,
 	batch->n_writes++;
 }
 
+/* Only the count has changed: it is written late. */
+static void count_early(struct keeper *keeper, const struct batch_result *result)
+{
+	struct cache_entry entry;
+	bool was_dirty = cache_get(keeper->env.tuples, &result->key, &entry) && entry.is_dirty;
+	keeper_cache_tuple(keeper, &result->key, &result->tuple, true);
+	if (!was_dirty) {
+		keeper_dirty_add(&keeper->dirty, &result->key);
+	}
+	counters_add(&keeper->counters, COUNTER_tuples_early, 1);
+}
+
 /* A verdict that changes no record and rests on committed ones is answered at once. */
 static bool finish_unwritten(struct keeper *keeper, struct pending *pending,
                              const struct batch_result *result, struct cache_entry *host)
@@ -196,9 +208,7 @@ static bool finish_unwritten(struct keeper *keeper, struct pending *pending,
 		return false;
 	}
 	if (result->verdict == VERDICT_EARLY) {
-		keeper_cache_tuple(keeper, &result->key, &result->tuple, true);
-		keeper_dirty_add(&keeper->dirty, &result->key);
-		counters_add(&keeper->counters, COUNTER_tuples_early, 1);
+		count_early(keeper, result);
 	}
 	keeper_reassert(keeper, &pending_request(pending)->addr, host);
 	answer_stored(keeper, pending, host->kind);
