@@ -18,12 +18,13 @@ GRACE_SECS = 60  # after the start nobody is trapped by the low-priority MX
 N_TRAPS, LOAD_SECS, BYTES_A_TRAP = 6_000_000, 30, 64
 OUT_OF_KERNEL_MS = 100 * w.PATIENCE
 BYTE_SECS = 0.1
+LOOK_MS = 100  # a silent client's input is looked at this rarely
 
 
 def prepare(world, net, **settings):
     """One byte in 100 ms to who is trapped; greylisted clients are served at full speed."""
     return Mired(world, net, **{"stutter": "100ms", "grey_stutter": "0s", "trap_text": TRAP_TEXT,
-                                "look_interval": "100ms", **settings})
+                                "look_interval": f"{LOOK_MS}ms", **settings})
 
 
 def start(world, net, **settings):
@@ -128,20 +129,19 @@ def test_a_trapped_host_leaves_the_white_of_the_kernel_within_100_ms(world):
             client.command("MAIL FROM:<a@sender.example>", "250")
             change(mired, f"white {source}")  # while its session is open
             wait_for("the white element", lambda s=source: mired.has_white(s), 3)
+            began = time.monotonic()
             client.send(f"RCPT TO:<{TRAP}>\r\n")
-            client.sock.recv(1)
-            check_gone(mired, source, "first byte of the reply")
+            check_gone(mired, source, "RCPT, read up to 100 ms late", began, LOOK_MS)
         check_trapped(mired, net, net.target(is_v6), source)
         check(source not in mired.whites(), "nor is it white in the store")
 
 
-def check_gone(mired, source, since):
-    began = time.monotonic()
+def check_gone(mired, source, since, began, late_ms=0):
     while mired.has_white(source):
         check(time.monotonic() - began < 5, "the white element goes")
     took_ms = (time.monotonic() - began) * 1000
     print(f"{source}: out of the kernel's white set {took_ms:.1f} ms after the {since}")
-    check(took_ms <= OUT_OF_KERNEL_MS, "within 100 ms:", took_ms)
+    check(took_ms <= OUT_OF_KERNEL_MS + late_ms, "within 100 ms:", took_ms)
 
 
 @marked(timeout_secs=150, tags=("sanitize",))
@@ -203,7 +203,7 @@ def test_a_host_trapped_by_hand_is_no_longer_white_until_it_is_made_so_by_hand(w
         run([*miredb, "-a", source])
         wait_for("the white element", lambda s=source: mired.has_white(s), 3)
         run([*miredb, "-t", "-a", source])
-        check_gone(mired, source, "end of miredb")
+        check_gone(mired, source, "end of miredb", time.monotonic())
         check_trapped(mired, net, net.target(is_v6), source)
         ask(mired, "seen", f"in {source} 1 3600\n")
         time.sleep(0.5)
