@@ -201,7 +201,8 @@ static int receive_packet(struct fetcher *fetcher, struct mono deadline)
 {
 	int64_t left_ms = mono_diff_ms(deadline, clock_mono());
 	struct pollfd fd = {.fd = fetcher->channel, .events = POLLIN};
-	int n_ready = left_ms > 0 ? poll(&fd, 1, (int)left_ms) : 0;
+	/* what is there is taken even when we were stopped beyond the deadline */
+	int n_ready = poll(&fd, 1, left_ms > 0 ? (int)left_ms : 0);
 	if (n_ready <= 0) {
 		return n_ready == 0 ? -ETIMEDOUT : errno == EINTR ? 0 : -errno;
 	}
