@@ -253,6 +253,7 @@ void child_bury(struct child *child, int status)
 	child->has_ended_well =
 	        child->is_told_to_stop && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	child->pid = 0;
+	child->was_ready = child->is_ready;
 	child->is_ready = false;
 	child->has_deadline = false;
 }

@@ -18,6 +18,7 @@ struct child {
 	pid_t pid;   /* 0: not running */
 	int channel; /* -1: closed */
 	bool is_ready;
+	bool was_ready;      /* its last process had said so before it died */
 	bool has_ended_well; /* its last process exited with 0 after MSG_STOP */
 	bool is_told_to_stop;
 	bool wants_reload; /* the engine asked for the files to be read again; the reader clears it

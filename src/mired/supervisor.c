@@ -123,10 +123,12 @@ static void give_up(struct supervisor *s, const struct child *child)
 	begin_stop(s, ROLE_EXIT_STORE);
 }
 
-/* Nothing was served yet and the role said why: trying again would only repeat it. */
-static bool is_start_failure(const struct supervisor *s, int status)
+/* Nothing was served yet and the role said why it cannot begin: trying again would only repeat it.
+ * One that had begun, while the other had not, is judged like any other. */
+static bool is_start_failure(const struct supervisor *s, const struct child *child, int status)
 {
-	return s->phase == PHASE_STARTING && WIFEXITED(status) && WEXITSTATUS(status) != 0;
+	return s->phase == PHASE_STARTING && !child->was_ready && WIFEXITED(status) &&
+	       WEXITSTATUS(status) != 0;
 }
 
 static void fail_start(struct supervisor *s, const struct child *child, int status)
@@ -164,7 +166,7 @@ static void child_died(struct supervisor *s, struct child *child, int status)
 	if (s->phase == PHASE_STOPPING) {
 		return;
 	}
-	if (is_start_failure(s, status)) {
+	if (is_start_failure(s, child, status)) {
 		fail_start(s, child, status);
 		return;
 	}

@@ -61,6 +61,7 @@ static void last_words_are_heard_after_the_death(void **state)
 	assert_int_equal(child.pid, 0);
 	assert_int_equal(child.channel, -1);
 	assert_false(child.is_ready);
+	assert_true(child.was_ready);
 	assert_false(child.has_ended_well);
 }
 
