@@ -27,7 +27,7 @@ static const char *change_name(const struct event *event)
 static void hex_of(const uint8_t hash[static RECORD_HASH_BYTES],
                    char out[static 2 * RECORD_HASH_BYTES + 1])
 {
-	for (int i = 0; i < RECORD_HASH_BYTES; i++) {
+	for (size_t i = 0; i < RECORD_HASH_BYTES; i++) {
 		(void)snprintf(out + 2 * i, 3, "%02x", hash[i]);
 	}
 }

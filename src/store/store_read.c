@@ -145,7 +145,7 @@ int store_reader_changed(struct store_reader *reader, const struct journal_chang
                          uint8_t buf[static STORE_TEXT_BYTES], struct store_row *out)
 {
 	struct look look = look_for(change);
-	struct tuple_text text;
+	struct tuple_text text = {SPAN(""), SPAN(""), SPAN("")};
 	size_t len = 0;
 	int ret = door_reader_begin(reader);
 	if (ret) {

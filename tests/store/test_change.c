@@ -13,7 +13,7 @@
 enum { NOW = FIXTURE_T0 };
 
 static const struct change_conf change_conf = {
-        .whiteexp_secs = 36 * 86400, .trapexp_secs = 86400, .ipv6_prefix = 64};
+        .whiteexp_secs = INT64_C(36) * 86400, .trapexp_secs = 86400, .ipv6_prefix = 64};
 
 /* --- grammar ---------------------------------------------------------------------------------- */
 
@@ -280,14 +280,15 @@ static void a_put_stores_the_record_as_it_is(void **state)
 	        "WHITE|2001:db8::|||1|2|9000000|4|5",
 	        "GREY|192.0.2.9|h\\x7c|<a@b>|<c@d>|1|2|9000000|4|0", "SPAMTRAP|a@b"};
 	struct store *store = fixture_open(*state);
-	char expected[1024] = "";
+	char expected[1024];
 	for (int turn = 0; turn < 2; turn++) { /* a second time changes nothing */
-		expected[0] = '\0';
+		size_t len = 0;
 		for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
 			char line[256];
 			(void)snprintf(line, sizeof line, "put %s", lines[i]);
 			assert_int_equal(apply(store, line).ret, 0);
-			(void)strcat(strcat(expected, lines[i]), "\n");
+			len += (size_t)snprintf(expected + len, sizeof expected - len, "%s\n",
+			                        lines[i]);
 		}
 	}
 	assert_string_equal(listing(store), expected);
