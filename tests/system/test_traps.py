@@ -103,7 +103,7 @@ def wait_free(mired, net, target, source):
 def test_mail_to_a_spamtrap_traps_its_sender_in_that_session_until_the_life_is_over(world):
     net = topology.gateway(world)
     mired = start(world, net, trapexp="40s")
-    change(mired, f"spamtrap {TRAP}")
+    run([BUILD / "miredb", "-f", mired.conf, "-T", "-a", TRAP])
     for source, is_v6 in clients(1):
         target = net.target(is_v6)
         check(try_mail(net.out, target, source).startswith("451"), "an honest mail is deferred")
