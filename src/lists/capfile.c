@@ -142,6 +142,7 @@ static int read_fields(const struct reader *reader, struct capfile_list *list)
 static int read_list(struct reader *reader, struct span name)
 {
 	if (reader->file.n == CAPFILE_NAMES_MAX) {
+		reader->rec = caprecs_find(&reader->recs, SPAN("all"));
 		return refuse(reader, ERR_TOO_LONG, "more than %d lists in \"all\"",
 		              CAPFILE_NAMES_MAX);
 	}

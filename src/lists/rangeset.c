@@ -77,7 +77,8 @@ int rangeset_add(struct rangeset *set, const struct addr_range *range, bool is_w
 	bool is_v4 = addr_is_v4(&range->first);
 	addrnum first = addrnum_of(&range->first);
 	addrnum last = addrnum_of(&range->last);
-	if (is_v4 != addr_is_v4(&range->last) || first > last) {
+	/* ::/80 ends with the last mapped address and is IPv6 all the same */
+	if ((is_v4 && !addr_is_v4(&range->last)) || first > last) {
 		return ERR_RANGE;
 	}
 	if (set->n == set->n_max) {
@@ -127,8 +128,14 @@ static int output_add(void *ctx, const struct cidr *cidr)
 	return 0;
 }
 
-static int output_range(struct output *out, addrnum first, addrnum last)
+static int output_range(struct output *out, bool is_v4, addrnum first, addrnum last)
 {
+	if (!is_v4 && addrnum_is_mapped(first)) {
+		first = addrnum_last(true) + 1; /* the part before would be IPv4 */
+	}
+	if (first > last) {
+		return 0;
+	}
 	struct addr_range range = {addrnum_to_addr(first), addrnum_to_addr(last)};
 	return cidr_cut(&range, output_add, out);
 }
@@ -158,7 +165,7 @@ static size_t take_at(const struct places *places, size_t *head, addrnum place)
 	return *head - before;
 }
 
-static int sweep(const struct places *places, addrnum family_last, struct output *out)
+static int sweep(const struct places *places, bool is_v4, struct output *out)
 {
 	size_t heads[KIND_COUNT] = {0};
 	size_t black = 0;
@@ -176,11 +183,11 @@ static int sweep(const struct places *places, addrnum family_last, struct output
 		if (is_now && !is_listed) {
 			first = place;
 		} else if (is_listed && !is_now) {
-			ret = output_range(out, first, place - 1);
+			ret = output_range(out, is_v4, first, place - 1);
 		}
 		is_listed = is_now;
 	}
-	return ret == 0 && is_listed ? output_range(out, first, family_last) : ret;
+	return ret == 0 && is_listed ? output_range(out, is_v4, first, addrnum_last(is_v4)) : ret;
 }
 
 int rangeset_finish(struct rangeset *set, struct cidr **out, size_t *n)
@@ -195,7 +202,7 @@ int rangeset_finish(struct rangeset *set, struct cidr **out, size_t *n)
 				      place_compare);
 			}
 		}
-		ret = sweep(places, addrnum_last(family == FAMILY_V4), &output);
+		ret = sweep(places, family == FAMILY_V4, &output);
 	}
 	if (ret) {
 		free(output.cidrs);

@@ -14,7 +14,8 @@ struct rangeset;
 /* At most n_max ranges. NULL: no memory. */
 struct rangeset *rangeset_new(size_t n_max);
 void rangeset_free(struct rangeset *set);
-/* first <= last, of one family. ERR_RANGE otherwise, ERR_TOO_LONG beyond n_max, -ENOMEM. */
+/* first <= last, of the family that first has. ERR_RANGE otherwise, ERR_TOO_LONG beyond n_max,
+ * -ENOMEM. */
 MUST_USE int rangeset_add(struct rangeset *set, const struct addr_range *range, bool is_white);
 /* Black ranges added so far. */
 size_t rangeset_n_black(const struct rangeset *set);

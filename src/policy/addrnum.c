@@ -23,3 +23,8 @@ addrnum addrnum_last(bool is_v4)
 {
 	return is_v4 ? (addrnum)0xffffffffffffU : ~(addrnum)0;
 }
+
+bool addrnum_is_mapped(addrnum num)
+{
+	return num >> 32 == 0xffff;
+}

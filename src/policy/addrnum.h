@@ -12,3 +12,6 @@ addrnum addrnum_of(const struct addr *addr);
 struct addr addrnum_to_addr(addrnum num);
 /* The last address of a family. */
 addrnum addrnum_last(bool is_v4);
+/* Whether the number lies where IPv4 is mapped. A range of IPv6 that holds this block means no IPv4
+ * by it, but a network that begins inside would be taken for one. */
+bool addrnum_is_mapped(addrnum num);

@@ -192,17 +192,17 @@ int cidr_cut(const struct addr_range *range, cidr_network *network, void *ctx)
 	bool is_v4 = addr_is_v4(&range->first);
 	addrnum first = addrnum_of(&range->first);
 	addrnum last = addrnum_of(&range->last);
+	addrnum end;
 	int ret = 0;
-	while (ret == 0 && first <= last) {
+	for (bool is_more = first <= last; is_more && ret == 0; first = end + 1) {
 		unsigned bits = host_bits_at(first, last, is_v4);
-		addrnum end = first + (((addrnum)1 << bits) - 1);
+		end = first + (((addrnum)1 << bits) - 1);
 		struct cidr cidr = {.addr = addrnum_to_addr(first),
 		                    .bits = (uint8_t)(ADDR_BITS - bits)};
-		ret = network(ctx, &cidr);
-		if (end == last) {
-			break; /* also where counting on would wrap */
+		if (is_v4 || !addrnum_is_mapped(first)) {
+			ret = network(ctx, &cidr);
 		}
-		first = end + 1;
+		is_more = end < last; /* counting on could wrap */
 	}
 	return ret;
 }

@@ -41,7 +41,8 @@ size_t cidr_collapse(const struct cidr *cidrs, size_t n, struct addr_range *rang
 
 /* Called for each network, ascending. Not 0 ends the walk with this code. */
 typedef int cidr_network(void *ctx, const struct cidr *cidr);
-/* Cuts a range into the fewest aligned networks, ascending; a whole family into its two halves. */
+/* Cuts a range into the fewest aligned networks, ascending; a whole family into its two halves.
+ * What is IPv4's in a range of IPv6 is left out where it would stand alone. */
 int cidr_cut(const struct addr_range *range, cidr_network *network, void *ctx);
 /* "192.0.2.0/24", "2001:db8::/32", always with the length. */
 enum { CIDR_TEXT_MAX = 46 + 4 };

@@ -121,6 +121,9 @@ static void the_families_do_not_meet(void **state)
 	check_words("2001:db8::/32 10.0.0.0/8 !2001:db8:8000::/33", "10.0.0.0/8 2001:db8::/33");
 	check_words("10.0.0.0/8 !::/1", "10.0.0.0/8");
 	check_words("::/1 !0.0.0.0-255.255.255.255", "::/1");
+	check_words("::/80", "::/80");
+	check_words("::fffc:0:0/94 !::fffe:0:0/96", "::fffc:0:0/95"); /* not all of IPv4 */
+	check_words("::fffe:ffff:ffff-::1:0:0:0", "::fffe:ffff:ffff/128 ::1:0:0:0/128");
 }
 
 static void a_reversed_or_mixed_range_is_refused(void **state)
