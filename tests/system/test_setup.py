@@ -77,7 +77,7 @@ def left_running(mired):
             if any(word.endswith(b"mired-setup") for word in w.command_words(pid)[:1])]
 
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("once", "sanitize"))
 def test_lists_of_every_kind_reach_clients(world):
     mired, site = start(world, stutter="0s", grey_stutter="0s")
     client, free = topology.client4(1), topology.client4(2)
@@ -157,7 +157,7 @@ def failures(site, world):
     ]
 
 
-@marked(timeout_secs=180, tags=("sanitize",))
+@marked(timeout_secs=180, tags=("once", "sanitize"))
 def test_a_bad_download_leaves_the_old_list_in_force_and_says_why(world):
     mired, site = start(world)
     source = f"127.0.0.1:{site.port}/list"
@@ -184,7 +184,7 @@ def test_a_bad_download_leaves_the_old_list_in_force_and_says_why(world):
     wait_for("helpers to end", lambda: not left_running(mired), 5)
 
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("once", "sanitize"))
 def test_without_a_copy_the_daemon_keeps_what_it_has(world):
     mired, site = start(world)
     at = f"127.0.0.1:{site.port}"
@@ -206,7 +206,7 @@ def test_without_a_copy_the_daemon_keeps_what_it_has(world):
     check(lists(mired) == {"black": 8, "other": 12}, "a damaged copy is not used:", text)
 
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("once", "sanitize"))
 def test_programs_that_fail_hang_or_flood_are_ended(world):
     mired, _ = start(world)
     maker = script(world, "maker", "echo 203.0.113.1; id -un >&2; exit 0")
@@ -231,7 +231,7 @@ def test_programs_that_fail_hang_or_flood_are_ended(world):
           lists(mired))
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_an_unchanged_list_is_not_sent_again_by_its_server(world):
     mired, site = start(world)
     etag, date = '"v 1"', "Sun, 22 Nov 2026 10:00:00 GMT"
@@ -258,7 +258,7 @@ def test_an_unchanged_list_is_not_sent_again_by_its_server(world):
     check("If-None-Match" not in site.seen[-1][1], "a damaged copy is fetched whole")
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("once",))
 def test_a_full_disk_leaves_the_old_list_in_force(world):
     mired, site = start(world)
     write_lists(mired, ("bad", "black", "http", f"127.0.0.1:{site.port}/list"))
@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_the_old_list_in_force(world):
     check(lists(mired) == {"bad": 900}, "with room it goes on:", lists(mired))
 
 
-@marked(timeout_secs=180)
+@marked(timeout_secs=180, tags=("once",))
 def test_kill_9_at_any_moment_leaves_whole_lists(world):
     mired, site = start(world)
     sizes = [2000, 3000]
@@ -302,7 +302,7 @@ def test_kill_9_at_any_moment_leaves_whole_lists(world):
     check(set(lists(mired).values()) == {sizes[1]}, "the next run goes through:", lists(mired))
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_one_works_at_a_time(world):
     mired, site = start(world)
     site.pages["/list"] = endless(lambda: time.sleep(0.1))
@@ -315,7 +315,7 @@ def test_one_works_at_a_time(world):
         first.result()
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_a_dry_run_changes_nothing_and_words_are_refused(world):
     mired, site = start(world)
     site.pages["/list"] = hosts(5)
@@ -338,7 +338,7 @@ def test_a_dry_run_changes_nothing_and_words_are_refused(world):
     check("can't reach mired at" in text, "without a daemon:", text)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_https_is_verified_and_never_left(world):
     mired, site = start(world)
     pem = world.dir / "site.pem"
@@ -364,7 +364,7 @@ def test_https_is_verified_and_never_left(world):
     check(not site.seen, "nobody was asked over http")
 
 
-@marked(timeout_secs=240, alone=True)
+@marked(timeout_secs=240, alone=True, tags=("once",))
 def test_a_million_entries_take_less_than_300_megabytes(world):
     mired, _ = start(world)
     mired.write_conf(list_size="256m")
