@@ -146,3 +146,31 @@ static inline double seconds_now(void)
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
+
+static inline struct conf gateway_conf(void)
+{
+	struct conf conf = test_conf();
+	conf.rules = CONF_RULES_GATEWAY;
+	conf.mx[0] = addr_of("192.0.2.25");
+	conf.mx[1] = addr_of("2001:db8:2::25");
+	conf.mx[2] = addr_of("192.0.2.26");
+	conf.n_mx = 3;
+	return conf;
+}
+
+static inline struct conf local_conf(void)
+{
+	struct conf conf = test_conf();
+	conf.rules = CONF_RULES_LOCAL_MTA;
+	conf.interfaces[1] = "eth1.7";
+	conf.n_interfaces = 2;
+	return conf;
+}
+
+static inline void put_chains(struct fw *fw)
+{
+	char why[FW_WHY_MAX];
+	if (fw_put_chains(fw, why)) {
+		fail_msg("fw_put_chains: %s", why);
+	}
+}

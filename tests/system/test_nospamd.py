@@ -7,7 +7,7 @@ import topology
 from client import Client, try_mail
 from daemon import Mired
 from sink import GREETING, Sink
-from world import check, marked, wait_for
+from world import BUILD, PATIENCE, check, marked, run, wait_for
 
 BUDGET_SECS = 2.0
 
@@ -75,6 +75,20 @@ def test_sighup_reads_it_at_once_and_a_missing_file_changes_nothing(world):
     wait_for("the file to be read again", lambda: mired.log_text().count("is read again") >= 3, 5)
     mired.write_nospamd("")
     wait_in_set(mired, "nospamd", "198.19.8.1", is_in=False)
+
+
+@marked(timeout_secs=60)
+def test_miredctl_reload_reads_it_at_once(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net).start()
+    mired.write_nospamd("198.19.8.0/24\n2001:db8:c:8::/64\n")
+    began = time.monotonic()
+    run([BUILD / "miredctl", "-f", mired.conf, "reload"])
+    wait_in_set(mired, "nospamd", "198.19.8.1")
+    wait_in_set(mired, "nospamd6", "2001:db8:c:8::1")
+    took = time.monotonic() - began
+    print(f"after miredctl reload: {took * 1000:.0f} ms")
+    check(took < 0.9 * PATIENCE, "it does not wait for the next look:", took)
 
 
 @marked(timeout_secs=90)
