@@ -181,7 +181,8 @@ static void check_chain(unsigned depth, unsigned times, int code)
 			(void)snprintf(text + strlen(text), sizeof text - strlen(text), ":tc=r%u",
 			               i + 1);
 		}
-		(void)strcat(text, i < depth ? ":\n" : ":white:file=/x:\n");
+		(void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s",
+		               i < depth ? ":\n" : ":white:file=/x:\n");
 	}
 	assert_int_equal(capfile_parse(span_of_str(text), &file, why), code);
 	capfile_fini(&file);
@@ -201,7 +202,7 @@ static void more_lists_than_the_bound_are_refused(void **state)
 	static char text[3 * CAPFILE_NAMES_MAX];
 	struct capfile file;
 	char why[CAPFILE_WHY_MAX];
-	(void)strcpy(text, "a:white:file=/x:\nall:");
+	(void)snprintf(text, sizeof text, "a:white:file=/x:\nall:");
 	for (size_t i = 0; i <= CAPFILE_NAMES_MAX; i++) {
 		(void)memcpy(text + 21 + 2 * i, "a ", 3);
 	}
