@@ -61,7 +61,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	struct store_conf conf = {.dir = argv[1],
-	                          .map_bytes = UINT64_C(4) << 30,
+	                          .map_bytes = UINT64_C(8) << 30,
 	                          .journal_max = 1000,
 	                          .readers_max = 16};
 	struct store *store = NULL;

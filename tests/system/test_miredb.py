@@ -39,7 +39,7 @@ def own_store(mired):
 
 def seeded(world, n_hosts):
     """A configuration whose store holds many hosts, without a daemon."""
-    mired = Mired(world, topology.gateway(world), store_map="4g")
+    mired = Mired(world, topology.gateway(world), store_map="8g")
     mired.db.mkdir(parents=True)
     run([BUILD / "tests" / "system" / "seedstore", mired.db, n_hosts, "10.0.0.0"],
         timeout_secs=300)
