@@ -82,6 +82,21 @@ void door_keep_margin(MDB_env *env);
 
 const char *door_db_name(enum store_db db);
 
+/* --- the directory: store_files.c for store_lmdb.c ------------------------------------------- */
+
+#define DOOR_DATA_FILE "data.mdb"
+
+/* There, a directory (made if conf says so) and the caller's own. */
+MUST_USE int door_check_dir(const struct store_conf *conf, char why[static STORE_WHY_MAX]);
+/* ERR_BUSY: another process writes. The lock goes with store->lock_fd. */
+MUST_USE int door_lock_writer(struct store *store, char why[static STORE_WHY_MAX]);
+/* *is_new: there is no data file and one may be made. */
+MUST_USE int door_check_data_file(const struct store_conf *conf, bool *is_new,
+                                  char why[static STORE_WHY_MAX]);
+/* Whether a store was made here once; and that there is one now. */
+bool door_has_marker(const char *dir);
+MUST_USE int door_write_marker(const char *dir, char why[static STORE_WHY_MAX]);
+
 /* --- a write transaction: store_txn.c for store_write.c -------------------------------------- */
 
 /* Keeps the first error (LMDB's code). */

@@ -1,18 +1,12 @@
 /* Opening and closing the environment, its meta record, and LMDB's errors in our words. A damaged,
  * missing or foreign store is refused with a message; nothing here overwrites one.
- *
- * Files in the directory: data.mdb and lock.mdb are LMDB's; `writer.lock` is held by the one
- * process that may write; `installed` was written when the store was made, so that a data file
- * which vanished later is an error and not a first start. */
+ * The directory around it is store_files.c. */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -21,9 +15,6 @@
 #include "base/log.h"
 #include "store/lmdb_door.h"
 
-#define DATA_FILE   "data.mdb"
-#define WRITER_FILE "writer.lock"
-#define MARKER_FILE "installed"
 /* EIO with less than this free is a full disk (measured: LMDB reports a short write as EIO). */
 #define LOW_DISK_BYTES (UINT64_C(1) << 20)
 /* LMDB does not write pages that a transaction took from the end of the file and gave back, so its
@@ -190,135 +181,6 @@ int door_cursor(const struct store *store, MDB_txn *txn, enum store_db db, MDB_c
 	                                     : mdb_cursor_open(txn, store->dbi[db], out);
 }
 
-/* --- directory and files ---------------------------------------------------------------------- */
-
-static int path_in(const char *dir, const char *name, char out[static PATH_MAX])
-{
-	int n = snprintf(out, PATH_MAX, "%s/%s", dir, name);
-	return n > 0 && n < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
-static int check_dir(const struct store_conf *conf, char why[static STORE_WHY_MAX])
-{
-	if (conf->create && !conf->read_only) {
-		(void)mkdir(conf->dir, 0700); /* stat tells whether it is there now */
-	}
-	struct stat st;
-	if (stat(conf->dir, &st)) {
-		int err = errno;
-		door_explain(why, "%s: %s", conf->dir, strerror(err));
-		return err == ENOENT ? ERR_NOT_FOUND : -err;
-	}
-	if (!S_ISDIR(st.st_mode)) {
-		door_explain(why, "%s is not a directory", conf->dir);
-		return -ENOTDIR;
-	}
-	/* Files a stranger made here would lock the owner out. */
-	if (st.st_uid != geteuid()) {
-		door_explain(why,
-		             "%s belongs to uid %u, this process runs as uid %u: run it as the "
-		             "store's owner or change the owner of the directory and its files",
-		             conf->dir, (unsigned)st.st_uid, (unsigned)geteuid());
-		return -EACCES;
-	}
-	return 0;
-}
-
-static int lock_writer(struct store *store, char why[static STORE_WHY_MAX])
-{
-	char path[PATH_MAX];
-	int ret = path_in(store->dir, WRITER_FILE, path);
-	if (ret) {
-		return ret;
-	}
-	store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, DOOR_MODE);
-	if (store->lock_fd < 0) {
-		ret = -errno;
-		door_explain(why, "%s: %s", path, err_text(ret));
-		return ret;
-	}
-	if (flock(store->lock_fd, LOCK_EX | LOCK_NB)) {
-		ret = errno == EWOULDBLOCK ? ERR_BUSY : -errno;
-		door_explain(why, "%s: another process writes to this store", path);
-	}
-	return ret;
-}
-
-static bool has_marker(const char *dir)
-{
-	char path[PATH_MAX];
-	return path_in(dir, MARKER_FILE, path) == 0 && access(path, F_OK) == 0;
-}
-
-static int fsync_dir(const char *dir)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int ret = fd < 0 || fsync(fd) ? -errno : 0;
-	if (fd >= 0) {
-		(void)close(fd);
-	}
-	return ret;
-}
-
-static int write_marker(const char *dir)
-{
-	static const char text[] =
-	        "A store was made here. While this file exists, a missing data.mdb "
-	        "is an error.\n";
-	char path[PATH_MAX];
-	int ret = path_in(dir, MARKER_FILE, path);
-	if (ret) {
-		return ret;
-	}
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, DOOR_MODE);
-	if (fd < 0) {
-		return -errno;
-	}
-	/* its existence is what counts, so a full disk is no reason to fail */
-	(void)!write(fd, text, sizeof text - 1);
-	(void)fsync(fd);
-	(void)close(fd);
-	return fsync_dir(dir);
-}
-
-/* *is_new: there is no data file and one may be made. */
-static int check_data_file(const struct store_conf *conf, bool *is_new,
-                           char why[static STORE_WHY_MAX])
-{
-	char path[PATH_MAX];
-	int ret = path_in(conf->dir, DATA_FILE, path);
-	if (ret) {
-		return ret;
-	}
-	struct stat st = {.st_size = 0};
-	if (stat(path, &st) && errno != ENOENT) {
-		ret = -errno;
-		door_explain(why, "%s: %s", path, err_text(ret));
-		return ret;
-	}
-	*is_new = st.st_size == 0;
-	if (*is_new && has_marker(conf->dir)) {
-		door_explain(why,
-		             "%s is missing or empty, but a store was installed here. Put back a "
-		             "backup of it; or remove %s/" MARKER_FILE
-		             " to begin with an empty store",
-		             path, conf->dir);
-		return ERR_NOT_FOUND;
-	}
-	if (*is_new && (conf->read_only || !conf->create)) {
-		door_explain(why, "%s: there is no store here", path);
-		return ERR_NOT_FOUND;
-	}
-	if (!*is_new && (!S_ISREG(st.st_mode) || st.st_size < 2 * (off_t)sysconf(_SC_PAGESIZE))) {
-		door_explain(why,
-		             "%s is damaged: it is shorter than its two meta pages or no regular "
-		             "file. It was left as it is: put back a backup",
-		             path);
-		return ERR_CORRUPT;
-	}
-	return 0;
-}
-
 /* --- meta record ------------------------------------------------------------------------------ */
 
 static int meta_put(struct store *store, MDB_txn *txn)
@@ -343,14 +205,14 @@ static int meta_read(struct store *store, MDB_txn *txn, char why[static STORE_WH
 	int rc = mdb_get(txn, store->dbi[DB_META], &key, &data);
 	int ret = rc ? ERR_CORRUPT : record_meta_decode(door_span(&data), &store->meta);
 	if (ret == ERR_VERSION) {
-		door_explain(why, "%s/" DATA_FILE " has a schema this version does not know",
+		door_explain(why, "%s/" DOOR_DATA_FILE " has a schema this version does not know",
 		             store->dir);
 		return ERR_VERSION;
 	}
 	if (ret) {
 		(void)snprintf(
 		        why, STORE_WHY_MAX,
-		        "%s/" DATA_FILE
+		        "%s/" DOOR_DATA_FILE
 		        " has no sound meta record: damaged, or not a store of mired. It was "
 		        "left as it is: put back a backup",
 		        store->dir);
@@ -412,7 +274,7 @@ static int read_content(struct store *store, char why[static STORE_WHY_MAX])
 	if (rc) {
 		(void)snprintf(
 		        why, STORE_WHY_MAX,
-		        "%s/" DATA_FILE
+		        "%s/" DOOR_DATA_FILE
 		        " lacks a database (%s): damaged, or not a store of mired. It was left "
 		        "as it is: put back a backup",
 		        store->dir, mdb_strerror(rc));
@@ -471,7 +333,8 @@ static int open_env(struct store *store, const struct store_conf *conf,
 	int ret = door_check_size(store->env, reason);
 	if (ret) {
 		door_explain(why,
-		             "%s/" DATA_FILE ": %.200s. It was left as it is: put back a backup",
+		             "%s/" DOOR_DATA_FILE
+		             ": %.200s. It was left as it is: put back a backup",
 		             conf->dir, reason);
 	}
 	return ret;
@@ -480,7 +343,7 @@ static int open_env(struct store *store, const struct store_conf *conf,
 static int open_content(struct store *store, const struct store_conf *conf, bool is_new,
                         char why[static STORE_WHY_MAX])
 {
-	bool is_unfinished = !has_marker(conf->dir) && is_blank(store->env);
+	bool is_unfinished = !door_has_marker(conf->dir) && is_blank(store->env);
 	if (!conf->read_only && conf->create && (is_new || is_unfinished)) {
 		int rc = create_content(store);
 		if (rc) {
@@ -499,11 +362,7 @@ static int open_content(struct store *store, const struct store_conf *conf, bool
 		return 0;
 	}
 	door_keep_margin(store->env);
-	int ret = has_marker(conf->dir) ? 0 : write_marker(conf->dir);
-	if (ret) {
-		door_explain(why, "%s/" MARKER_FILE ": %s", conf->dir, err_text(ret));
-	}
-	return ret;
+	return door_has_marker(conf->dir) ? 0 : door_write_marker(conf->dir, why);
 }
 
 static void release(struct store *store)
@@ -550,12 +409,12 @@ int store_open(struct store **out, const struct store_conf *conf, char why[stati
 		door_explain(why, "out of memory");
 		return -ENOMEM;
 	}
-	int ret = check_dir(conf, why);
+	int ret = door_check_dir(conf, why);
 	if (ret == 0 && !conf->read_only) {
-		ret = lock_writer(store, why);
+		ret = door_lock_writer(store, why);
 	}
 	if (ret == 0) {
-		ret = check_data_file(conf, &is_new, why);
+		ret = door_check_data_file(conf, &is_new, why);
 	}
 	if (ret == 0) {
 		ret = open_env(store, conf, why);
