@@ -29,7 +29,10 @@ static int setup(void **state)
 	char rcpt[32];
 	for (int i = 0; i < 100; i++) {
 		(void)snprintf(rcpt, sizeof rcpt, "n%d@example.net", i);
-		struct world_tuple tuple = {"192.0.2.1", "h", "a@example.org", rcpt};
+		struct world_tuple tuple = {.addr = "192.0.2.1",
+		                            .helo = "h",
+		                            .sender = "a@example.org",
+		                            .recipient = rcpt};
 		world_seed_tuple(&fix->world, &tuple, 0);
 	}
 	world_close_store(&fix->world);
