@@ -253,13 +253,12 @@ static void look_at_files(struct supervisor *s)
 	}
 }
 
+/* look_at_files does the rest. */
 static void reload(struct supervisor *s)
 {
 	struct mono now = clock_mono();
-	for (size_t i = 0; i < s->places.n_files && s->phase != PHASE_STOPPING; i++) {
-		struct watched *file = &s->places.files[i];
-		char why[TEXTFILE_WHY_MAX] = "";
-		take_news(s, file, watched_again(file, now, why), why);
+	for (size_t i = 0; i < s->places.n_files; i++) {
+		watched_ask(&s->places.files[i], now);
 	}
 }
 

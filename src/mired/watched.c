@@ -55,10 +55,20 @@ static int take(struct watched *watched, char why[static TEXTFILE_WHY_MAX])
 	return 0;
 }
 
+static enum watched_news read_again(struct watched *watched, struct mono now,
+                                    char why[static TEXTFILE_WHY_MAX])
+{
+	/* looked at before it is read: what comes while it is read shows at the next look */
+	watched->taken = watched->last = look(watched->path);
+	watched->is_asked_for = false;
+	watched->look_at = mono_add_ms(now, WATCHED_LOOK_MS);
+	return take(watched, why) == 0 ? WATCHED_CHANGED : WATCHED_UNREADABLE;
+}
+
 int watched_open(struct watched *watched, struct mono now, char why[static TEXTFILE_WHY_MAX])
 {
 	watched->fd = -1;
-	return watched_again(watched, now, why) == WATCHED_CHANGED ? 0 : ERR_NOT_FOUND;
+	return read_again(watched, now, why) == WATCHED_CHANGED ? 0 : ERR_NOT_FOUND;
 }
 
 void watched_close(struct watched *watched)
@@ -69,18 +79,13 @@ void watched_close(struct watched *watched)
 	}
 }
 
-enum watched_news watched_again(struct watched *watched, struct mono now,
-                                char why[static TEXTFILE_WHY_MAX])
-{
-	/* looked at before it is read: what comes while it is read shows at the next look */
-	watched->taken = watched->last = look(watched->path);
-	watched->look_at = mono_add_ms(now, WATCHED_LOOK_MS);
-	return take(watched, why) == 0 ? WATCHED_CHANGED : WATCHED_UNREADABLE;
-}
-
 enum watched_news watched_look(struct watched *watched, struct mono now,
                                char why[static TEXTFILE_WHY_MAX])
 {
+	if (watched->is_asked_for) {
+		watched->ask_again_at = mono_add_ms(now, WATCHED_LOOK_MS);
+		return read_again(watched, now, why);
+	}
 	struct watched_look seen = look(watched->path);
 	bool is_still = is_same(&seen, &watched->last);
 	watched->last = seen;
@@ -92,5 +97,11 @@ enum watched_news watched_look(struct watched *watched, struct mono now,
 		watched->look_at = mono_add_ms(now, WATCHED_STILL_MS);
 		return WATCHED_NOTHING;
 	}
-	return watched_again(watched, now, why);
+	return read_again(watched, now, why);
+}
+
+void watched_ask(struct watched *watched, struct mono now)
+{
+	watched->is_asked_for = true;
+	watched->look_at = watched->ask_again_at.ns > now.ns ? watched->ask_again_at : now;
 }

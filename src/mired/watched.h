@@ -34,6 +34,8 @@ struct watched {
 	struct watched_look taken; /* what was read, or could not be */
 	struct watched_look last;
 	struct mono look_at;
+	bool is_asked_for; /* at look_at it is read even if it has not changed */
+	struct mono ask_again_at;
 };
 
 /* Reads it for the first time. The codes of textfile_read with why. */
@@ -44,9 +46,9 @@ void watched_close(struct watched *watched);
 enum watched_news { WATCHED_NOTHING, WATCHED_CHANGED, WATCHED_UNREADABLE };
 
 /* At look_at or later: CHANGED = fd has new content. UNREADABLE with why, once for each state of
- * the file: the old content stays in force. */
+ * the file and each time it is asked for: the old content stays in force. */
 enum watched_news watched_look(struct watched *watched, struct mono now,
                                char why[static TEXTFILE_WHY_MAX]);
-/* Reads it now, changed or not: CHANGED or UNREADABLE. */
-enum watched_news watched_again(struct watched *watched, struct mono now,
-                                char why[static TEXTFILE_WHY_MAX]);
+/* The next look reads it, changed or not. It is due at once, but no sooner than a second after the
+ * last one that was asked for: who asks a thousand times a second keeps no role busy. */
+void watched_ask(struct watched *watched, struct mono now);

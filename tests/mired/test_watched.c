@@ -114,8 +114,8 @@ static void a_file_that_goes_is_told_once_and_its_content_stays(void **state)
 	assert_non_null(strstr(fixture->why, ": No such file or directory"));
 	assert_int_equal(look(fixture), WATCHED_NOTHING);
 	assert_content(fixture, "one\n");
-	assert_int_equal(watched_again(&fixture->watched, fixture->now, fixture->why),
-	                 WATCHED_UNREADABLE);
+	watched_ask(&fixture->watched, fixture->now);
+	assert_int_equal(look(fixture), WATCHED_UNREADABLE);
 	write_file(fixture, "four\n");
 	assert_int_equal(look(fixture), WATCHED_NOTHING);
 	assert_int_equal(look(fixture), WATCHED_CHANGED);
@@ -135,11 +135,28 @@ static void a_file_that_may_be_missing_is_empty_then(void **state)
 static void asked_for_it_is_read_changed_or_not(void **state)
 {
 	struct fixture *fixture = *state;
-	fixture->now = mono_add_ms(fixture->now, 10);
-	assert_int_equal(watched_again(&fixture->watched, fixture->now, fixture->why),
-	                 WATCHED_CHANGED);
+	fixture->now = mono_add_ms(fixture->now, 5 * WATCHED_LOOK_MS);
+	watched_ask(&fixture->watched, fixture->now);
+	assert_true(fixture->watched.look_at.ns == fixture->now.ns);
+	assert_int_equal(look(fixture), WATCHED_CHANGED);
 	assert_content(fixture, "one\n");
-	assert_true(fixture->watched.look_at.ns == (10 + WATCHED_LOOK_MS) * NS_PER_MS);
+	assert_true(fixture->watched.look_at.ns == 6 * WATCHED_LOOK_MS * NS_PER_MS);
+	assert_int_equal(look(fixture), WATCHED_NOTHING);
+}
+
+static void asked_for_often_it_is_read_once_a_second(void **state)
+{
+	struct fixture *fixture = *state;
+	unsigned n_read = 0;
+	for (int64_t ms = 0; ms < 10 * WATCHED_LOOK_MS; ms++) {
+		struct mono now = mono_add_ms((struct mono){0}, ms);
+		watched_ask(&fixture->watched, now);
+		if (fixture->watched.look_at.ns <= now.ns) {
+			n_read += watched_look(&fixture->watched, now, fixture->why) ==
+			          WATCHED_CHANGED;
+		}
+	}
+	assert_int_equal(n_read, 10);
 }
 
 static void a_pipe_or_a_directory_is_not_waited_for(void **state)
@@ -147,12 +164,12 @@ static void a_pipe_or_a_directory_is_not_waited_for(void **state)
 	struct fixture *fixture = *state;
 	assert_int_equal(unlink(fixture->path), 0);
 	assert_int_equal(mkfifo(fixture->path, 0600), 0);
-	assert_int_equal(watched_again(&fixture->watched, fixture->now, fixture->why),
-	                 WATCHED_UNREADABLE);
+	watched_ask(&fixture->watched, fixture->now);
+	assert_int_equal(look(fixture), WATCHED_UNREADABLE);
 	assert_non_null(strstr(fixture->why, ": is a pipe or a device, not a file"));
 	fixture->watched.path = "/tmp";
-	assert_int_equal(watched_again(&fixture->watched, fixture->now, fixture->why),
-	                 WATCHED_UNREADABLE);
+	watched_ask(&fixture->watched, fixture->now);
+	assert_int_equal(look(fixture), WATCHED_UNREADABLE);
 	assert_string_equal(fixture->why, "/tmp: Is a directory");
 	assert_content(fixture, "one\n");
 }
@@ -161,8 +178,8 @@ static void more_than_the_bound_is_refused(void **state)
 {
 	struct fixture *fixture = *state;
 	assert_int_equal(truncate(fixture->path, TEXTFILE_BYTES_MAX + 1), 0);
-	assert_int_equal(watched_again(&fixture->watched, fixture->now, fixture->why),
-	                 WATCHED_UNREADABLE);
+	watched_ask(&fixture->watched, fixture->now);
+	assert_int_equal(look(fixture), WATCHED_UNREADABLE);
 	assert_content(fixture, "one\n");
 }
 
@@ -177,6 +194,7 @@ int main(void)
 	        TEST(a_file_that_goes_is_told_once_and_its_content_stays),
 	        TEST(a_file_that_may_be_missing_is_empty_then),
 	        TEST(asked_for_it_is_read_changed_or_not),
+	        TEST(asked_for_often_it_is_read_once_a_second),
 	        TEST(a_pipe_or_a_directory_is_not_waited_for),
 	        TEST(more_than_the_bound_is_refused),
 	};
