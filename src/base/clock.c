@@ -1,6 +1,7 @@
 /* The only place that asks the kernel for the time. */
 #include "base/clock.h"
 
+#include <sys/timex.h>
 #include <time.h>
 
 #include "base/compiler.h"
@@ -22,4 +23,11 @@ struct mono clock_mono(void)
 struct wall clock_wall(void)
 {
 	return (struct wall){read_clock(CLOCK_REALTIME).tv_sec};
+}
+
+bool clock_is_synchronised(void)
+{
+	struct timex tx = {.modes = 0};
+	int state = adjtimex(&tx);
+	return state >= 0 && state != TIME_ERROR && (tx.status & STA_UNSYNC) == 0;
 }

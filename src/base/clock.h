@@ -28,6 +28,8 @@ struct mono_ms {
 /* CLOCK_MONOTONIC and CLOCK_REALTIME. Any thread. */
 struct mono clock_mono(void);
 struct wall clock_wall(void);
+/* The kernel's word that wall time is kept by something better than this machine. */
+bool clock_is_synchronised(void);
 
 static inline struct mono mono_add_ms(struct mono t, int64_t ms)
 {

@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/timex.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -17,13 +16,6 @@
 
 /* --- clock ------------------------------------------------------------------------------------ */
 
-static bool kernel_is_synchronised(void)
-{
-	struct timex tx = {.modes = 0};
-	int state = adjtimex(&tx);
-	return state >= 0 && state != TIME_ERROR && (tx.status & STA_UNSYNC) == 0;
-}
-
 /* The kernel is asked once a second at most, and only while the answer matters. */
 static bool is_synchronised(struct keeper *keeper)
 {
@@ -31,7 +23,7 @@ static bool is_synchronised(struct keeper *keeper)
 		return false;
 	}
 	keeper->sync_ask_due = mono_add_ms(keeper->now, KEEPER_TURN_MS);
-	return kernel_is_synchronised();
+	return clock_is_synchronised();
 }
 
 static void publish_clock(struct keeper *keeper, bool was_paused)

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "ctl/ctl.h"
 #include "mired/ctl.h"
+#include "policy/clockguard.h"
 #include "store/change.h"
 
 enum {
@@ -23,6 +24,7 @@ struct sink {
 	const struct run *run;
 	struct ctl_link *link; /* NULL: no daemon runs */
 	struct store *store;
+	struct clockguard guard; /* of the store */
 	struct change_conf change_conf;
 	unsigned n_lines;
 	size_t len;
@@ -51,8 +53,12 @@ static int open_store(struct sink *sink)
 		return status;
 	}
 	int ret = store_open(&sink->store, &conf, why);
-	return ret ? fail("cannot open %s for writing: %s", run->dir, why[0] ? why : err_text(ret))
-	           : 0;
+	if (ret) {
+		return fail("cannot open %s for writing: %s", run->dir,
+		            why[0] ? why : err_text(ret));
+	}
+	clockguard_init(&sink->guard, clock_wall(), clock_mono(), store_newest(sink->store));
+	return 0;
 }
 
 static int reach(struct sink *sink)
@@ -165,11 +171,20 @@ static unsigned apply_lines(struct sink *sink, struct store_txn *txn, struct fai
 	return n_failures;
 }
 
+/* The time the daemon would go by: what is written with a wall clock that is years ahead would have
+ * its next start take that clock for right, and everything for expired. */
+static struct wall store_time(struct sink *sink)
+{
+	bool is_synchronised = sink->guard.is_paused && clock_is_synchronised();
+	(void)clockguard_turn(&sink->guard, clock_wall(), clock_mono(), is_synchronised);
+	return sink->guard.expiry_now;
+}
+
 static int flush_to_store(struct sink *sink, sink_failed *tell, void *ctx)
 {
 	struct failure failures[MIRED_CTL_CHANGES_MAX];
 	struct store_txn txn;
-	store_begin(sink->store, &txn, clock_wall());
+	store_begin(sink->store, &txn, store_time(sink));
 	unsigned n_failures = apply_lines(sink, &txn, failures);
 	int ret = store_commit(&txn);
 	if (ret) {

@@ -171,6 +171,22 @@ static void nothing_of_roots_is_left_in_the_store(void **state)
 	}
 }
 
+/* The store was written in 1970, so to it this clock has jumped: unless the kernel vouches for the
+ * clock, the store's time stands still, or the daemon would take everything in it for expired. */
+static void a_clock_that_jumped_is_not_written_to_the_store(void **state)
+{
+	(void)state;
+	long long first = 0;
+	assert_int_equal(run(-1, "-f", config, "-a", "192.0.2.5", NULL), 0);
+	assert_int_equal(run(-1, "-f", config, "192.0.2.5", NULL), 0);
+	assert_int_equal(sscanf(output, "WHITE|192.0.2.5|||%lld|", &first), 1);
+	if (clock_is_synchronised()) {
+		assert_in_range(clock_wall().secs - first, 0, 60);
+	} else {
+		assert_int_equal(first, FIXTURE_T0);
+	}
+}
+
 static void another_writer_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -346,6 +362,7 @@ int main(void)
 	        MIREDB_TEST(the_last_option_wins),
 	        MIREDB_TEST(more_than_255_failures_are_255),
 	        MIREDB_TEST(nothing_of_roots_is_left_in_the_store),
+	        MIREDB_TEST(a_clock_that_jumped_is_not_written_to_the_store),
 	        MIREDB_TEST(another_writer_is_told),
 	        MIREDB_TEST(an_export_is_the_listing_and_comes_back),
 	        MIREDB_TEST(a_bad_line_is_told_and_nothing_is_imported),
