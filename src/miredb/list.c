@@ -96,39 +96,71 @@ static int compare_addrs(const struct addr *a, const struct addr *b)
 	return memcmp(a->bytes, b->bytes, sizeof a->bytes);
 }
 
-/* A group that begins before the network holds it; a trapped host there is another one. */
-static int print_in_range(struct list *list, const struct store_row *rows, int n,
-                          const struct addr *first)
+/* A row between the groups of the range's ends may be of no host in it: IPv4 lies within ::/64, and
+ * a group that begins before the range holds it, but a trapped host there is another one. */
+static bool is_in_range(const struct list *list, const struct store_row *row,
+                        const struct addr_range *range)
 {
-	int status = 0;
-	for (int i = 0; i < n && status == 0; i++) {
-		bool is_before = compare_addrs(&rows[i].key.addr, first) < 0;
-		struct addr group = addr_group(first, list->v6_bits);
-		if (!is_before ||
-		    (rows[i].kind != RECORD_TRAPPED && addr_equal(&rows[i].key.addr, &group))) {
-			status = print_rows(list, &rows[i], 1);
-		}
+	const struct addr *addr = &row->key.addr;
+	struct addr group = addr_group(&range->first, list->v6_bits);
+	if (addr_is_v4(addr) != addr_is_v4(&range->first)) {
+		return false;
 	}
-	return status;
+	return compare_addrs(addr, &range->first) >= 0 ||
+	       (row->kind != RECORD_TRAPPED && addr_equal(addr, &group));
 }
 
-static int list_network(struct list *list, const struct cidr *cidr)
+static int print_in_range(struct list *list, const struct store_row *rows, int n,
+                          const struct addr_range *range)
 {
-	struct addr_range range = cidr_range(cidr);
-	struct addr first = addr_group(&range.first, list->v6_bits);
+	int ret = 0;
+	for (int i = 0; i < n && ret == 0; i++) {
+		if (is_in_range(list, &rows[i], range)) {
+			list->n_found++;
+			ret = list->print(&rows[i], list->out);
+		}
+	}
+	return ret ? write_failed(ret) : end_stream(list->out);
+}
+
+static int list_range(struct list *list, const struct addr_range *range)
+{
+	struct addr first = addr_group(&range->first, list->v6_bits);
 	const struct store_row *rows = NULL;
 	int n = 0;
 	int status = 0;
 	struct store_walk *walk = store_walk_new(list->reader, STORE_WALK_HOSTS | STORE_WALK_TUPLES,
-	                                         &first, &range.last);
+	                                         &first, &range->last);
 	if (!walk) {
 		return fail("out of memory");
 	}
 	while (status == 0 && (n = store_walk_next(walk, &rows, NULL)) > 0) {
-		status = print_in_range(list, rows, n, &range.first);
+		status = print_in_range(list, rows, n, range);
 	}
 	store_walk_free(walk);
 	return status == 0 && n < 0 ? read_failed(n) : status;
+}
+
+/* A list of everybody would be a mistake, so cidr_parse refuses /0; a listing of everybody is none.
+ */
+static int network_parse(struct span key, struct addr_range *out)
+{
+	static const char *const everybody[][3] = {
+	        {"0.0.0.0/0", "0.0.0.0", "255.255.255.255"},
+	        {"::/0", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+	};
+	struct cidr cidr;
+	for (size_t i = 0; i < ARRAY_LEN(everybody); i++) {
+		if (span_equal(key, span_of_str(everybody[i][0]))) {
+			int ret = addr_parse(span_of_str(everybody[i][1]), &out->first);
+			return ret ? ret : addr_parse(span_of_str(everybody[i][2]), &out->last);
+		}
+	}
+	int ret = cidr_parse(key, &cidr, NULL);
+	if (ret == 0) {
+		*out = cidr_range(&cidr);
+	}
+	return ret;
 }
 
 static int list_spamtrap(struct list *list, struct span key)
@@ -147,14 +179,14 @@ static int list_spamtrap(struct list *list, struct span key)
 static int list_key(struct list *list, struct span key)
 {
 	struct addr addr;
-	struct cidr cidr;
+	struct addr_range range;
 	bool is_network = memchr(key.ptr, '/', key.len) && !memchr(key.ptr, '@', key.len);
 	list->n_found = 0;
 	if (addr_parse(key, &addr) == 0) {
 		return list_address(list, &addr);
 	}
-	if (is_network && cidr_parse(key, &cidr, NULL) == 0) {
-		return list_network(list, &cidr);
+	if (is_network && network_parse(key, &range) == 0) {
+		return list_range(list, &range);
 	}
 	if (is_network) {
 		(void)fail("invalid network %.*s", (int)key.len, (const char *)key.ptr);

@@ -133,7 +133,14 @@ static void networks_print_what_lies_in_them(void **state)
 	        {"2001:db8::bad/127", "TRAPPED|2001:db8::bad|1086400\n", 0},
 	        {"2001:db8::ba0/126", "", 1},
 	        {"192.0.2.0/33", "miredb: invalid network 192.0.2.0/33\n", 1},
-	        {"0.0.0.0/0", "miredb: invalid network 0.0.0.0/0\n", 1},
+	        {"0.0.0.0/0",
+	         "WHITE|192.0.2.1|||1000000|1001500|4110400|2|5\n"
+	         "GREY|192.0.2.9|helo.example|<a\\x7cb@example.org>|<r\\x0aWHITE@example.net>|"
+	         "1000000|1014400|1014400|1|0\n",
+	         0},
+	        {"::/0", "TRAPPED|2001:db8::bad|1086400\n", 0},
+	        {"::/64", "", 1}, /* IPv4 has its place in there */
+	        {"::ffff:192.0.2.0/125", "WHITE|192.0.2.1|||1000000|1001500|4110400|2|5\n", 0},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		assert_int_equal(run(-1, "-f", config, rows[i].key, NULL), rows[i].status);
