@@ -17,7 +17,8 @@
  *
  * A verb with LENGTH is followed by so many bytes, its body. `change` answers {"done":N,"failed":
  * [{"line":I,"error":"…"},…]}: each line stands for itself, is on disk when the answer comes, and
- * lines count from 1. `seen` answers {"ok":true} once the events are queued.
+ * lines count from 1. `seen` answers {"ok":true,"dropped":N,"refused":M} once the events are
+ * queued: for N lines there was no room, M were none.
  *
  * read: root, the daemon's user, groups mired-stats and mired-admin. admin: root and group
  * mired-admin. event: root and logd-user. */
@@ -25,10 +26,11 @@
 
 enum {
 	MIRED_CTL_VERSION = 2,
-	MIRED_CTL_REQUEST_MAX = 4096,   /* bytes of a request line */
-	MIRED_CTL_CLIENTS_MAX = 64,     /* further clients wait in the backlog */
-	MIRED_CTL_LIST_MAX = 512 << 20, /* body of list-put */
-	MIRED_CTL_CHANGES_MAX = 1000,   /* lines of change */
+	MIRED_CTL_REQUEST_MAX = 4096,    /* bytes of a request line */
+	MIRED_CTL_CLIENTS_MAX = 64,      /* further clients wait in the backlog */
+	MIRED_CTL_USER_CLIENTS_MAX = 16, /* of one user, but for root and the daemon's */
+	MIRED_CTL_LIST_MAX = 512 << 20,  /* body of list-put */
+	MIRED_CTL_CHANGES_MAX = 1000,    /* lines of change */
 	MIRED_CTL_CHANGE_BYTES_MAX = 4 << 20,
 	MIRED_CTL_SEEN_BYTES_MAX = 128 << 10,
 };

@@ -12,10 +12,9 @@
 
 enum step { STEP_ON, STEP_WAIT_IN, STEP_WAIT_OUT, STEP_WAIT_ANSWER, STEP_CLOSE };
 
-void client_init(struct client *client, int fd, unsigned rights, struct inbox_budget *budget,
-                 struct mono now)
+void client_init(struct client *client, int fd, struct inbox_budget *budget, struct mono now)
 {
-	*client = (struct client){.fd = fd, .rights = rights, .since = now};
+	*client = (struct client){.fd = fd, .since = now};
 	inbox_init(&client->inbox, budget);
 }
 

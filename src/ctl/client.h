@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/clock.h"
 #include "base/compiler.h"
@@ -24,6 +25,7 @@ enum {
 
 struct client {
 	int fd;          /* -1 = free place */
+	uid_t uid;       /* of the process at the other end */
 	unsigned rights; /* 1 << enum ctl_right */
 	uint32_t events; /* what epoll waits for */
 	char *out;       /* answer being sent, NULL = none */
@@ -54,8 +56,7 @@ struct client_host {
 	void *ctx;
 };
 
-void client_init(struct client *client, int fd, unsigned rights, struct inbox_budget *budget,
-                 struct mono now);
+void client_init(struct client *client, int fd, struct inbox_budget *budget, struct mono now);
 void client_fini(struct client *client);
 /* Does what can be done without waiting. False: close it; else *events is what to wait for (0: only
  * for the other side's leaving). */

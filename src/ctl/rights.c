@@ -72,17 +72,18 @@ static gid_t *peer_groups(int fd, size_t *n_gids)
 	return gids;
 }
 
-unsigned rights_of_peer(const struct rights *rights, int fd)
+int rights_of_peer(const struct rights *rights, int fd, uid_t *uid, unsigned *granted)
 {
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 	size_t n_gids;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0) {
-		return 0;
+		return -errno;
 	}
 	gid_t *gids = peer_groups(fd, &n_gids);
-	unsigned granted = rights_of(rights, cred.uid, &cred.gid, 1) |
-	                   rights_of(rights, cred.uid, gids, n_gids);
+	*uid = cred.uid;
+	*granted = rights_of(rights, cred.uid, &cred.gid, 1) |
+	           rights_of(rights, cred.uid, gids, n_gids);
 	free(gids);
-	return granted;
+	return 0;
 }

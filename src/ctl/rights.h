@@ -21,5 +21,5 @@ void rights_init(struct rights *rights, const struct conf *conf);
 /* A set of 1 << enum ctl_right for an asker with this user and these groups. Pure. */
 unsigned rights_of(const struct rights *rights, uid_t uid, const gid_t *gids, size_t n_gids);
 /* The same for the process at the other end of a connected Unix socket (SO_PEERCRED,
- * SO_PEERGROUPS). 0 when the kernel does not say. */
-unsigned rights_of_peer(const struct rights *rights, int fd);
+ * SO_PEERGROUPS), and its user. -errno when the kernel does not say. */
+MUST_USE int rights_of_peer(const struct rights *rights, int fd, uid_t *uid, unsigned *granted);

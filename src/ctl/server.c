@@ -17,7 +17,8 @@
 enum {
 	EVENTS_MAX = MIRED_CTL_CLIENTS_MAX + 1,
 	LISTENER_MARK = MIRED_CTL_CLIENTS_MAX,
-	ACCEPT_PAUSE_MS = 1000
+	ACCEPTS_A_TURN = 2 * MIRED_CTL_CLIENTS_MAX,
+	ACCEPT_PAUSE_MS = 1000,
 };
 
 struct ctl_server {
@@ -194,9 +195,49 @@ static struct client *find_place(struct ctl_server *server)
 	return NULL;
 }
 
+/* Everybody on the host may connect: he who opens connections and is silent must not keep out those
+ * who have something to ask. Root and our own user, who could stop us anyway, may have all. */
+static bool has_enough(const struct ctl_server *server, uid_t uid)
+{
+	unsigned n = 0;
+	for (size_t i = 0; i < ARRAY_LEN(server->clients); i++) {
+		n += server->clients[i].fd >= 0 && server->clients[i].uid == uid;
+	}
+	return n >= MIRED_CTL_USER_CLIENTS_MAX && uid != 0 && uid != server->rights.daemon_uid;
+}
+
+static void turn_away(struct ctl_server *server, int fd)
+{
+	static const char answer[] = "{\"error\":\"too many connections of this user\"}\n";
+	counters_add(server->counters, COUNTER_ctl_refused, 1);
+	(void)send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)close(fd);
+}
+
+static void seat(struct ctl_server *server, struct client *place, int fd)
+{
+	uid_t uid;
+	unsigned rights;
+	if (rights_of_peer(&server->rights, fd, &uid, &rights) != 0) {
+		(void)close(fd);
+		return;
+	}
+	if (has_enough(server, uid)) {
+		turn_away(server, fd);
+		return;
+	}
+	client_init(place, fd, &server->budget, server->now);
+	place->uid = uid;
+	place->rights = rights;
+	place->events = EPOLLIN;
+	if (watch(server, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(place - server->clients)) != 0) {
+		drop(place);
+	}
+}
+
 static void accept_clients(struct ctl_server *server)
 {
-	for (int i = 0; i < MIRED_CTL_CLIENTS_MAX; i++) {
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
 		struct client *place = find_place(server);
 		if (!place) {
 			listen_on(server, false);
@@ -211,13 +252,7 @@ static void accept_clients(struct ctl_server *server)
 		if (fd < 0) {
 			return;
 		}
-		client_init(place, fd, rights_of_peer(&server->rights, fd), &server->budget,
-		            server->now);
-		place->events = EPOLLIN;
-		if (watch(server, EPOLL_CTL_ADD, fd, EPOLLIN,
-		          (uint32_t)(place - server->clients)) != 0) {
-			drop(place);
-		}
+		seat(server, place, fd);
 	}
 }
 

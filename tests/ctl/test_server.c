@@ -406,6 +406,62 @@ static void a_stranger_is_refused_and_counted(void **state)
 	assert_int_equal(fixture->n_clock_ok, 0);
 }
 
+/* In a child: takes all places that he can get, and exits with how many were refused. */
+static void crowd_in_as_nobody(const char *path)
+{
+	enum { NOBODY = 65534, N_LINKS = MIRED_CTL_CLIENTS_MAX + 36 };
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int fds[N_LINKS];
+	int n_refused = 0;
+	(void)snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
+	if (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0) {
+		_exit(255);
+	}
+	for (size_t i = 0; i < N_LINKS; i++) {
+		fds[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (connect(fds[i], (struct sockaddr *)&sun, sizeof sun) != 0) {
+			_exit(254);
+		}
+	}
+	for (size_t i = MIRED_CTL_USER_CLIENTS_MAX; i < N_LINKS; i++) {
+		char answer[128];
+		struct pollfd pollfd = {.fd = fds[i], .events = POLLIN};
+		ssize_t n =
+		        poll(&pollfd, 1, 5000) == 1 ? recv(fds[i], answer, sizeof answer, 0) : 0;
+		n_refused += n > 0 && memmem(answer, (size_t)n, "too many connections", 20);
+	}
+	_exit(n_refused);
+}
+
+static void one_user_cannot_take_all_places(void **state)
+{
+	struct fixture *fixture = *state;
+	int status = 0;
+	if (geteuid() != 0) {
+		skip();
+	}
+	assert_int_equal(chown(fixture->dir, 65534, 65534), 0);
+	assert_int_equal(chown(fixture->path, 65534, 65534), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		crowd_in_as_nobody(fixture->path);
+	}
+	while (counted(fixture, COUNTER_ctl_refused) == 0) {
+		ctl_server_turn(fixture->server, fixture->now);
+	}
+	run(fixture);
+	int fd = connect_client(fixture);
+	send_text(fd, "status\n");
+	assert_answer(fixture, fd, "{\"uptime_secs\":7,\"args\":\"\"}\n", false);
+	(void)close(fd);
+	for (int i = 0; i < 30000 && waitpid(pid, &status, WNOHANG) == 0; i++) {
+		ctl_server_turn(fixture->server, fixture->now);
+		(void)usleep(1000);
+	}
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 84);
+}
+
 static void a_body_follows_its_line_in_any_pieces(void **state)
 {
 	static const char text[] = "sum a b 5\n01234sum 0\nstatus\nkeep 1\nxsum 3\n678";
@@ -706,6 +762,7 @@ int main(void)
 	        TEST(an_answer_nobody_reads_costs_the_connection),
 	        TEST(a_large_answer_arrives_whole),
 	        TEST(a_stranger_is_refused_and_counted),
+	        TEST(one_user_cannot_take_all_places),
 	        TEST(a_body_follows_its_line_in_any_pieces),
 	        TEST(a_body_that_is_too_large_or_has_no_length_is_refused_and_closed),
 	        TEST(a_body_cut_short_is_refused),
