@@ -19,12 +19,14 @@
 
 enum { TOUCHED_PER_RESULT = 3 }; /* a group, a member, a tuple */
 
-int keeper_batch_init(struct batch *batch, uint32_t n_max)
+int keeper_batch_init(struct batch *batch, uint32_t commit_max)
 {
+	uint32_t n_max = commit_max > KEEPER_DELIST_MAX ? commit_max : KEEPER_DELIST_MAX;
 	uint32_t n_slots = 4;
 	while (n_slots < 2 * TOUCHED_PER_RESULT * n_max) {
 		n_slots *= 2;
 	}
+	batch->n_max = n_max;
 	batch->results = calloc(n_max, sizeof *batch->results);
 	batch->touched.keys =
 	        calloc((size_t)n_max * TOUCHED_PER_RESULT, sizeof *batch->touched.keys);
@@ -296,14 +298,23 @@ static void decide(struct keeper *keeper, struct store_txn *txn, struct pending 
 	batch->n_results += !is_done;
 }
 
+static bool has_place(const struct keeper *keeper, const struct pending *pending)
+{
+	uint32_t n_max =
+	        pending_is_delist(pending) ? keeper->batch.n_max : keeper->env.conf->commit_max;
+	return keeper->batch.n_results < n_max;
+}
+
 static void decide_all(struct keeper *keeper, struct store_txn *txn)
 {
 	struct batch *batch = &keeper->batch;
 	struct pending_queue *queue = &keeper->queue;
 	batch->queue_end = queue->head;
-	while (batch->queue_end < queue->tail && batch->n_results < keeper->env.conf->commit_max &&
-	       txn->ret == 0) {
+	while (batch->queue_end < queue->tail && txn->ret == 0) {
 		struct pending *pending = pending_queue_at(queue, batch->queue_end);
+		if (!has_place(keeper, pending)) {
+			break;
+		}
 		if (!pending->is_done) {
 			decide(keeper, txn, pending);
 		}

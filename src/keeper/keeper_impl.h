@@ -13,7 +13,10 @@
 #include "policy/greylist.h"
 
 enum {
-	KEEPER_DRAIN_MAX = 256,     /* requests taken from one worker before the next one's turn */
+	KEEPER_DRAIN_MAX = 256, /* requests taken from one worker before the next one's turn */
+	/* hosts that lists take off the white, a commit: they come by the hundred thousand, in the
+	 * order of their records, and nobody waits for one of them alone */
+	KEEPER_DELIST_MAX = 2048,
 	KEEPER_SETTLE_MS = 2,       /* a commit waits this long for another request */
 	KEEPER_SWEEP_SLICE = 200,   /* records a commit expires; 1 M rows in one took 20 s */
 	KEEPER_SWEEP_SHARE = 4,     /* after a full slice, rest this many times what it took */
@@ -91,6 +94,7 @@ struct batch_expired {
 /* What a commit changes in memory once it has succeeded. */
 struct batch {
 	struct batch_result *results;
+	uint32_t n_max; /* results that have a place */
 	uint32_t n_results;
 	struct touched touched;
 	struct batch_expired expired[KEEPER_SWEEP_SLICE];
@@ -176,6 +180,7 @@ struct pending *pending_queue_at(const struct pending_queue *queue, size_t pos);
 bool pending_is_change(const struct pending *pending);
 const struct keeper_request *pending_request(const struct pending *pending);
 const struct keeper_change *pending_change(const struct pending *pending);
+bool pending_is_delist(const struct pending *pending);
 struct tuple_text keeper_tuple_text(const struct keeper_request *request);
 
 /* --- keeper_host.c ---------------------------------------------------------------------------- */
@@ -205,7 +210,7 @@ enum keeper_part {
 	KEEPER_PART_ALL = 7,
 };
 
-int keeper_batch_init(struct batch *batch, uint32_t n_max);
+int keeper_batch_init(struct batch *batch, uint32_t commit_max);
 void keeper_batch_fini(struct batch *batch);
 /* Builds and commits one transaction of the parts named (enum keeper_part bits) and makes it known.
  * When the store fails (its code) nothing happened and everything is kept for the next try. */

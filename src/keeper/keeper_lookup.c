@@ -63,6 +63,17 @@ const struct keeper_change *pending_change(const struct pending *pending)
 	return (const struct keeper_change *)(const void *)pending->message;
 }
 
+static bool is_delist(const void *message)
+{
+	const struct keeper_change *change = message;
+	return change->kind == KEEPER_CHANGE && change->change.kind == CHANGE_DELIST;
+}
+
+bool pending_is_delist(const struct pending *pending)
+{
+	return is_delist(pending->message);
+}
+
 static size_t request_bytes(const struct keeper_request *request)
 {
 	return offsetof(struct keeper_request, strings) + request->helo_len + request->sender_len +
@@ -298,7 +309,8 @@ static void on_message(struct keeper *keeper, uint32_t port, const void *message
 static bool drain_port(struct keeper *keeper, uint32_t port)
 {
 	struct mailbox *requests = keeper->env.ports[port].requests;
-	for (int i = 0; i < KEEPER_DRAIN_MAX; i++) {
+	unsigned n_delists = 0;
+	for (unsigned n = 0; n < KEEPER_DRAIN_MAX && n_delists < KEEPER_DELIST_MAX;) {
 		size_t len = 0;
 		const uint32_t *kind = mailbox_peek(requests, &len);
 		if (!kind) {
@@ -308,6 +320,9 @@ static bool drain_port(struct keeper *keeper, uint32_t port)
 		if (needs_room && !pending_queue_has_room(&keeper->queue)) {
 			return false;
 		}
+		bool is_one = is_delist(kind);
+		n_delists += is_one;
+		n += !is_one;
 		on_message(keeper, port, kind, len);
 		mailbox_release(requests);
 	}

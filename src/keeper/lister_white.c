@@ -13,7 +13,7 @@
 #include "keeper/lister_impl.h"
 
 enum {
-	WINDOW = 2048,       /* changes under way; several commits of the keeper */
+	WINDOW = 4096,       /* changes under way: what the keeper commits and as many again */
 	PATIENCE_MS = 10000, /* without any answer: the keeper cannot store */
 	POLL_MS = 100,       /* a stop is noticed this soon */
 	LOGGED_MAX = 1000,   /* hosts of one walk that get a line each */

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
+
 #include <sys/timex.h>
 #include <sys/wait.h>
 
@@ -454,9 +456,43 @@ static void what_was_answered_survives_kill_9(void **state)
 	free(stored);
 }
 
+/* Lists may take off hundreds of thousands, and each commit waits for the disk. */
+static void hosts_taken_off_by_lists_share_large_commits(void **state)
+{
+	enum { N = 2048 }; /* of other changes these were eight commits */
+	struct world *world = *state;
+	struct store_stats stats;
+	struct store_txn txn;
+	struct grey_record record = {.first = clock_wall(), .expire = {world_now_secs() + 1000}};
+	store_begin(world->store, &txn, clock_wall());
+	for (uint32_t i = 0; i < N; i++) {
+		struct addr addr = addr_from_v4_be(htonl(0x0a000000 + i));
+		store_put_host(&txn, &addr, RECORD_WHITE, &record);
+	}
+	assert_int_equal(store_commit(&txn), 0);
+	world_start(world);
+	for (uint32_t i = 0; i < N; i++) {
+		struct change off = {.kind = CHANGE_DELIST,
+		                     .has_addr = true,
+		                     .addr = addr_from_v4_be(htonl(0x0a000000 + i))};
+		assert_true(keeper_post_change(&world->ports[1], &off, i + 1));
+	}
+	keeper_wake(world->keeper);
+	for (uint32_t i = 0; i < N; i++) {
+		struct keeper_answer answer = world_answer(world, 1);
+		assert_int_equal(answer.cookie, i + 1);
+		assert_int_equal(answer.ret, 0);
+	}
+	/* the keeper may have looked once while they were being posted */
+	assert_in_range(world_count(world, COUNTER_commits), 1, 2);
+	assert_int_equal(store_stats_get(world->reader, &stats), 0);
+	assert_int_equal(stats.n_hosts, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        WORLD_TEST(hosts_taken_off_by_lists_share_large_commits),
 	        WORLD_TEST(a_new_tuple_is_on_disk_when_its_answer_arrives),
 	        WORLD_TEST(an_early_retry_writes_nothing_and_counts),
 	        WORLD_TEST(an_early_retry_after_a_restart_writes_nothing),
