@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lmdb.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,7 +48,8 @@ struct store {
 
 struct store_reader {
 	struct store *store;
-	MDB_txn *txn; /* reset between calls */
+	MDB_txn *txn;      /* reset between calls */
+	sigset_t old_mask; /* of a tool, while the transaction is open */
 };
 
 /* Writes the message, cut to its room. */
@@ -74,7 +76,8 @@ MUST_USE int door_cursor(const struct store *store, MDB_txn *txn, enum store_db 
 void door_bad_record(struct store *store, const char *db, struct span key);
 /* Pages that wait for reuse: each row of LMDB's free list (database 0) begins with a count. */
 uint64_t door_free_pages(MDB_txn *txn);
-/* One short look at the store: every door_reader_begin that returned 0 has its door_reader_end. */
+/* One short look at the store: every door_reader_begin that returned 0 has its door_reader_end. ^Z
+ * does not stop a tool in between. */
 MUST_USE int door_reader_begin(struct store_reader *reader);
 void door_reader_end(struct store_reader *reader);
 /* Keeps the file longer than LMDB needs; see store_lmdb.c. */

@@ -40,7 +40,7 @@ void store_reader_close(struct store_reader *reader)
 	}
 }
 
-int door_reader_begin(struct store_reader *reader)
+static int renew(struct store_reader *reader)
 {
 	int rc = mdb_txn_renew(reader->txn);
 	if (rc == MDB_MAP_RESIZED && reader->store->read_only) {
@@ -53,9 +53,42 @@ int door_reader_begin(struct store_reader *reader)
 	return door_error(reader->store, rc);
 }
 
+/* A tool that is stopped with an open transaction makes the file grow until it goes on: ^Z waits
+ * for the end of the slice. */
+static void hold_stops(struct store_reader *reader)
+{
+	sigset_t stops;
+	if (!reader->store->read_only) {
+		return;
+	}
+	(void)sigemptyset(&stops);
+	(void)sigaddset(&stops, SIGTSTP);
+	(void)sigaddset(&stops, SIGTTIN);
+	(void)sigaddset(&stops, SIGTTOU);
+	(void)pthread_sigmask(SIG_BLOCK, &stops, &reader->old_mask);
+}
+
+static void let_stops(struct store_reader *reader)
+{
+	if (reader->store->read_only) {
+		(void)pthread_sigmask(SIG_SETMASK, &reader->old_mask, NULL);
+	}
+}
+
+int door_reader_begin(struct store_reader *reader)
+{
+	hold_stops(reader);
+	int ret = renew(reader);
+	if (ret) {
+		let_stops(reader);
+	}
+	return ret;
+}
+
 void door_reader_end(struct store_reader *reader)
 {
 	mdb_txn_reset(reader->txn);
+	let_stops(reader);
 }
 
 /* What is looked for. */

@@ -1,9 +1,11 @@
 """miredb beside a running daemon, and as a reader that is stopped or has much to read."""
 import os
+import pathlib
 import pwd
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import time
 
@@ -210,6 +212,35 @@ def commit_for(mired, secs):
 
 def disk_bytes(mired):
     return (mired.db / "data.mdb").stat().st_blocks * 512
+
+
+def holds_transaction(mired, pid):
+    """By the reader table of LMDB 0.9: 64 bytes a slot behind a head of two; all ones are none."""
+    table = (mired.db / "lock.mdb").read_bytes()
+    slots = [struct.unpack_from("<Qi", table, at) for at in range(128, len(table) - 63, 64)]
+    mine = [transaction for transaction, owner in slots if owner == pid]
+    check(len(mine) == 1, f"{pid} is a reader:", mine)
+    return mine[0] != 2**64 - 1
+
+
+@marked(timeout_secs=60)
+def test_ctrl_z_never_stops_a_listing_within_a_transaction(world):
+    mired = seeded(world, N_STOPPED)
+    n_stops = 30
+    reader = subprocess.Popen([str(BUILD / "miredb"), "-f", str(mired.conf), *["0.0.0.0/0"] * 200],
+                              stdout=subprocess.DEVNULL, process_group=0)
+    wait_for("the listing", lambda: reader.pid in
+             struct.unpack(f"<{(mired.db / 'lock.mdb').stat().st_size // 4}i",
+                           (mired.db / "lock.mdb").read_bytes()), 10)
+    for n in range(n_stops):
+        time.sleep(0.001 * (5 + n % 7))
+        reader.send_signal(signal.SIGTSTP)
+        wait_for("it to stop", lambda: b"State:\tT" in
+                 pathlib.Path(f"/proc/{reader.pid}/status").read_bytes(), 5, 0.001)
+        check(not holds_transaction(mired, reader.pid), f"stop {n} is between two slices")
+        reader.send_signal(signal.SIGCONT)
+    reader.kill()
+    check(reader.wait(timeout=10) == -signal.SIGKILL, "it had not come to its end")
 
 
 def stopped_listing(world, secs):
