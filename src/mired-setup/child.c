@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@ enum {
 	CHILD_MEMORY_BYTES = 1 << 30, /* of an interpreter that a list is made with, amply */
 	CHILD_FILES = 256,
 	EXIT_NO_EXEC = 127,
+	STRAY_ROUNDS_MAX = 1000,
+	CHILDREN_BYTES = 4096, /* of their numbers; more of them wait for the next round */
 };
 
 /* --- in the child ----------------------------------------------------------------------------- */
@@ -97,7 +100,8 @@ static void run_program(const struct fetch_job *job, int data, struct fetch_repo
 _Noreturn static void child_main(const struct fetch_job *job, pid_t maker, int data, int report_fd)
 {
 	struct fetch_report report = {.code = 0};
-	(void)setpgid(0, 0);
+	/* a session: its group is ended as a whole, and no terminal can be typed into from it */
+	(void)setsid();
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != maker) {
 		_exit(1);
@@ -158,9 +162,56 @@ int child_start(const struct fetch_job *job, int close_fd, struct child *out)
 		(void)close(report[0]);
 		return ret;
 	}
-	(void)setpgid(pid, pid); /* the child does it too: whoever comes first */
 	*out = (struct child){.pid = pid, .pid_fd = pid_fd, .data = data[0], .report = report[0]};
 	return 0;
+}
+
+/* A child that has not come to its setsid() has no group yet, and nobody in it. */
+static void kill_group(pid_t pid)
+{
+	(void)kill(-pid, SIGKILL);
+	(void)kill(pid, SIGKILL);
+}
+
+/* A blank follows each number, so one that was cut short is not taken. */
+static void kill_all_children(void)
+{
+	char text[CHILDREN_BYTES];
+	int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	text[n > 0 ? n : 0] = '\0';
+	const char *at = text;
+	for (const char *blank = strchr(at, ' '); blank; blank = strchr(at, ' ')) {
+		long pid = strtol(at, NULL, 10);
+		if (pid > 0) {
+			(void)kill((pid_t)pid, SIGKILL);
+		}
+		at = blank + 1;
+	}
+	if (fd >= 0) {
+		(void)close(fd);
+	}
+}
+
+/* Those who left the group came to us when their parents ended (child_adopt). Each round ends a
+ * generation; one that forks faster than that is given up. */
+static void end_strays(void)
+{
+	for (int round = 0; round < STRAY_ROUNDS_MAX; round++) {
+		pid_t pid = waitpid(-1, NULL, WNOHANG);
+		if (pid < 0) {
+			return; /* there are no more */
+		}
+		if (pid == 0) {
+			kill_all_children();
+			(void)poll(NULL, 0, 1);
+		}
+	}
+}
+
+int child_adopt(void)
+{
+	return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0 ? -errno : 0;
 }
 
 static void explain_end(const siginfo_t *end, struct fetch_report *report)
@@ -184,11 +235,12 @@ void child_finish(struct child *child, struct fetch_report *report)
 	 * the group's too */
 	int flags = WEXITED | WNOWAIT;
 	if (waitid(P_PID, (id_t)child->pid, &end, flags | WNOHANG) != 0 || end.si_pid == 0) {
-		(void)kill(-child->pid, SIGKILL);
+		kill_group(child->pid);
 		(void)waitid(P_PID, (id_t)child->pid, &end, flags);
 	}
-	(void)kill(-child->pid, SIGKILL);
+	kill_group(child->pid);
 	(void)waitpid(child->pid, NULL, 0);
+	end_strays();
 	*report = (struct fetch_report){.code = 0};
 	(void)fcntl(child->report, F_SETFL, O_NONBLOCK);
 	if (read(child->report, report, sizeof *report) != (ssize_t)sizeof *report) {

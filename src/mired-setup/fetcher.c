@@ -189,6 +189,11 @@ _Noreturn static void fetcher_main(const struct fetcher_conf *conf, int channel)
 	if (ret) {
 		fetch_report_fail(&report, ret, "%s", why);
 	}
+	ret = ret ? ret : child_adopt();
+	if (ret && report.code == 0) {
+		fetch_report_fail(&report, ret, "its children cannot be adopted: %s",
+		                  err_text(ret));
+	}
 	ret = send_report(relay, &report) || report.code ? 1 : serve(relay, conf);
 	free(relay);
 	_exit(ret ? 1 : 0);

@@ -216,6 +216,8 @@ def test_programs_that_fail_hang_or_flood_are_ended(world):
     for body, reason in [("echo 203.0.113.2; exit 3", "ended with status 3"),
                          ("kill -9 $$", "ended by signal 9"),
                          ("echo 203.0.113.2; sleep 60 & sleep 60", "was not done after 3 s"),
+                         ("setsid sh -c 'sleep 60; :' & exit 3", "was not done after 3 s"),
+                         ("setsid sleep 60 >&- 2>&- & exit 3", "ended with status 3"),
                          ("exec yes 203.0.113.2", "larger than 1048576 bytes")]:
         script(world, "maker", body)
         text = setup(mired, code=2)
