@@ -22,11 +22,10 @@
 #include "priv/sandbox.h"
 
 enum {
-	READ_MAX = 64,               /* datagrams before signals get their turn */
-	TURN_MS = 1000,              /* the loop looks after its figures this often at least */
-	INDEX_MS = 1000,             /* an interface may come back with another index */
-	LOST_LOG_MS = 10000,         /* losses are said this often at most */
-	LIFE_MAX_SECS = 2160 * 3600, /* what -W allows; the daemon takes no more */
+	READ_MAX = 64,       /* datagrams before signals get their turn */
+	TURN_MS = 1000,      /* the loop looks after its figures this often at least */
+	INDEX_MS = 1000,     /* an interface may come back with another index */
+	LOST_LOG_MS = 10000, /* losses are said this often at most */
 };
 
 struct logd {
@@ -163,7 +162,7 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* What the command line says wins. -l with one group reads inbound only from it. */
+/* What the command line says wins; -l with one group says nothing about the other. */
 static struct nflog_options groups_of(const struct logd *logd)
 {
 	const struct options *options = &logd->options;
@@ -195,18 +194,13 @@ static int open_and_drop(struct logd *logd)
 	return EXIT_SUCCESS;
 }
 
-static int64_t life_secs(const struct logd *logd)
-{
-	int64_t secs = logd->options.whiteexp_secs ? logd->options.whiteexp_secs
-	                                           : logd->conf.whiteexp_secs;
-	return secs < LIFE_MAX_SECS ? secs : LIFE_MAX_SECS;
-}
-
 static int serve(struct logd *logd)
 {
-	const struct reporter_options reports = {.socket = logd->conf.control_socket,
-	                                         .interval_ms = logd->conf.seen_ms,
-	                                         .life_secs = life_secs(logd)};
+	const int64_t asked_secs = logd->options.whiteexp_secs;
+	const struct reporter_options reports = {
+	        .socket = logd->conf.control_socket,
+	        .interval_ms = logd->conf.seen_ms,
+	        .life_secs = asked_secs ? asked_secs : logd->conf.whiteexp_secs};
 	int ret = reporter_start(&logd->reporter, &reports);
 	if (ret != 0) {
 		log_error("the reporting thread: %s", err_text(ret));

@@ -1,4 +1,4 @@
-/* Takes batches of due sightings, sends each as one `seen` request over a connection that it keeps,
+/* Takes batches of due sightings, sends each as one `seen` request over a connection of its own,
  * and puts back what could not be delivered. While the daemon is away it tries again with growing
  * pauses; sightings wait in the bounded table meanwhile.
  *
@@ -33,8 +33,7 @@ enum {
 struct reporter {
 	struct reporter_options options;
 	pthread_t thread;
-	struct ctl_link *link; /* the thread's; NULL: not connected */
-	uint32_t pause_ms;     /* the thread's; 0: the last report went well */
+	uint32_t pause_ms; /* the thread's; 0: the last report went well */
 	/* under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -64,12 +63,6 @@ static struct span write_body(struct reporter *reporter, size_t n)
 	return span_of(reporter->body, used);
 }
 
-static void disconnect(struct reporter *reporter)
-{
-	ctl_link_close(reporter->link);
-	reporter->link = NULL;
-}
-
 /* Logged at the first of a row of failures. */
 static void failed(struct reporter *reporter, const char *reason)
 {
@@ -78,38 +71,44 @@ static void failed(struct reporter *reporter, const char *reason)
 	}
 	uint32_t pause_ms = reporter->pause_ms ? 2 * reporter->pause_ms : PAUSE_MIN_MS;
 	reporter->pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS;
-	disconnect(reporter);
 }
 
-/* True when the daemon took the batch. */
-static bool is_accepted(struct reporter *reporter, json_t *answer, uint64_t *n_refused)
+/* A connection for each batch: the daemon closes one that is idle, and may have been started anew.
+ */
+static int ask(struct reporter *reporter, struct span body, json_t **answer)
 {
-	const char *error = json_string_value(json_object_get(answer, "error"));
-	if (error) {
-		failed(reporter, error);
-		return false;
+	struct ctl_link *link;
+	int ret = ctl_link_open(&link, reporter->options.socket);
+	if (ret != 0) {
+		return ret;
 	}
-	*n_refused = (uint64_t)json_integer_value(json_object_get(answer, "dropped"));
-	return true;
+	ret = ctl_link_request(link, "seen", body, ANSWER_MS, answer);
+	ctl_link_close(link);
+	return ret;
 }
 
+static uint64_t member(const json_t *answer, const char *name)
+{
+	json_int_t value = json_integer_value(json_object_get(answer, name));
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* True when the daemon took the batch; *n_refused: all but these of it. */
 static bool send_batch(struct reporter *reporter, size_t n, uint64_t *n_refused)
 {
 	json_t *answer = NULL;
-	int ret = reporter->link ? 0 : ctl_link_open(&reporter->link, reporter->options.socket);
-	ret = ret ? ret
-	          : ctl_link_request(reporter->link, "seen", write_body(reporter, n), ANSWER_MS,
-	                             &answer);
-	if (ret != 0) {
-		failed(reporter, err_text(ret));
-		return false;
-	}
-	bool is_good = is_accepted(reporter, answer, n_refused);
-	json_decref(answer);
-	if (is_good && reporter->pause_ms > 0) {
+	int ret = ask(reporter, write_body(reporter, n), &answer);
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	bool is_good = ret == 0 && !error;
+	if (!is_good) {
+		failed(reporter, ret != 0 ? err_text(ret) : error);
+	} else if (reporter->pause_ms > 0) {
 		log_info("%s: answers again", reporter->options.socket);
 		reporter->pause_ms = 0;
 	}
+	*n_refused = member(answer, "dropped") + member(answer, "refused");
+	*n_refused = *n_refused < n ? *n_refused : n;
+	json_decref(answer);
 	return is_good;
 }
 
@@ -181,7 +180,6 @@ static void *reporter_main(void *arg)
 		}
 	}
 	(void)pthread_mutex_unlock(&reporter->lock);
-	disconnect(reporter);
 	return NULL;
 }
 

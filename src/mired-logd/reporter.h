@@ -22,7 +22,7 @@ void reporter_add(struct reporter *reporter, const struct addr *addr, bool is_ou
 struct reporter_figures {
 	uint64_t n_reported;  /* addresses, as many times as they were reported */
 	uint64_t n_forgotten; /* sightings without room while the daemon was away */
-	uint64_t n_refused;   /* reports the daemon had no room for */
+	uint64_t n_refused;   /* reports the daemon did not take: no room */
 };
 /* Any thread. */
 void reporter_figures_get(struct reporter *reporter, struct reporter_figures *out);

@@ -43,7 +43,7 @@ enum {
 	CHANGE_LINE_MAX = DUMP_LINE_MAX + 4, /* the longest is a put */
 	CHANGE_TEXT_BYTES = DUMP_TEXT_BYTES,
 	CHANGE_WHY_MAX = DUMP_WHY_MAX,
-	CHANGE_LIFE_MAX = 2160 * 3600,
+	CHANGE_LIFE_MAX = 10 * 365 * 24 * 3600, /* the longest whiteexp there is */
 };
 
 struct change {

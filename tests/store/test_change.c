@@ -37,7 +37,7 @@ static void lines_are_read(void **state)
 	        {"put TRAPPED|192.0.2.1|77", CHANGE_PUT, "192.0.2.1", ""},
 	        {"put SPAMTRAP|a@c", CHANGE_PUT, NULL, "a@c"},
 	        {"seen in 192.0.2.1 5 3600", CHANGE_SEEN, "192.0.2.1", ""},
-	        {"seen out 192.0.2.1 1 7776000", CHANGE_SEEN, "192.0.2.1", ""},
+	        {"seen out 192.0.2.1 1 315360000", CHANGE_SEEN, "192.0.2.1", ""},
 	};
 	uint8_t buf[CHANGE_TEXT_BYTES];
 	char why[CHANGE_WHY_MAX];
@@ -100,7 +100,7 @@ static void bad_lines_say_why_in_spamdbs_words(void **state)
 		 "a DOMAIN belongs into the file of allowed domains"},
 		{"seen up 192.0.2.1 1 1", ERR_SYNTAX, "neither in nor out: up"},
 		{"seen in 192.0.2.1 0 1", ERR_RANGE, "number out of range: 0"},
-		{"seen in 192.0.2.1 1 7776001", ERR_RANGE, "number out of range: 7776001"},
+		{"seen in 192.0.2.1 1 315360001", ERR_RANGE, "number out of range: 315360001"},
 		{"seen in 192.0.2.1 1", ERR_SYNTAX, "not a number: "},
 	        // clang-format on
 	};
