@@ -280,11 +280,41 @@ static int list_of_file(struct span content, size_t n_left, struct list **out,
 	return ret;
 }
 
+/* A file that nobody could use once, while its list came anew under a higher number. */
+static void remove_older(struct lister *lister, struct lists *lists, struct span tag)
+{
+	struct list *older = lists_find(lists, tag);
+	if (!older) {
+		return;
+	}
+	int ret = lister_disk_remove(lister, older);
+	log_warning(
+	        "lists: number %u is an older list of the same name as a later one and goes%s%s",
+	        older->number, ret ? ": " : "", ret ? err_text(ret) : "");
+	lists_remove(lists, older);
+	list_free(older);
+}
+
+static int put_loaded(struct lister *lister, struct lists *lists, const struct file *file,
+                      struct list *list, char why[static LISTER_WHY_MAX])
+{
+	char name[NAME_BYTES];
+	list->line = span_of(NULL, 0);
+	list->number = file->number;
+	file_name(list, name);
+	if (strcmp(name, file->name) != 0) {
+		(void)snprintf(why, LISTER_WHY_MAX, "its list would be named %s", name);
+		return ERR_CORRUPT;
+	}
+	remove_older(lister, lists, list->tag);
+	(void)snprintf(why, LISTER_WHY_MAX, "more than %d lists", LISTS_MAX);
+	return lists_put(lists, list);
+}
+
 static int load_file(struct lister *lister, struct lists *lists, const struct file *file,
                      char why[static LISTER_WHY_MAX])
 {
 	size_t n_max = lister->env.conf->list_prefixes_max;
-	size_t n_have = lists_n_networks(lists);
 	char *bytes = NULL;
 	struct span content = {NULL, 0};
 	struct list *list = NULL;
@@ -294,21 +324,13 @@ static int load_file(struct lister *lister, struct lists *lists, const struct fi
 		(void)snprintf(why, LISTER_WHY_MAX, "%s", err_text(ret));
 		return ret;
 	}
-	ret = list_of_file(content, n_have < n_max ? n_max - n_have : 0, &list, why);
+	ret = list_of_file(content, lists_room_for(lists, content, n_max), &list, why);
 	free(bytes);
 	if (ret != 0) {
 		return ret;
 	}
-	list->line = span_of(NULL, 0);
 	list->loaded_secs = loaded_secs;
-	list->number = file->number;
-	if (lists_find(lists, list->tag)) {
-		ret = ERR_CORRUPT;
-		(void)snprintf(why, LISTER_WHY_MAX, "another file has a list of that name");
-	} else {
-		ret = lists_put(lists, list);
-		(void)snprintf(why, LISTER_WHY_MAX, "more than %d lists", LISTS_MAX);
-	}
+	ret = put_loaded(lister, lists, file, list, why);
 	if (ret != 0) {
 		list_free(list);
 	}
@@ -322,6 +344,7 @@ static int load_all(struct lister *lister, struct lists *lists)
 	int ret = files ? read_names(lister->dir, files, &n) : -ENOMEM;
 	for (size_t i = 0; i < n && ret == 0; i++) {
 		char why[LISTER_WHY_MAX] = "";
+		lists->number_last = files[i].number;
 		if (load_file(lister, lists, &files[i], why) != 0) {
 			log_error("lists: %s/lists/loaded/%s cannot be used and is left alone: %s",
 			          lister->env.conf->state_dir, files[i].name, why);

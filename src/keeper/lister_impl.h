@@ -25,6 +25,7 @@ struct list {
 struct lists {
 	struct list *at[LISTS_MAX];
 	size_t n;
+	uint32_t number_last; /* the highest ever given, that of files nobody could use included */
 };
 
 struct lister_job {
@@ -64,7 +65,7 @@ bool lister_must_stop(const struct lister *lister);
 
 /* --- lister_jobs.c ---------------------------------------------------------------------------- */
 
-/* Puts the lists on disk in force. */
+/* Puts the lists on disk and the first allowed domains in force. */
 void lister_load(struct lister *lister);
 void lister_do_job(struct lister *lister, const struct lister_job *job,
                    struct lister_result *result);
@@ -84,6 +85,8 @@ MUST_USE int lists_put(struct lists *lists, struct list *list);
 void lists_remove(struct lists *lists, const struct list *list);
 bool lists_has(const struct lists *lists, const struct list *list);
 size_t lists_n_networks(const struct lists *lists);
+/* How many networks of n_max the lists of other names leave to the list in this line. */
+size_t lists_room_for(const struct lists *lists, struct span line, size_t n_max);
 /* No lists make no table: NULL. */
 MUST_USE int lists_build(const struct lists *lists, struct list_table **out);
 

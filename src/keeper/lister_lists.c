@@ -101,7 +101,8 @@ bool lists_has(const struct lists *lists, const struct list *list)
 	return lists_find(lists, list->tag) == list;
 }
 
-/* Numbers ascend with the places. */
+/* Numbers ascend with the places, and none is given twice: of two files with one tag the higher
+ * number is the newer list. */
 int lists_put(struct lists *lists, struct list *list)
 {
 	size_t i = index_of_tag(lists, list->tag);
@@ -114,7 +115,7 @@ int lists_put(struct lists *lists, struct list *list)
 		return ERR_TOO_LONG;
 	}
 	if (list->number == 0) {
-		list->number = lists->n > 0 ? lists->at[lists->n - 1]->number + 1 : 1;
+		list->number = ++lists->number_last;
 	}
 	lists->at[lists->n++] = list;
 	return 0;
@@ -136,6 +137,14 @@ size_t lists_n_networks(const struct lists *lists)
 		n += lists->at[i]->n_networks;
 	}
 	return n;
+}
+
+size_t lists_room_for(const struct lists *lists, struct span line, size_t n_max)
+{
+	struct span rest;
+	const struct list *same = lists_find(lists, span_cut(line, ';', &rest));
+	size_t n_others = lists_n_networks(lists) - (same ? same->n_networks : 0);
+	return n_others < n_max ? n_max - n_others : 0;
 }
 
 int lists_build(const struct lists *lists, struct list_table **out)

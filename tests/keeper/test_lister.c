@@ -228,6 +228,37 @@ static void damaged_files_are_left_alone_and_the_others_load(void **state)
 	assert_string_equal(lister_all(fix), "a=1 b=2 c=1 ");
 }
 
+static void a_list_that_came_anew_wins_over_a_file_that_could_not_be_used(void **state)
+{
+	struct fixture *fix = *state;
+	lister_put(fix, "old;\"x\";inet;3;10.0.0.0/8;11.0.0.0/8;12.0.0.0/8;\n" LIST_A);
+	fix->world.conf.list_prefixes_max = 2;
+	lister_restart(fix);
+	assert_string_equal(lister_all(fix), "a=1 ");
+	lister_put(fix, "old;\"x\";inet;1;10.0.0.0/8;\n");
+	fix->world.conf.list_prefixes_max = 4;
+	lister_restart(fix);
+	assert_string_equal(lister_all(fix), "a=1 old=1 ");
+	assert_false(lister_has_file(fix, "0001-old"));
+	assert_true(lister_has_file(fix, "0003-old"));
+}
+
+/* The list that goes is the last: its number, and its file, might be given again. */
+static void the_order_of_lists_is_that_of_their_coming_over_drops_and_restarts(void **state)
+{
+	struct fixture *fix = *state;
+	lister_put(fix, LIST_A LIST_B);
+	assert_int_equal(lister_ask(fix, LISTER_DROP, "a").ret, 0);
+	lister_put(fix, "c/d;\"x\";inet;1;10.0.0.0/8;\n" LIST_A);
+	lister_restart(fix);
+	assert_string_equal(lister_all(fix), "b=2 c/d=1 a=1 ");
+	assert_int_equal(lister_ask(fix, LISTER_DROP, "a").ret, 0);
+	lister_put(fix, "c_d;\"x\";inet;1;10.0.0.0/8;\nb;\n");
+	lister_put(fix, LIST_B);
+	lister_restart(fix);
+	assert_string_equal(lister_all(fix), "b=2 c/d=1 c_d=1 ");
+}
+
 static void without_a_directory_lists_are_refused_with_the_reason(void **state)
 {
 	struct fixture *fix = *state;
@@ -344,6 +375,8 @@ int main(void)
 	        LISTER_TEST(lists_are_in_force_again_after_a_restart),
 	        LISTER_TEST(a_tag_cannot_name_another_file),
 	        LISTER_TEST(damaged_files_are_left_alone_and_the_others_load),
+	        LISTER_TEST(a_list_that_came_anew_wins_over_a_file_that_could_not_be_used),
+	        LISTER_TEST(the_order_of_lists_is_that_of_their_coming_over_drops_and_restarts),
 	        LISTER_TEST(without_a_directory_lists_are_refused_with_the_reason),
 	        LISTER_TEST(a_full_disk_leaves_the_old_list_in_force_and_on_disk),
 	        LISTER_TEST(a_stop_does_not_wait_for_the_jobs),
