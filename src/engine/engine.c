@@ -198,7 +198,7 @@ static int start_feeder(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	return ret ? explain(why, "feeder", ret) : 0;
 }
 
-static int start_lister(struct engine *engine, char why[static ENGINE_WHY_MAX])
+static int start_lister(struct engine *engine, struct span domains, char why[static ENGINE_WHY_MAX])
 {
 	struct lister_env env = {
 	        .conf = engine->conf,
@@ -208,6 +208,7 @@ static int start_lister(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	        .feeder = engine->conf->firewall ? engine->feeder : NULL,
 	        .knowledge = &engine->knowledge,
 	        .done = engine->results,
+	        .domains = domains,
 	};
 	int ret = lister_start(&engine->lister, &env);
 	return ret ? explain(why, "lister", ret) : 0;
@@ -268,17 +269,17 @@ static int start_workers(struct engine *engine, const struct engine_listener *li
 	return 0;
 }
 
-static int take_listeners(struct engine *engine, const struct engine_listener *listeners, size_t n,
+static int take_listeners(struct engine *engine, const struct engine_given *given,
                           char why[static ENGINE_WHY_MAX])
 {
-	for (size_t i = 0; i < n; i++) {
-		if (listeners[i].worker >= engine->capacity.workers) {
+	for (size_t i = 0; i < given->n_listeners; i++) {
+		if (given->listeners[i].worker >= engine->capacity.workers) {
 			return explain(why, "a listener for a worker that does not exist",
 			               ERR_RANGE);
 		}
 	}
-	engine->n_listeners = n;
-	engine->listeners = calloc(n + 1, sizeof *engine->listeners);
+	engine->n_listeners = given->n_listeners;
+	engine->listeners = calloc(given->n_listeners + 1, sizeof *engine->listeners);
 	return engine->listeners ? 0 : explain(why, "listeners", -ENOMEM);
 }
 
@@ -322,32 +323,30 @@ void engine_stop(struct engine *engine)
 }
 
 /* The workers that ran have closed theirs; the rest is closed here. */
-static void close_unused(const struct engine *engine, const struct engine_listener *listeners,
-                         size_t n)
+static void close_unused(const struct engine *engine, const struct engine_given *given)
 {
-	for (size_t i = 0; i < n; i++) {
-		uint32_t w = listeners[i].worker;
+	for (size_t i = 0; i < given->n_listeners; i++) {
+		uint32_t w = given->listeners[i].worker;
 		if (w >= CONF_WORKERS_MAX || !engine->workers[w]) {
-			(void)close(listeners[i].fd);
+			(void)close(given->listeners[i].fd);
 		}
 	}
 }
 
-static int start_all(struct engine *engine, const struct engine_listener *listeners, size_t n,
+static int start_all(struct engine *engine, const struct engine_given *given,
                      char why[static ENGINE_WHY_MAX])
 {
-	int ret = take_listeners(engine, listeners, n, why);
+	int ret = take_listeners(engine, given, why);
 	ret = ret ? ret : make_session_conf(engine, why);
 	ret = ret ? ret : open_store(engine, why);
 	ret = ret ? ret : make_parts(engine, why);
 	ret = ret ? ret : start_keeper(engine, why);
 	ret = ret ? ret : start_feeder(engine, why);
-	ret = ret ? ret : start_lister(engine, why);
-	return ret ? ret : start_workers(engine, listeners, why);
+	ret = ret ? ret : start_lister(engine, given->domains, why);
+	return ret ? ret : start_workers(engine, given->listeners, why);
 }
 
-int engine_start(struct engine **out, const struct conf *conf,
-                 const struct engine_listener *listeners, size_t n_listeners,
+int engine_start(struct engine **out, const struct conf *conf, const struct engine_given *given,
                  char why[static ENGINE_WHY_MAX])
 {
 	struct engine *engine = calloc(1, sizeof *engine);
@@ -360,9 +359,9 @@ int engine_start(struct engine **out, const struct conf *conf,
 	engine->results = -1;
 	(void)pthread_mutex_init(&engine->figures_lock, NULL);
 	measure(engine);
-	int ret = start_all(engine, listeners, n_listeners, why);
+	int ret = start_all(engine, given, why);
 	if (ret != 0) {
-		close_unused(engine, listeners, n_listeners);
+		close_unused(engine, given);
 		engine_stop(engine);
 		return ret;
 	}

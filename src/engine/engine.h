@@ -26,6 +26,14 @@ struct engine_listener {
 	bool is_low_priority; /* clients come here for the low-priority MX */
 };
 
+/* What a start is given besides the configuration. */
+struct engine_given {
+	const struct engine_listener *listeners;
+	size_t n_listeners;
+	struct span
+	        domains; /* the file of allowed domains, borrowed for the call; ptr NULL: none */
+};
+
 /* What the limits of this machine carry with this configuration, for the start message. */
 struct engine_capacity {
 	uint32_t workers;
@@ -41,10 +49,10 @@ void engine_capacity_of(const struct conf *conf, uint64_t nofile, uint32_t cores
                         uint64_t memory_bytes, struct engine_capacity *out);
 
 /* Opens the store (waiting up to 10 s for an old engine to let go of it), makes caches, rings,
- * threads. ERR_* with why. */
+ * threads. Lists on disk, spamtraps and allowed domains are in force before the first client is
+ * taken. ERR_* with why. */
 MUST_USE int engine_start(struct engine **out, const struct conf *conf,
-                          const struct engine_listener *listeners, size_t n_listeners,
-                          char why[static ENGINE_WHY_MAX]);
+                          const struct engine_given *given, char why[static ENGINE_WHY_MAX]);
 /* Stops accepting, commits what is under way, closes everything; under 2 s. */
 void engine_stop(struct engine *engine);
 

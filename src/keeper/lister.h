@@ -31,6 +31,7 @@ struct lister_env {
 	struct feeder *feeder;       /* gets ranges; NULL: none (no firewall, or not wanted) */
 	struct knowledge *knowledge; /* publishes lists and domains */
 	int done;                    /* eventfd written when results wait; borrowed */
+	struct span domains;         /* the first allowed ones, read by lister_start; ptr NULL: none */
 };
 
 enum lister_job_kind {
@@ -39,8 +40,8 @@ enum lister_job_kind {
 	LISTER_DOMAINS, /* the allowed-domains file */
 };
 
-/* Loads the lists on disk before it returns (a file that cannot be used is logged and left alone),
- * so that no client comes before them. */
+/* Loads the lists on disk before it returns (a file that cannot be used is logged and left alone)
+ * and the allowed domains, so that no client comes before them. */
 MUST_USE int lister_start(struct lister **out, const struct lister_env *env);
 /* What was published stays so; its owner frees it (table, domains) when the last reader is gone.
  * Jobs not begun are dropped. NULL is fine. */

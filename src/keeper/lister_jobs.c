@@ -395,4 +395,9 @@ void lister_load(struct lister *lister)
 	}
 	lister->must_check = next.n > 0; /* the last process may not have come to it */
 	lister->check_at = clock_mono();
+	if (lister->env.domains.ptr) {
+		struct lister_result unused = {.ret = 0}; /* what is wrong has been logged */
+		do_domains(lister, lister->env.domains, &unused);
+		lister->env.domains = span_of(NULL, 0); /* borrowed for the start */
+	}
 }

@@ -99,6 +99,13 @@ static int take_cfg(void *ctx, const struct msg *msg)
 	return 0;
 }
 
+static void forget_domains(struct role *role)
+{
+	free(role->domains);
+	role->domains = NULL;
+	role->has_domains = false;
+}
+
 /* A later one replaces an earlier one that the engine has not got yet. */
 static int take_domains(void *ctx, const struct msg *msg)
 {
@@ -109,7 +116,7 @@ static int take_domains(void *ctx, const struct msg *msg)
 	if (ret) {
 		return ret;
 	}
-	free(role->domains);
+	forget_domains(role);
 	role->domains = text;
 	role->domains_len = len;
 	role->has_domains = true;
@@ -193,13 +200,17 @@ static void hand_domains_over(struct role *role)
 static int start_engine(struct role *role)
 {
 	char why[ENGINE_WHY_MAX] = "";
-	size_t n_listeners = role->n_listeners;
+	struct engine_given given = {
+	        .listeners = role->listeners,
+	        .n_listeners = role->n_listeners,
+	        .domains = span_of(role->domains, role->domains_len),
+	};
 	role->n_listeners = 0; /* the engine's from here on, whatever happens */
-	int ret = engine_start(&role->engine, &role->conf, role->listeners, n_listeners, why);
+	int ret = engine_start(&role->engine, &role->conf, &given, why);
+	forget_domains(role);
 	if (ret) {
 		return fatal(role, is_store_code(ret) ? ROLE_EXIT_STORE : ROLE_EXIT_FAILED, why);
 	}
-	hand_domains_over(role);
 	if (role->peer >= 0) {
 		engine_set_firewall(role->engine, role->peer);
 		role->peer = -1;

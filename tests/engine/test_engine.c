@@ -26,6 +26,7 @@ struct fixture {
 	uint16_t port;
 	struct engine_listener listeners[WORKERS];
 	struct engine *engine;
+	struct span domains;
 };
 
 static void open_listeners(struct fixture *fix)
@@ -85,7 +86,9 @@ static void start(struct fixture *fix)
 {
 	char why[ENGINE_WHY_MAX] = "";
 	open_listeners(fix);
-	if (engine_start(&fix->engine, &fix->conf, fix->listeners, WORKERS, why) != 0) {
+	struct engine_given given = {
+	        .listeners = fix->listeners, .n_listeners = WORKERS, .domains = fix->domains};
+	if (engine_start(&fix->engine, &fix->conf, &given, why) != 0) {
 		fail_msg("%s", why);
 	}
 }
@@ -274,12 +277,23 @@ static void a_killed_engine_leaves_a_store_that_serves_on(void **state)
 	assert_true(was_clean);
 }
 
+/* A client that comes in the first millisecond meets them. */
+static void allowed_domains_are_in_force_when_the_start_returns(void **state)
+{
+	struct fixture *fix = *state;
+	struct engine_figures figures;
+	fix->domains = SPAN("example.com\nexample.org\n");
+	start(fix);
+	engine_figures_get(fix->engine, &figures);
+	assert_int_equal(figures.lists.n_domains, 2);
+}
+
 static void assert_start_fails(struct fixture *fix, int code, const char *words)
 {
 	char why[ENGINE_WHY_MAX] = "";
 	open_listeners(fix);
-	assert_int_equal(engine_start(&fix->engine, &fix->conf, fix->listeners, WORKERS, why),
-	                 code);
+	struct engine_given given = {.listeners = fix->listeners, .n_listeners = WORKERS};
+	assert_int_equal(engine_start(&fix->engine, &fix->conf, &given, why), code);
 	if (!strstr(why, words)) {
 		fail_msg("\"%s\" lacks \"%s\"", why, words);
 	}
@@ -410,6 +424,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_new_engine_waits_for_the_old_one_to_let_go, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(a_killed_engine_leaves_a_store_that_serves_on,
+	                                        setup, teardown),
+	        cmocka_unit_test_setup_teardown(allowed_domains_are_in_force_when_the_start_returns,
 	                                        setup, teardown),
 	        cmocka_unit_test_setup_teardown(a_failed_start_says_why_and_closes_its_listeners,
 	                                        setup, teardown),
