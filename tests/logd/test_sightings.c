@@ -105,8 +105,8 @@ static void what_could_not_be_reported_is_due_again_with_its_count(void **state)
 static void a_full_table_forgets_what_was_reported_before_what_waits(void **state)
 {
 	struct fixture *fixture = *state;
-	for (uint8_t host = 1; host <= N_MAX; host++) {
-		assert_true(add(fixture, host, false));
+	for (int host = 1; host <= N_MAX; host++) {
+		assert_true(add(fixture, (uint8_t)host, false));
 	}
 	assert_false(add(fixture, 99, false)); /* all wait */
 	assert_int_equal(take(fixture), N_MAX);
