@@ -31,7 +31,7 @@ struct lister_env {
 	struct feeder *feeder;       /* gets ranges; NULL: none (no firewall, or not wanted) */
 	struct knowledge *knowledge; /* publishes lists and domains */
 	int done;                    /* eventfd written when results wait; borrowed */
-	struct span domains;         /* the first allowed ones, read by lister_start; ptr NULL: none */
+	struct span domains;         /* first allowed ones, for lister_start; ptr NULL: none */
 };
 
 enum lister_job_kind {

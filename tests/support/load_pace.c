@@ -25,17 +25,24 @@ static int64_t received_ns(struct msghdr *message)
 	return at.tv_sec * NS_PER_SEC + at.tv_nsec;
 }
 
-static void note_gap(struct pace *pace, int64_t gap_ns)
+enum { LATE_PART = 10 };
+
+/* n bytes came, the last of them now; returns when that one was due. */
+static int64_t note_bytes(struct pace *pace, ssize_t n, int64_t now_ns, int64_t before_ns)
 {
-	int64_t late_ns = gap_ns - (int64_t)pace->ms * NS_PER_MS;
+	int64_t pace_ns = (int64_t)pace->ms * NS_PER_MS;
+	int64_t due_ns = before_ns + n * pace_ns;
+	int64_t late_ns = now_ns - due_ns;
 	int64_t second = mono_diff_ms(clock_mono(), pace->start) / MS_PER_SEC;
 	if (second < PACE_SECONDS_MAX && late_ns > pace->late_max_ns[second]) {
 		pace->late_max_ns[second] = late_ns;
 	}
 	pace->n_gaps++;
+	pace->n_merged += (uint64_t)n - 1;
+	return late_ns < 0 || late_ns > pace_ns / LATE_PART ? now_ns : due_ns;
 }
 
-ssize_t pace_recv(struct pace *pace, int fd, void *bytes, size_t size, int64_t *last_ns)
+ssize_t pace_recv(struct pace *pace, int fd, void *bytes, size_t size, int64_t *due_ns)
 {
 	union {
 		struct cmsghdr align;
@@ -51,16 +58,14 @@ ssize_t pace_recv(struct pace *pace, int fd, void *bytes, size_t size, int64_t *
 		return n;
 	}
 	int64_t now_ns = received_ns(&message);
-	if (n == 1 && now_ns > 0 && *last_ns > 0) {
-		note_gap(pace, now_ns - *last_ns);
-	}
-	*last_ns = n == 1 ? now_ns : 0;
+	*due_ns = *due_ns > 0 && now_ns > 0 ? note_bytes(pace, n, now_ns, *due_ns) : now_ns;
 	return n;
 }
 
 void pace_print(const struct pace *pace, uint32_t seconds)
 {
-	printf("\"gaps\": %llu, \"late_ms\": [", (unsigned long long)pace->n_gaps);
+	printf("\"gaps\": %llu, \"merged\": %llu, \"late_ms\": [", (unsigned long long)pace->n_gaps,
+	       (unsigned long long)pace->n_merged);
 	for (uint32_t i = 0; i < seconds && i < PACE_SECONDS_MAX; i++) {
 		printf("%s%.1f", i > 0 ? ", " : "", (double)pace->late_max_ns[i] / NS_PER_MS);
 	}

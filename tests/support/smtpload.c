@@ -58,7 +58,7 @@ struct client {
 	uint16_t out_len; /* commands that may be sent so far */
 	uint64_t n_pushed;
 	struct mono since;
-	int64_t last_ns; /* see pace_recv */
+	int64_t due_ns; /* see pace_recv */
 };
 
 struct load {
@@ -314,7 +314,7 @@ static bool read_all(struct load *load, uint32_t idx)
 	char bytes[4096];
 	for (;;) {
 		ssize_t n =
-		        pace_recv(&load->pace, client->fd, bytes, sizeof bytes, &client->last_ns);
+		        pace_recv(&load->pace, client->fd, bytes, sizeof bytes, &client->due_ns);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 			return true;
 		}

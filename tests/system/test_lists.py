@@ -58,10 +58,12 @@ def test_replacing_a_list_of_a_million_delays_no_stuttered_byte(world):
     busy = max(late[int(busy_from):int(busy_until) + 2])
     print(f"{N_REPLACED} replacements of {N_NETWORKS} networks, {N_CONNECTIONS} connections: "
           f"longest delay of a byte {busy:.0f} ms (before: {quiet:.0f} ms), answers after "
-          f"{', '.join(f'{secs:.2f}' for secs in took)} s, {summary['gaps']} bytes; table and kept "
+          f"{', '.join(f'{secs:.2f}' for secs in took)} s, {summary['gaps']} bytes measured, {summary['merged']} not; table and kept "
           f"lists {status['lists']['table_bytes'] / N_NETWORKS:.1f} bytes a network")
     check(summary["held"] == N_CONNECTIONS, "all are held:", summary["held"])
     check(summary["gaps"] > N_CONNECTIONS * 5, "they were stuttered:", summary["gaps"])
+    check(summary["merged"] <= summary["gaps"] / 1000, "hardly a byte is unmeasured:",
+          summary["merged"])
     check(status["lists"]["networks"] == N_NETWORKS, "the list is in force:", status["lists"])
     check(status["lists"]["table_bytes"] <= 64 * N_NETWORKS, "memory:", status["lists"])
     check(busy <= LATE_MAX_MS * PATIENCE, "no byte is late:", busy)
