@@ -56,7 +56,7 @@ struct lister_result {
 	uint64_t cookie;
 	int ret; /* 0: in force and on disk. ERR_NOT_FOUND: no such list to drop */
 	size_t n_lists, n_networks; /* taken by this job */
-	char why[LISTER_WHY_MAX];   /* "line 2: …" */
+	char why[LISTER_WHY_MAX];   /* "line 2: …", printable */
 };
 /* True and *out while results wait. The thread that submits. */
 bool lister_next_result(struct lister *lister, struct lister_result *out);

@@ -225,10 +225,8 @@ void cfg_server_take_result(struct cfg_server *server, const struct lister_resul
 	log_info("spamd-cfg: session took %zu lists with %zu networks", result->n_lists,
 	         result->n_networks);
 	if (result->ret != 0) {
-		char why[4 * LISTER_WHY_MAX];
 		counters_add(server->env.counters, COUNTER_cfg_refused, 1);
-		log_error("spamd-cfg: session refused in part: %s",
-		          span_escape(span_of_str(result->why), why, sizeof why));
+		log_error("spamd-cfg: session refused in part: %s", result->why);
 	}
 	reset(server);
 }

@@ -163,9 +163,7 @@ static json_t *list_answer(const struct lister_result *result)
 {
 	json_t *answer = json_object();
 	if (result->ret != 0) {
-		char why[4 * LISTER_WHY_MAX];
-		(void)span_escape(span_of_str(result->why), why, sizeof why);
-		(void)json_object_set_new(answer, "error", json_string(why));
+		(void)json_object_set_new(answer, "error", json_string(result->why));
 	}
 	(void)json_object_set_new(answer, "lists", json_integer((json_int_t)result->n_lists));
 	(void)json_object_set_new(answer, "networks", json_integer((json_int_t)result->n_networks));
@@ -209,10 +207,8 @@ static json_t *verb_seen(void *ctx, struct ctl_request *request)
 	}
 	counters_add(verbs->env.counters, COUNTER_seen_dropped, seen.n_dropped);
 	if (seen.n_refused > 0) {
-		char why[4 * CHANGE_WHY_MAX];
 		counters_add(verbs->env.counters, COUNTER_ctl_bad_requests, 1);
-		log_warning("report of seen hosts: %u lines refused: %s", seen.n_refused,
-		            span_escape(span_of_str(seen.why), why, sizeof why));
+		log_warning("report of seen hosts: %u lines refused: %s", seen.n_refused, seen.why);
 	}
 	return json_pack("{s:b,s:I,s:I}", "ok", 1, "dropped", (json_int_t)seen.n_dropped, "refused",
 	                 (json_int_t)seen.n_refused);

@@ -68,6 +68,9 @@ def test_bodies_that_are_wrong_are_refused_and_the_socket_goes_on(world):
     with Control(mired) as control:
         check(control.ask("change", "\n" * 1001) == {"error": "more than 1000 lines"}, "too many")
         check("error" in control.ask("list-put", "nonsense"), "no list")
+        refused = control.ask("list-put", 'mine;"no";192.0.2.1/32\r\n')
+        check(refused["error"] == 'line 1: "192.0.2.1/32\\x0d": no network',
+              "what cannot be printed is shown escaped, once:", refused)
         check(control.ask("version")["protocol"] == 2, "the connection goes on")
     check(ask(mired, "status")["control"]["bad_requests"] == 6, "counted")
 
