@@ -14,11 +14,14 @@
 enum {
 	SHOWN_MAX = 20, /* messages about lines, the rest is counted */
 	COPY_BYTES = 1 << 16,
+	/* one byte more than a line may have, and its end */
+	LINE_BYTES = DUMP_LINE_MAX + 2,
 };
 
 struct import {
 	const char *name;
-	FILE *in; /* can be read twice */
+	FILE *in;            /* can be read twice */
+	struct stat at_open; /* of it */
 	struct sink *sink;
 	uint64_t line_no;                               /* of the last line read */
 	uint64_t batch_line_nos[MIRED_CTL_CHANGES_MAX]; /* of the sink's lines */
@@ -41,12 +44,12 @@ static int copy(FILE *from, FILE *to)
 	return ferror(from) || fflush(to) ? -errno : 0;
 }
 
-static FILE *spool(FILE *from)
+static FILE *spool(const char *name, FILE *from)
 {
 	FILE *to = tmpfile();
 	int ret = to ? copy(from, to) : -errno;
 	if (ret) {
-		(void)fail("keeping the input in a temporary file: %s", err_text(ret));
+		(void)fail("%s: keeping it in a temporary file: %s", name, err_text(ret));
 		if (to) {
 			(void)fclose(to);
 		}
@@ -61,49 +64,84 @@ static bool is_regular(FILE *file)
 	return fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode) && ftello(file) == 0;
 }
 
-static FILE *open_input(const char *path)
+static FILE *open_input(const char *name, const char *path)
 {
 	FILE *in = path ? fopen(path, "re") : stdin;
 	if (!in) {
-		(void)fail("%s: %s", path, strerror(errno));
+		(void)fail("%s: %s", name, strerror(errno));
 		return NULL;
 	}
 	if (is_regular(in)) {
 		return in;
 	}
-	FILE *kept = spool(in);
+	FILE *kept = spool(name, in);
 	if (path) {
 		(void)fclose(in);
 	}
 	return kept;
 }
 
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static int changed(const struct import *import)
+{
+	return fail("%s: somebody writes to it: try again when that is done", import->name);
+}
+
+/* What was checked must be what is stored. */
+static int check_unchanged(const struct import *import)
+{
+	struct stat st;
+	const struct stat *old = &import->at_open;
+	if (fstat(fileno(import->in), &st) == 0 && st.st_size == old->st_size &&
+	    is_same_time(st.st_mtim, old->st_mtim)) {
+		return 0;
+	}
+	return changed(import);
+}
+
 /* --- lines ------------------------------------------------------------------------------------ */
+
+/* Reads to the next LF and keeps what finds room. -1: there is nothing more. */
+static ssize_t read_line(FILE *in, char line[static LINE_BYTES])
+{
+	ssize_t len = 0;
+	int c = getc_unlocked(in);
+	if (c == EOF) {
+		return -1;
+	}
+	for (; c != EOF && c != '\n'; c = getc_unlocked(in)) {
+		if (len < LINE_BYTES) {
+			line[len++] = (char)c;
+		}
+	}
+	return len;
+}
 
 /* Takes a line without its end. 0, or the exit status. */
 typedef int take_line(struct import *import, struct span line);
 
 static int each_line(struct import *import, take_line *take)
 {
-	char *text = NULL;
-	size_t size = 0;
+	char line[LINE_BYTES];
 	ssize_t len = 0;
 	int status = 0;
 	import->line_no = 0;
 	rewind(import->in);
-	while (status == 0 && (len = getline(&text, &size, import->in)) >= 0) {
+	while (status == 0 && (len = read_line(import->in, line)) >= 0) {
 		import->line_no++;
-		len -= len > 0 && text[len - 1] == '\n';
-		len -= len > 0 && text[len - 1] == '\r';
+		len -= len > 0 && line[len - 1] == '\r';
 		if (len > 0) {
-			status = take(import, span_of(text, (size_t)len));
+			status = take(import, span_of(line, (size_t)len));
 		}
 	}
 	if (status == 0 && ferror(import->in)) {
 		status = fail("%s: %s", import->name, strerror(errno));
 	}
-	free(text);
-	return status;
+	return status ? status : check_unchanged(import);
 }
 
 static int check_line(struct import *import, struct span line)
@@ -150,18 +188,15 @@ static int flush_lines(struct import *import)
 static int send_line(struct import *import, struct span line)
 {
 	static const char verb[] = "put ";
-	char text[CHANGE_LINE_MAX];
+	char text[sizeof verb + LINE_BYTES];
 	uint8_t buf[DUMP_TEXT_BYTES];
 	char why[DUMP_WHY_MAX];
 	struct dump_record record;
-	if (dump_parse(line, buf, &record, why) == ERR_UNSUPPORTED) {
-		return 0;
+	int ret = dump_parse(line, buf, &record, why);
+	if (ret) {
+		return ret == ERR_UNSUPPORTED ? 0 : changed(import);
 	}
 	size_t len = sizeof verb - 1 + line.len;
-	if (len > sizeof text) {
-		return fail("%s:%llu: changed since it was checked", import->name,
-		            (unsigned long long)import->line_no);
-	}
 	memcpy(text, verb, sizeof verb - 1);
 	memcpy(text + sizeof verb - 1, line.ptr, line.len);
 	if (sink_is_full(import->sink, len + 1)) {
@@ -202,11 +237,14 @@ int import_main(const struct run *run)
 {
 	const char *path = run->options->file;
 	path = path && strcmp(path, "-") == 0 ? NULL : path;
-	struct import import = {.name = path ? path : "stdin", .in = open_input(path)};
+	struct import import = {.name = path ? path : "stdin"};
+	import.in = open_input(import.name, path);
 	if (!import.in) {
 		return 1;
 	}
-	int status = import_all(&import, run);
+	int status = fstat(fileno(import.in), &import.at_open)
+	                     ? fail("%s: %s", import.name, strerror(errno))
+	                     : import_all(&import, run);
 	if (import.in != stdin) {
 		(void)fclose(import.in);
 	}

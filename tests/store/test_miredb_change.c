@@ -6,6 +6,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 // clang-format on
+#include <sys/resource.h>
+
 #include "miredb_fixture.h"
 #include "store/dump.h"
 
@@ -242,6 +244,53 @@ static void a_bad_line_is_told_and_nothing_is_imported(void **state)
 	assert_listed(stored_list);
 }
 
+/* A line takes no memory beyond what a record may have. */
+static void a_line_of_a_hundred_megabytes_is_a_bad_line(void **state)
+{
+	(void)state;
+	enum { LEN = 100 << 20, RSS_MAX_KIB = 90 << 10 };
+	struct rusage usage;
+	write_input("\n", 1);
+	assert_int_equal(truncate(in_top("input"), LEN), 0);
+	assert_int_equal(run(-1, "-f", config, "import", in_top("input"), NULL), 1);
+	assert_non_null(strstr(output, "/input:2: a line of more than 12532 bytes\n"));
+	assert_non_null(strstr(output, "/input: 1 bad lines: nothing was imported\n"));
+	assert_int_equal(getrusage(RUSAGE_CHILDREN, &usage), 0);
+	assert_in_range(usage.ru_maxrss, 0, RSS_MAX_KIB);
+}
+
+/* A child that adds a line ten thousand times a second. */
+static pid_t begin_writer(const char *line)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		FILE *file = fopen(in_top("input"), "a");
+		while (file && fputs(line, file) >= 0 && fflush(file) == 0) {
+			(void)usleep(100);
+		}
+		_exit(1);
+	}
+	return pid;
+}
+
+static void an_input_that_is_written_to_is_not_imported(void **state)
+{
+	(void)state;
+	static const char line[] = "WHITE|192.0.2.50|||1|2|9000000|1|0\n";
+	static char text[N_MANY * (sizeof line - 1)];
+	for (size_t i = 0; i < N_MANY; i++) {
+		memcpy(text + i * (sizeof line - 1), line, sizeof line - 1);
+	}
+	write_input(text, sizeof text);
+	pid_t writer = begin_writer(line);
+	int status = run(-1, "-f", config, "import", in_top("input"), NULL);
+	assert_int_equal(kill(writer, SIGKILL), 0);
+	assert_int_equal(waitpid(writer, NULL, 0), writer);
+	assert_int_equal(status, 1);
+	assert_non_null(strstr(output, "/input: somebody writes to it"));
+	assert_listed(stored_list);
+}
+
 static void what_mired_keeps_elsewhere_is_left_out_and_told(void **state)
 {
 	(void)state;
@@ -261,6 +310,8 @@ static void what_mired_keeps_elsewhere_is_left_out_and_told(void **state)
 static void a_missing_input_is_told(void **state)
 {
 	(void)state;
+	assert_int_equal(run(-1, "-f", config, "import", "/", NULL), 1);
+	assert_string_equal(output, "miredb: /: keeping it in a temporary file: Is a directory\n");
 	assert_int_equal(run(-1, "-f", config, "import", "/nonexistent/dump", NULL), 1);
 	assert_string_equal(output, "miredb: /nonexistent/dump: No such file or directory\n");
 	assert_int_equal(run(-1, "-f", config, "export", "/nonexistent/dump", NULL), 1);
@@ -366,6 +417,8 @@ int main(void)
 	        MIREDB_TEST(another_writer_is_told),
 	        MIREDB_TEST(an_export_is_the_listing_and_comes_back),
 	        MIREDB_TEST(a_bad_line_is_told_and_nothing_is_imported),
+	        MIREDB_TEST(a_line_of_a_hundred_megabytes_is_a_bad_line),
+	        MIREDB_TEST(an_input_that_is_written_to_is_not_imported),
 	        MIREDB_TEST(what_mired_keeps_elsewhere_is_left_out_and_told),
 	        MIREDB_TEST(a_missing_input_is_told),
 	        MIREDB_TEST(any_bytes_survive_export_and_import_into_an_empty_store),
