@@ -221,22 +221,12 @@ static void put_candidate(struct lines_run *run, struct list *list)
 	}
 }
 
-/* How many networks the lists of other names leave room for. */
-static size_t room_for(const struct lines_run *run, struct span line)
-{
-	struct span rest;
-	struct span tag = span_cut(line, ';', &rest);
-	const struct list *same = lists_find(&run->next, tag);
-	size_t n_max = run->lister->env.conf->list_prefixes_max;
-	size_t n_others = lists_n_networks(&run->next) - (same ? same->n_networks : 0);
-	return n_others < n_max ? n_max - n_others : 0;
-}
-
 static void take_line(struct lines_run *run, struct span line)
 {
 	struct list *list = NULL;
 	char why[LISTER_WHY_MAX] = "";
-	int ret = list_new(line, room_for(run, line), &list, why);
+	size_t n_max = lists_room_for(&run->next, line, run->lister->env.conf->list_prefixes_max);
+	int ret = list_new(line, n_max, &list, why);
 	if (ret != 0) {
 		bad_line(run, ret, why);
 	} else if (list) {
