@@ -287,7 +287,14 @@ static int write_networks(FILE *out, const struct cidr *cidrs, size_t n)
 	return write_end(out);
 }
 
-/* A backslash at the end would protect the closing quote: a blank follows it. */
+/* Whether the line ends behind p[0]: CR LF is a line end as well. */
+static bool is_line_end(const char *p)
+{
+	return p[0] == '\0' || p[0] == '\n' || (p[0] == '\r' && p[1] == '\n');
+}
+
+/* A backslash or % at the end of a line would make a pair with the `\n` behind it, or protect the
+ * closing quote: a blank follows it. */
 static void write_escaped(FILE *out, const char *text)
 {
 	for (const char *p = text; *p; p++) {
@@ -299,7 +306,7 @@ static void write_escaped(FILE *out, const char *text)
 		} else if (!is_crlf) {
 			(void)fputc(*p, out);
 		}
-		if (*p == '\\' && p[1] == '\0') {
+		if ((*p == '\\' || *p == '%') && is_line_end(p + 1)) {
 			(void)fputc(' ', out);
 		}
 	}

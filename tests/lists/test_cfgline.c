@@ -177,9 +177,16 @@ static void a_decoded_text_is_escaped_as_spamd_setup_does(void **state)
 		const char *text;
 		const char *want;
 	} rows[] = {
-	        {"plain %A", "plain %A"},   {"two\nlines\r\n", "two\\nlines\\n"},
-	        {"a \"q\"", "a \\\"q\\\""}, {"back\\nslash", "back\\nslash"},
-	        {"ends\\", "ends\\ "},      {"", ""},
+	        {"plain %A", "plain %A"},
+	        {"two\nlines\r\n", "two\\nlines\\n"},
+	        {"a \"q\"", "a \\\"q\\\""},
+	        {"back\\nslash", "back\\nslash"},
+	        {"ends\\", "ends\\ "},
+	        {"", ""},
+	        {"100%\n%A", "100% \\n%A"},
+	        {"c:\\\r\nx", "c:\\ \\nx"},
+	        {"50%", "50% "},
+	        {"\r", "\r"},
 	};
 	struct cidr cidr;
 	assert_int_equal(cidr_parse(SPAN("192.0.2.0/24"), &cidr, NULL), 0);
