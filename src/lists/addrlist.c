@@ -234,7 +234,8 @@ int addrlist_parse_line(struct span line, struct addr_range *out, bool *had_host
 	while (first_of(line) == ' ') {
 		line = span_skip(line, 1);
 	}
-	if (first_of(line) == '#' || span_trim(line).len == 0) {
+	/* spamd-setup ignores `;` as it ignores whatever is no entry; Spamhaus comments with it */
+	if (first_of(line) == '#' || first_of(line) == ';' || span_trim(line).len == 0) {
 		return ERR_NOT_FOUND;
 	}
 	struct scan scan = {.rest = line, .reason = reason};

@@ -128,6 +128,7 @@ static void what_is_no_entry_is_a_comment_or_a_bad_line(void **state)
 	        {"\t\r", NULL, ERR_NOT_FOUND, false},
 	        {"# 1.2.3.4", NULL, ERR_NOT_FOUND, false},
 	        {"  # 1.2.3.4", NULL, ERR_NOT_FOUND, false},
+	        {"; Spamhaus DROP List 2026/11/22", NULL, ERR_NOT_FOUND, false},
 	        {"\t1.2.3.4", NULL, ERR_SYNTAX, false},
 	        {"mail.example.org", NULL, ERR_SYNTAX, false},
 	        {"1and1.example.com", NULL, ERR_SYNTAX, false},
@@ -211,6 +212,42 @@ static void a_text_is_counted_and_its_bad_lines_are_told_by_number(void **state)
 	assert_int_equal(addrlist_parse(text, on_entry, NULL, &seen, &figures), 0);
 }
 
+/* What the lists that spamd.conf files name look like, as far as their comments and ends of lines.
+ */
+static void the_formats_that_are_published_load_without_a_bad_line(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		size_t n_entries;
+	} rows[] = {
+	        /* traplists of bsdly and uatraps: one host a line, CR LF or not */
+	        {"# Generated 2026-11-22\n#\n1.10.16.7\n1.11.69.2\n2001:db8::7\n", 3},
+	        {"1.10.16.7\r\n1.11.69.2\r\n", 2},
+	        /* DROP as a text, and its IPv6 twin */
+	        {"; Spamhaus DROP List\n; Last-Modified: Sun\n1.10.16.0/20 ; SBL256894\n"
+	         "1.19.0.0/16 ; SBL434604\n",
+	         2},
+	        {"; Spamhaus IPv6 DROP List\n2001:678:738::/48 ; SBL635837\n", 1},
+	        /* nixspam as it was mirrored: columns filled with blanks */
+	        {"1.2.3.4         \n101.0.40.88     \n", 2},
+	        /* okean: ranges with a country behind them */
+	        {"1.11.0.0 - 1.11.255.255 Korea\n1.16.0.0-1.19.255.255\n", 2},
+	        /* rbldnsd */
+	        {"192.0.2.0/24 listed since 2020-01-01\n192.0.2.9\t:2:spam\n", 2},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct seen seen = {0};
+		struct addrlist_figures figures;
+		assert_int_equal(addrlist_parse(span_of_str(rows[i].text), on_entry, on_bad, &seen,
+		                                &figures),
+		                 0);
+		assert_int_equal(figures.n_bad, 0);
+		assert_int_equal(figures.n_entries, rows[i].n_entries);
+		assert_int_equal(figures.n_masked, 0);
+	}
+}
+
 static void the_walk_ends_with_what_the_caller_says(void **state)
 {
 	(void)state;
@@ -232,6 +269,7 @@ int main(void)
 	        cmocka_unit_test(what_is_no_entry_is_a_comment_or_a_bad_line),
 	        cmocka_unit_test(ipv6_has_the_same_shapes),
 	        cmocka_unit_test(a_text_is_counted_and_its_bad_lines_are_told_by_number),
+	        cmocka_unit_test(the_formats_that_are_published_load_without_a_bad_line),
 	        cmocka_unit_test(the_walk_ends_with_what_the_caller_says),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
