@@ -27,7 +27,8 @@ enum reply_id {
 	REPLY_COUNT
 };
 
-enum { REPLY_TEXT_MAX = 512, REPLY_LISTED_MAX = 3072 };
+/* A list reply has room for the longest message that a list may have, and for many usual ones. */
+enum { REPLY_TEXT_MAX = 512, REPLY_LISTED_MAX = 8000 };
 
 /* Rendered replies, each with its CRLF. */
 struct reply_set {

@@ -189,7 +189,7 @@ static void list_reply_is_cut_at_a_line_end_where_it_does_not_fit(void **state)
 	(void)state;
 	static uint8_t line[400];
 	memset(line, 'x', sizeof line);
-	struct span messages[10];
+	struct span messages[REPLY_LISTED_MAX / 400 + 1];
 	for (size_t i = 0; i < ARRAY_LEN(messages); i++) {
 		messages[i] = span_of(line, sizeof line);
 	}

@@ -366,6 +366,70 @@ def test_https_is_verified_and_never_left(world):
     check(not site.seen, "nobody was asked over http")
 
 
+# (msg= of spamd.conf, or the bytes of a message file; lines the client is told)
+MESSAGES = [
+    (r'"spam from %A\nsee %A"', ["spam from @", "see @"]),
+    (r'"say \"no\" 50%% 50% off %B"', ['say "no" 50% 50% off %B']),
+    (r'"at 12:00 a\\\\b \101 \c"', ["at 12:00 a\\b A :"]),
+    ('"ends\\\n in a break\\n\\n"', ["ends in a break"]),
+    (b"two\nlines of %A\r\nand one\n\n\n", ["two", "lines of @", "and one"]),
+    (b"\nempty\n\none\n", ["", "empty", "", "one"]),
+    (b'a "quote" \\n and 100%\nthen c:\\\\\nend\\',
+     ['a "quote" ', " and 100% ", "then c:\\ ", "end\\ "]),
+    ("\u00fcber\x07\ttab".encode(), [r"\xc3\xbcber  tab"]),
+    (b"x" * 4000, ["x" * 4000]),
+]
+
+
+@marked(timeout_secs=120, tags=("once", "sanitize"))
+def test_a_message_reaches_the_client_as_it_was_written(world):
+    mired, _ = start(world, stutter="0s", grey_stutter="0s")
+    hosts4 = [topology.client4(i + 1) for i in range(len(MESSAGES))]
+    text = "all:" + ":".join(f"m{i}" for i in range(len(MESSAGES))) + ":\n"
+    for i, (message, _) in enumerate(MESSAGES):
+        (world.dir / f"list{i}").write_text(f"{hosts4[i]}\n")
+        if isinstance(message, bytes):
+            (world.dir / f"message{i}").write_bytes(message)
+            message = world.dir / f"message{i}"
+        text += f"m{i}:black:msg={message}:file={world.dir}/list{i}:\n"
+    pathlib.Path(mired.settings["lists-file"]).write_text(text)
+    setup(mired)
+    for host, (message, told) in zip(hosts4, MESSAGES):
+        lines = [line.replace("@", host) for line in told]
+        expected = "\n".join([f"450-{line}" for line in lines[:-1]] + [f"450 {lines[-1]}"])
+        with Client(mired.out, topology.MX4, source=host) as client:
+            reply = attempt(client)
+        check(reply == expected, f"what {message!r} becomes, {expected!r}:", reply)
+
+
+@marked(timeout_secs=120, tags=("once", "sanitize"))
+def test_a_host_on_64_lists_is_told_of_all(world):
+    mired, _ = start(world, stutter="0s", grey_stutter="0s")
+    names = [f"{i}/\u00fc.{'n' * 50}" for i in range(64)]
+    (world.dir / "list").write_text(f"{topology.client4(1)}\n")
+    (world.dir / "message").write_text("long " * 800 + "\nfrom %A\n")
+    text = "all:" + ":".join(names) + ":\n"
+    for i, name in enumerate(names):
+        message = world.dir / "message" if i == 63 else f'"list {i}"'
+        text += f"{name}:black:msg={message}:file={world.dir}/list:\n"
+    pathlib.Path(mired.settings["lists-file"]).write_text(text)
+    setup(mired)
+    mired.stop()
+    mired.start()
+    shown = [name.replace("\u00fc", r"\xc3\xbc") for name in names]
+    check(list(lists(mired)) == shown, "their order outlives a restart:", lists(mired))
+    with Client(mired.out, topology.MX4, source=topology.client4(1)) as client:
+        reply = attempt(client)
+    expected = [f"450-list {i}" for i in range(63)]
+    expected += ["450-" + "long " * 800, f"450 from {topology.client4(1)}"]
+    check(reply.split("\n") == expected, "all are told:", reply)
+    text += "more:black:msg=\"x\":file=" + f"{world.dir}/list:\n"
+    text = text.replace("all:", "all:more:")
+    pathlib.Path(mired.settings["lists-file"]).write_text(text)
+    check("more than 64 lists" in setup(mired, code=2), "a 65th is refused")
+    check(list(lists(mired)) == shown, "and the others stay:", lists(mired))
+
+
 @marked(timeout_secs=240, alone=True, tags=("once",))
 def test_a_million_entries_take_less_than_300_megabytes(world):
     mired, _ = start(world)
