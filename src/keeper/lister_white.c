@@ -4,8 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -18,6 +16,7 @@ enum {
 	POLL_MS = 100,       /* a stop is noticed this soon */
 	LOGGED_MAX = 1000,   /* hosts of one walk that get a line each */
 	COOKIE = 1,
+	ADDR_BITS = 128,
 };
 
 static_assert((int)WINDOW <= (int)KEEPER_IN_FLIGHT_MAX, "the way back holds all answers");
@@ -25,10 +24,6 @@ static_assert((int)WINDOW <= (int)KEEPER_IN_FLIGHT_MAX, "the way back holds all 
 struct check {
 	struct lister *lister;
 	uint64_t n_seen, n_listed;
-	/* all that is on any list; made when the first network is looked up */
-	bool has_union;
-	struct addr_range *ranges;
-	size_t n_ranges;
 };
 
 /* --- asking the keeper ------------------------------------------------------------------------ */
@@ -93,56 +88,20 @@ static int delist(struct lister *lister, const struct addr *addr)
 
 /* --- which hosts ------------------------------------------------------------------------------ */
 
-/* Whether any of the ranges, ascending within their family, IPv4 first, holds one of these IPv6
- * addresses. */
-static bool overlaps_any(const struct check *check, const struct addr_range *range)
+static bool is_listed(const struct check *check, const struct addr *addr)
 {
-	size_t low = 0;
-	size_t high = check->n_ranges;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct addr_range *at = &check->ranges[middle];
-		if (addr_is_v4(&at->first) ||
-		    memcmp(at->last.bytes, range->first.bytes, sizeof at->last.bytes) < 0) {
-			low = middle + 1;
-		} else {
-			high = middle;
-		}
-	}
-	return low < check->n_ranges && memcmp(check->ranges[low].first.bytes, range->last.bytes,
-	                                       sizeof range->last.bytes) <= 0;
-}
-
-static int make_union(struct check *check)
-{
-	if (check->has_union) {
-		return 0;
-	}
-	check->has_union = true;
-	return list_table_union(check->lister->table, &check->ranges, &check->n_ranges);
-}
-
-static int is_listed(struct check *check, const struct addr *addr, bool *out)
-{
-	struct cidr host = {.addr = *addr, .bits = (uint8_t)check->lister->env.conf->ipv6_prefix};
-	*out = list_table_find(check->lister->table, addr) != 0;
-	if (*out || addr_is_v4(addr)) {
-		return 0;
-	}
+	unsigned prefix = addr_is_v4(addr) ? ADDR_BITS : check->lister->env.conf->ipv6_prefix;
+	struct cidr host = {.addr = *addr, .bits = (uint8_t)prefix};
 	struct addr_range range = cidr_range(&host);
-	int ret = make_union(check);
-	*out = ret == 0 && overlaps_any(check, &range);
-	return ret;
+	return list_table_has_any(check->lister->table, &range);
 }
 
 static int check_host(struct check *check, const struct addr *addr)
 {
-	bool is_on_list = false;
 	char text[ADDR_TEXT_MAX];
 	check->n_seen++;
-	int ret = is_listed(check, addr, &is_on_list);
-	if (ret != 0 || !is_on_list) {
-		return ret;
+	if (!is_listed(check, addr)) {
+		return 0;
 	}
 	check->n_listed++;
 	if (check->n_listed <= LOGGED_MAX) {
@@ -196,7 +155,6 @@ int lister_check_white(struct lister *lister)
 		return 0;
 	}
 	int ret = check_all(&check);
-	free(check.ranges);
 	log_write(check.n_listed > 0 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG,
 	          "lists: %llu of %llu white hosts are blacklisted and %s (%lld ms)",
 	          (unsigned long long)check.n_listed, (unsigned long long)check.n_seen,

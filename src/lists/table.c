@@ -303,16 +303,14 @@ void list_table_free(struct list_table *table)
 	}
 }
 
-lists_mask list_table_find(const struct list_table *table, const struct addr *addr)
+static const struct steps *steps_of(const struct list_table *table, const struct addr *addr)
 {
-	if (!table) {
-		return 0;
-	}
-	const struct steps *steps = addr_is_v4(addr) ? &table->v4 : &table->v6;
-	addrnum key = key_of(steps, addrnum_of(addr));
-	if (steps->n == 0 || key < start_at(steps, 0)) {
-		return 0;
-	}
+	return addr_is_v4(addr) ? &table->v4 : &table->v6;
+}
+
+/* The last step that starts at or before the key, which is not before the first one. */
+static size_t step_at(const struct steps *steps, addrnum key)
+{
 	addrnum distance = (key - start_at(steps, 0)) >> steps->shift;
 	size_t slot = distance < steps->n_slots ? (size_t)distance : steps->n_slots - 1;
 	size_t low = steps->index[slot]; /* starts at or before key */
@@ -325,7 +323,42 @@ lists_mask list_table_find(const struct list_table *table, const struct addr *ad
 			high = middle;
 		}
 	}
-	return table->masks.list[steps->class[low]];
+	return low;
+}
+
+static lists_mask find_key(const struct list_table *table, const struct steps *steps, addrnum key)
+{
+	if (steps->n == 0 || key < start_at(steps, 0)) {
+		return 0;
+	}
+	return table->masks.list[steps->class[step_at(steps, key)]];
+}
+
+lists_mask list_table_find(const struct list_table *table, const struct addr *addr)
+{
+	if (!table) {
+		return 0;
+	}
+	const struct steps *steps = steps_of(table, addr);
+	return find_key(table, steps, key_of(steps, addrnum_of(addr)));
+}
+
+/* Where the range begins there is a list, or one begins before its end: a step of no list is
+ * followed by one of some, and so is the space before the first. */
+bool list_table_has_any(const struct list_table *table, const struct addr_range *range)
+{
+	if (!table) {
+		return false;
+	}
+	const struct steps *steps = steps_of(table, &range->first);
+	addrnum first = key_of(steps, addrnum_of(&range->first));
+	addrnum last = key_of(steps, addrnum_of(&range->last));
+	if (find_key(table, steps, first) != 0) {
+		return true;
+	}
+	bool is_before = steps->n == 0 || first < start_at(steps, 0);
+	size_t next = is_before ? 0 : step_at(steps, first) + 1;
+	return next < steps->n && start_at(steps, next) <= last;
 }
 
 size_t list_table_n_lists(const struct list_table *table)

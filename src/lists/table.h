@@ -5,6 +5,7 @@
  * cover it: look-up is one step through an index of the leading bits and a short binary search. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,8 @@ MUST_USE int list_table_build(const struct list_source *sources, size_t n, struc
 void list_table_free(struct list_table *table);
 /* 0: on no list. table may be NULL: no lists. */
 lists_mask list_table_find(const struct list_table *table, const struct addr *addr);
+/* Whether any address of the range, which is of one family, is on any list. */
+bool list_table_has_any(const struct list_table *table, const struct addr_range *range);
 size_t list_table_n_lists(const struct list_table *table);
 struct span list_table_tag(const struct list_table *table, size_t idx);
 struct span list_table_text(const struct list_table *table, size_t idx);

@@ -110,6 +110,8 @@ static void no_table_and_an_empty_one_list_nobody(void **state)
 	size_t n;
 	assert_int_equal(list_table_find(NULL, &addr), 0);
 	assert_int_equal(list_table_find(table, &addr), 0);
+	assert_false(list_table_has_any(NULL, &(struct addr_range){addr, addr}));
+	assert_false(list_table_has_any(table, &(struct addr_range){addr, addr}));
 	assert_int_equal(list_table_n_lists(NULL), 0);
 	assert_int_equal(list_table_bytes(NULL), 0);
 	assert_int_equal(list_table_union(NULL, &ranges, &n), 0);
@@ -268,6 +270,21 @@ static bool is_in_ranges(const struct addr_range *ranges, size_t n, const struct
 	return is_in;
 }
 
+/* A network around the address, and whether it has anything in common with a range. */
+static void check_has_any(const struct list_table *table, const struct addr_range *ranges, size_t n,
+                          const struct addr *addr)
+{
+	struct cidr cidr = {.addr = *addr, .bits = (uint8_t)(128 - random() % 20)};
+	struct addr_range range = cidr_range(&cidr);
+	bool want = false;
+	for (size_t i = 0; i < n; i++) {
+		want |= addr_is_v4(addr) == addr_is_v4(&ranges[i].first) &&
+		        memcmp(&range.last, &ranges[i].first, sizeof *addr) >= 0 &&
+		        memcmp(&range.first, &ranges[i].last, sizeof *addr) <= 0;
+	}
+	assert_int_equal(list_table_has_any(table, &range), want);
+}
+
 static void random_tables_agree_with_a_search_through_each_list(void **state)
 {
 	(void)state;
@@ -285,6 +302,7 @@ static void random_tables_agree_with_a_search_through_each_list(void **state)
 			lists_mask want = search_each_list(&world, &addr);
 			assert_true(list_table_find(table, &addr) == want);
 			assert_int_equal(is_in_ranges(ranges, n, &addr), want != 0);
+			check_has_any(table, ranges, n, &addr);
 		}
 		free(ranges);
 		list_table_free(table);
