@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -17,6 +18,7 @@ typedef int print_row(const struct store_row *row, FILE *out);
 
 /* A listing under way. */
 struct list {
+	struct store *store;
 	struct store_reader *reader;
 	print_row *print;
 	FILE *out;
@@ -214,36 +216,70 @@ static int list_keys(struct list *list, const struct options *options)
 
 /* --- the modes -------------------------------------------------------------------------------- */
 
-static int list_to(const struct run *run, FILE *out)
+static int open_list(const struct run *run, struct list *list)
 {
-	struct store *store = NULL;
-	const struct options *options = run->options;
-	struct list list = {.print = options->is_json ? json_print_row : dump_print,
-	                    .out = out,
-	                    .v6_bits = run->conf.ipv6_prefix};
-	int status = open_reader(run, &store, &list.reader);
-	if (status) {
-		return status;
-	}
-	status = options->n_keys > 0 ? list_keys(&list, options) : list_all(&list);
-	store_reader_close(list.reader);
-	store_close(store);
-	return status;
+	*list = (struct list){.print = run->options->is_json ? json_print_row : dump_print,
+	                      .v6_bits = run->conf.ipv6_prefix};
+	int status = become_user(run);
+	return status ? status : open_reader(run, &list->store, &list->reader);
+}
+
+static int print_list(struct list *list, const struct options *options, FILE *out)
+{
+	list->out = out;
+	return options->n_keys > 0 ? list_keys(list, options) : list_all(list);
+}
+
+static void close_list(struct list *list)
+{
+	store_reader_close(list->reader);
+	store_close(list->store);
 }
 
 int list_main(const struct run *run)
 {
-	int status = become_user(run);
-	return status ? status : list_to(run, stdout);
+	struct list list;
+	int status = open_list(run, &list);
+	if (status) {
+		return status;
+	}
+	status = print_list(&list, run->options, stdout);
+	close_list(&list);
+	return status;
+}
+
+/* Only now that there is something to put in its place the older export goes. */
+static int empty_file(FILE *out)
+{
+	struct stat st;
+	if (fstat(fileno(out), &st) || !S_ISREG(st.st_mode)) {
+		return 0;
+	}
+	return ftruncate(fileno(out), 0) ? write_failed(-errno) : 0;
+}
+
+static int print_to_file(struct list *list, const struct options *options, FILE *out)
+{
+	int status = empty_file(out);
+	status = status ? status : print_list(list, options, out);
+	if (status == 0 && fsync(fileno(out)) && errno != EINVAL && errno != EROFS) {
+		status = write_failed(-errno);
+	}
+	if (status) {
+		(void)fail("%s is not complete", options->file);
+	}
+	return status;
 }
 
 static int export_to_file(const struct run *run, FILE *out)
 {
-	int status = become_user(run);
-	status = status ? status : list_to(run, out);
-	if (status == 0 && fsync(fileno(out)) && errno != EINVAL && errno != EROFS) {
-		status = write_failed(-errno);
+	struct list list;
+	int status = open_list(run, &list);
+	if (status) {
+		return status;
 	}
+	status = print_to_file(&list, run->options, out);
+	close_list(&list);
 	return status;
 }
 
@@ -254,17 +290,11 @@ int export_main(const struct run *run)
 	if (!path || strcmp(path, "-") == 0) {
 		return list_main(run);
 	}
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
 	if (!out) {
 		return fail("%s: %s", path, strerror(errno));
 	}
 	int status = export_to_file(run, out);
-	if (fclose(out) && status == 0) {
-		status = write_failed(-errno);
-	}
-	if (status) {
-		(void)fail("%s is not complete", path);
-	}
-	return status;
+	return fclose(out) && status == 0 ? write_failed(-errno) : status;
 }

@@ -225,6 +225,23 @@ static void an_export_is_the_listing_and_comes_back(void **state)
 	assert_listed(stored_list);
 }
 
+/* Whoever exports to the same file every night keeps the last good one. */
+static void an_export_that_cannot_begin_leaves_the_older_one(void **state)
+{
+	struct fixture *f = *state;
+	char text[64] = "";
+	write_input("older", 5);
+	fixture_remove(f, "data.mdb");
+	assert_int_equal(run(-1, "-f", config, "export", in_top("input"), NULL), 1);
+	assert_non_null(strstr(output, "data.mdb is missing"));
+	assert_null(strstr(output, "not complete"));
+	FILE *file = fopen(in_top("input"), "r");
+	assert_non_null(file);
+	assert_int_equal(fread(text, 1, sizeof text, file), 5);
+	assert_int_equal(fclose(file), 0);
+	assert_string_equal(text, "older");
+}
+
 static void a_bad_line_is_told_and_nothing_is_imported(void **state)
 {
 	(void)state;
@@ -416,6 +433,7 @@ int main(void)
 	        MIREDB_TEST(a_clock_that_jumped_is_not_written_to_the_store),
 	        MIREDB_TEST(another_writer_is_told),
 	        MIREDB_TEST(an_export_is_the_listing_and_comes_back),
+	        MIREDB_TEST(an_export_that_cannot_begin_leaves_the_older_one),
 	        MIREDB_TEST(a_bad_line_is_told_and_nothing_is_imported),
 	        MIREDB_TEST(a_line_of_a_hundred_megabytes_is_a_bad_line),
 	        MIREDB_TEST(an_input_that_is_written_to_is_not_imported),
