@@ -275,6 +275,14 @@ static void on_event(struct worker *worker, uint32_t slot, struct conn *conn,
 	}
 }
 
+/* By the low-priority MX only the keeper can tell whether a RCPT was a trap hit: what comes behind
+ * it is answered as its word has it. */
+static bool waits_for_word(const struct worker *worker, const struct conn *conn)
+{
+	return conn->is_low_prio &&
+	       session_may_await_store(&conn->session, worker->env.session, worker->now_ms);
+}
+
 void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
 {
 	struct session_event event;
@@ -284,6 +292,10 @@ void worker_run(struct worker *worker, uint32_t slot, struct conn *conn)
 		return;
 	}
 	for (unsigned n = 0; n < WORKER_RUN_MAX; n++) {
+		if (waits_for_word(worker, conn)) {
+			conn->is_delayed = true;
+			return;
+		}
 		if (session_may_tell_rcpt(&conn->session) && waits_for_room(worker)) {
 			counters_add(&worker->counters, COUNTER_events_delayed,
 			             was_delayed ? 0 : 1);

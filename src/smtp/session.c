@@ -551,6 +551,13 @@ bool session_may_tell_rcpt(const struct session *session)
 	       (row->makes_tuples || row->tells_rcpt);
 }
 
+bool session_may_await_store(const struct session *session, const struct session_conf *conf,
+                             struct mono_ms now)
+{
+	return may_answer(session) && session->n_pending > 0 &&
+	       !is_over(now, session->since, conf->store_wait_ms);
+}
+
 bool session_run(struct session *session, const struct session_conf *conf,
                  struct session_text *text, struct mono_ms now, struct session_event *event)
 {

@@ -190,6 +190,11 @@ bool session_run(struct session *session, const struct session_conf *conf,
  * session's class counts: one that waited for its host in vain is grey, whatever the owner has
  * learnt since. */
 bool session_may_tell_rcpt(const struct session *session);
+/* A line could be answered, but a tuple handed over is not stored yet, and that for less than
+ * store-wait since the last reply. For an owner to whom the store's word matters before it answers;
+ * the session itself keeps back nothing but the end of the final reply. */
+bool session_may_await_store(const struct session *session, const struct session_conf *conf,
+                             struct mono_ms now);
 /* One tuple was handed over (after SESSION_EVENT_TUPLE); one tuple was stored (session->due may
  * have become earlier; then session_run, since a command may have waited for it). */
 void session_pending(struct session *session);

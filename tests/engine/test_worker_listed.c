@@ -365,19 +365,39 @@ static void low_priority_mx_is_told_to_the_keeper_and_its_word_lists_the_host(vo
 	struct addr peer = addr_of("127.0.0.1");
 	world->listener.is_low_priority = true;
 	atomic_store(&world->keeper.stored_answer, CACHE_TRAPPED);
+	atomic_store(&world->keeper.hold, true);
 	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
 	int fd = client_open(world);
 	client_say(fd, envelope);
+	client_say(fd, "DATA\r\n");
 	client_expect_envelope(fd);
-	world_wait_atomic(&world->keeper.n_tuples, 1);
+	usleep(200 * 1000); /* DATA waits for the keeper's word on the RCPT before it */
+	atomic_store(&world->keeper.hold, false);
+	client_expect(fd, "354 ");
 	expect_last(world, "client.example <a@b.example> <Trap@d.example>", &peer,
 	            KEEPER_IS_LOW_PRIORITY);
-	usleep(100 * 1000); /* the worker takes the answer at its next tick */
-	client_say(fd, "DATA\r\n");
-	client_expect(fd, "354 ");
 	client_say(fd, mail);
 	client_expect(fd, "450 127.0.0.1 wrote to a trap");
 	assert_int_equal(world_count(world, COUNTER_trap_hits), 0);
+	close(fd);
+}
+
+static void low_priority_mx_does_not_wait_for_a_keeper_longer_than_store_wait(void **state)
+{
+	struct world *world = *state;
+	world->listener.is_low_priority = true;
+	world->session.store_wait_ms = 200;
+	atomic_store(&world->keeper.hold, true);
+	world_start(world);
+	world_put_host(world, "127.0.0.1", CACHE_NONE, 1000);
+	int fd = client_open(world);
+	client_say(fd, envelope);
+	client_say(fd, "DATA\r\n");
+	client_expect_envelope(fd);
+	client_expect(fd, "451 ");
+	client_expect_end(fd);
+	assert_int_equal(world_count(world, COUNTER_deferred_unstored), 1);
 	close(fd);
 }
 
@@ -502,6 +522,7 @@ int main(void)
 	        BOTH_WAYS(each_hit_of_a_listed_host_is_told_to_the_keeper),
 	        BOTH_WAYS(without_helo_there_is_no_hit),
 	        BOTH_WAYS(low_priority_mx_is_told_to_the_keeper_and_its_word_lists_the_host),
+	        BOTH_WAYS(low_priority_mx_does_not_wait_for_a_keeper_longer_than_store_wait),
 	        BOTH_WAYS(lists_are_replaced_while_their_hosts_come_and_go),
 	        cmocka_unit_test(tags_for_the_log_end_with_dots_before_they_are_too_long),
 	};
