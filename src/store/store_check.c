@@ -256,8 +256,13 @@ static int check_env(struct check *check, const char *dir, uint64_t map_bytes)
 static _Noreturn void child_main(int fd, const char *dir, uint64_t map_bytes)
 {
 	static const int crash_signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+	static const int stop_signals[] = {SIGTSTP, SIGTTIN, SIGTTOU};
 	for (size_t i = 0; i < ARRAY_LEN(crash_signals); i++) {
 		(void)signal(crash_signals[i], SIG_DFL);
+	}
+	/* ^Z is for the parent: stopped here, the snapshot would make the store grow */
+	for (size_t i = 0; i < ARRAY_LEN(stop_signals); i++) {
+		(void)signal(stop_signals[i], SIG_IGN);
 	}
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});

@@ -246,6 +246,32 @@ def test_ctrl_z_never_stops_a_listing_within_a_transaction(world):
     check(reader.wait(timeout=10) == -signal.SIGKILL, "it had not come to its end")
 
 
+def ignores_ctrl_z(pid):
+    mask = re.search(r"SigIgn:\s+(\w+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+    return int(mask.group(1), 16) >> (signal.SIGTSTP - 1) & 1
+
+
+def children_of(pid):
+    return [int(word) for word in
+            pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@marked(timeout_secs=60)
+def test_ctrl_z_lets_a_check_give_its_snapshot_back(world):
+    mired = seeded(world, N_STOPPED)
+    checker = subprocess.Popen([str(BUILD / "miredb"), "-f", str(mired.conf), "--check"],
+                               stdout=subprocess.PIPE, text=True, process_group=0)
+    wait_for("the walk to begin", lambda: children_of(checker.pid), 10, 0.001)
+    walker = children_of(checker.pid)[0]
+    wait_for("it to be on its own", lambda: ignores_ctrl_z(walker), 10, 0.001)
+    os.killpg(checker.pid, signal.SIGTSTP)
+    wait_for("the walk to end", lambda: not w.pid_is_alive(walker), 20)
+    check(checker.poll() is None, "who asked is stopped")
+    os.killpg(checker.pid, signal.SIGCONT)
+    said, _ = checker.communicate(timeout=20)
+    check(checker.returncode == 0 and said.endswith(": sound\n"), "and then told:", said)
+
+
 def stopped_listing(world, secs):
     mired = seeded(world, N_STOPPED)
     commit_for(mired, 3)
