@@ -101,7 +101,7 @@ static enum obtained fall_back(struct attempt *attempt, struct list_data *out)
 {
 	char age[32];
 	const char *name = attempt->source->list->name;
-	const char *text = attempt->source->text;
+	const char *text = attempt->source->shown;
 	int ret = use_copy(attempt->env, attempt->source, out);
 	if (ret == 0) {
 		say_error("%s: %s: %s; using the last good copy (%" PRIu64 " entries, %s old)",
@@ -152,7 +152,7 @@ static int download(struct attempt *attempt, struct bytes *out)
 		       sizeof request.known.modified);
 	}
 	if (source->list->method != CAPFILE_EXEC) {
-		say_debug("Getting %s", source->text);
+		say_debug("Getting %s", source->shown);
 	}
 	int ret = fetcher_wait_get(attempt->env->fetcher, &request, out, &attempt->report);
 	if (ret) {

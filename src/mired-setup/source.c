@@ -34,6 +34,21 @@ static int refuse(struct source *source, int code, const char *text)
 	return code;
 }
 
+/* What stands before an @ in the host's part of a URL is nobody's business but the server's. */
+static void hide_user(const struct capfile_list *list, struct source *out)
+{
+	const char *host = list->file;
+	size_t host_len = strcspn(host, "/?#");
+	bool is_url = list->method != CAPFILE_FILE && list->method != CAPFILE_EXEC;
+	const char *at = is_url ? memrchr(host, '@', host_len) : NULL;
+	if (at) {
+		(void)snprintf(out->shown, sizeof out->shown, "%s***%s", prefixes[list->method],
+		               at);
+	} else {
+		memcpy(out->shown, out->text, sizeof out->shown);
+	}
+}
+
 int source_describe(const struct capfile_list *list, struct source *out)
 {
 	*out = (struct source){.list = list, .fd = -1};
@@ -51,6 +66,7 @@ int source_describe(const struct capfile_list *list, struct source *out)
 	if (len < 0 || (size_t)len >= sizeof out->text) {
 		return refuse(out, ERR_TOO_LONG, "its file= is too long");
 	}
+	hide_user(list, out);
 	return is_printable(out->text)
 	               ? 0
 	               : refuse(out, ERR_SYNTAX, "its file= has control characters");

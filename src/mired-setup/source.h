@@ -12,7 +12,8 @@
 struct source {
 	const struct capfile_list *list; /* borrowed */
 	char text[COPY_SOURCE_MAX];      /* URL, path or command line */
-	int fd;                          /* method=file: the open file, -1 = see file_error */
+	char shown[COPY_SOURCE_MAX]; /* the same for people: without the URL's user and password */
+	int fd;                      /* method=file: the open file, -1 = see file_error */
 	int file_error;
 	char *message; /* of a black list; NULL = could not be read, see why; owned */
 	char why[SAY_WHY_MAX];

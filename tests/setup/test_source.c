@@ -55,6 +55,31 @@ static void a_source_has_a_text_or_a_reason(void **state)
 	}
 }
 
+static void a_password_is_not_shown(void **state)
+{
+	(void)state;
+	const struct {
+		enum capfile_method method;
+		char *file;
+		const char *shown;
+	} rows[] = {
+	        {CAPFILE_HTTPS, "me:secret@lists.example/a@b", "https://***@lists.example/a@b"},
+	        {CAPFILE_FTP, "me:sec@ret@lists.example", "ftp://***@lists.example"},
+	        {CAPFILE_HTTP, "lists.example/a@b", "http://lists.example/a@b"},
+	        {CAPFILE_HTTP, "a:b@lists.example?c@d", "http://***@lists.example?c@d"},
+	        {CAPFILE_FILE, "a@b/c", "a@b/c"},
+	        {CAPFILE_EXEC, "mail a@b", "mail a@b"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct capfile_list list = {
+		        .name = "a", .method = rows[i].method, .file = rows[i].file};
+		struct source source;
+		assert_int_equal(source_describe(&list, &source), 0);
+		assert_string_equal(source.shown, rows[i].shown);
+		assert_non_null(strstr(source.text, rows[i].file));
+	}
+}
+
 static void write_file(const char *path, const void *data, size_t len)
 {
 	FILE *file = fopen(path, "w");
@@ -176,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_source_has_a_text_or_a_reason),
+	        cmocka_unit_test(a_password_is_not_shown),
 	        cmocka_unit_test(a_message_comes_from_the_text_or_from_a_file),
 	        cmocka_unit_test(only_plain_files_are_opened),
 	        cmocka_unit_test(the_example_file_is_right),
