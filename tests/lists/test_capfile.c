@@ -89,6 +89,7 @@ static void each_rule_of_the_syntax_holds(void **state)
 	        {"all:a:\na:tc=b:file=/1:\nb:white:file=/2:\n", "/2"}, /* replaced in its place */
 	        {"all:a:\na:tc=b:\nb:tc=c:\nc:white:tc=d:\nd:file=/x:\n", "/x"},
 	        {"all:tc=more:\nmore:a:\na:white:file=/x:\n", "/x"},
+	        {"all:a:\na:white:msg=\"not needed\":file=/x:\n", "/x"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct capfile file;
@@ -96,6 +97,7 @@ static void each_rule_of_the_syntax_holds(void **state)
 		assert_int_equal(file.n, 1);
 		assert_string_equal(file.lists[0].file, rows[i].file);
 		assert_false(file.lists[0].is_black);
+		assert_null(file.lists[0].message);
 		capfile_fini(&file);
 	}
 }

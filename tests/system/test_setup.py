@@ -206,6 +206,24 @@ def test_without_a_copy_the_daemon_keeps_what_it_has(world):
     check(lists(mired) == {"black": 8, "other": 12}, "a damaged copy is not used:", text)
 
 
+@marked(timeout_secs=60, tags=("once", "sanitize"))
+def test_a_white_list_that_takes_everything_clears_its_black_list_only(world):
+    mired, _ = start(world)
+    host, white = world.dir / "host", world.dir / "white"
+    host.write_text("203.0.113.7\n")
+    write_lists(mired, ("one", "black", "file", host), ("white", "white", "file", white),
+                ("two", "black", "file", host))
+    text = setup(mired, code=2)
+    check("one: not given to mired" in text and lists(mired) == {"two": 1},
+          "without its white list a black one is not sent:", text, lists(mired))
+    white.write_text("")
+    setup(mired)
+    check(lists(mired) == {"one": 1, "two": 1}, "an empty one takes nothing:", lists(mired))
+    white.write_text("203.0.113.0/24\n")
+    setup(mired)
+    check(lists(mired) == {"one": 0, "two": 1}, "all of it is white:", lists(mired))
+
+
 @marked(timeout_secs=120, tags=("once", "sanitize"))
 def test_programs_that_fail_hang_or_flood_are_ended(world):
     mired, _ = start(world)
