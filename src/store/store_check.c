@@ -338,12 +338,17 @@ static int verdict_of(int status, char why[static STORE_WHY_MAX])
 static int check_file(const char *dir, char why[static STORE_WHY_MAX])
 {
 	char path[PATH_MAX];
-	struct stat st;
+	struct stat st = {.st_size = 0}; /* as of a file that is not there */
 	int n = snprintf(path, sizeof path, "%s/data.mdb", dir);
 	if (n < 0 || n >= (int)sizeof path) {
 		return -ENAMETOOLONG;
 	}
-	if (stat(path, &st) || st.st_size == 0) {
+	if (stat(path, &st) && errno != ENOENT) {
+		int ret = -errno;
+		door_explain(why, "%s", path);
+		return ret;
+	}
+	if (st.st_size == 0) {
 		door_explain(why, "%s is missing or empty", path);
 		return ERR_NOT_FOUND;
 	}

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 // clang-format on
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -326,6 +327,15 @@ static void a_first_start_that_was_interrupted_is_finished(void **state)
 	assert_int_equal(store_open(&store, &conf, f->why), ERR_CORRUPT);
 }
 
+/* Nobody is told that a store is missing because he may not look. */
+static void a_check_that_cannot_look_says_so(void **state)
+{
+	struct fixture *f = *state;
+	char path[FIXTURE_PATH_MAX + 64];
+	fixture_path(f, "data.mdb", path);
+	assert_int_equal(store_check(path, FIXTURE_MAP_BYTES, f->why), -ENOTDIR);
+}
+
 static void a_check_that_hangs_is_ended(void **state)
 {
 	struct fixture *f = *state;
@@ -353,6 +363,7 @@ int main(void)
 	        DAMAGE_TEST(a_damaged_record_counts_as_absent_and_can_be_written_again),
 	        DAMAGE_TEST(the_sweep_drops_an_expiry_row_whose_record_lives_on),
 	        DAMAGE_TEST(a_first_start_that_was_interrupted_is_finished),
+	        DAMAGE_TEST(a_check_that_cannot_look_says_so),
 	        DAMAGE_TEST(a_check_that_hangs_is_ended),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
