@@ -152,10 +152,11 @@ static int fatal(const struct role *role, enum role_exit status, const char *tex
 	return role_fatal(role->supervisor, status, text);
 }
 
+/* What trying again does not mend. ERR_BUSY is none of them: miredb import that was begun while no
+ * daemon ran comes to its end. */
 static bool is_store_code(int code)
 {
-	static const int codes[] = {ERR_CORRUPT, ERR_VERSION, ERR_NOT_FOUND,
-	                            ERR_BUSY,    ERR_PANIC,   ERR_FULL};
+	static const int codes[] = {ERR_CORRUPT, ERR_VERSION, ERR_NOT_FOUND, ERR_PANIC, ERR_FULL};
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
 		if (code == codes[i]) {
 			return true;

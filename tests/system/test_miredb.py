@@ -1,4 +1,5 @@
 """miredb beside a running daemon, and as a reader that is stopped or has much to read."""
+import fcntl
 import os
 import pathlib
 import pwd
@@ -130,6 +131,19 @@ def test_without_rights_nothing_is_written(world):
     check(owners == {pwd.getpwnam("mired").pw_uid}, "no file belongs to root:", owners)
     mired.start()
     check(mired.has_white("192.0.2.5"), "the next daemon brings it to the kernel")
+
+
+@marked(timeout_secs=60)
+def test_an_import_without_a_daemon_does_not_end_it_for_good(world):
+    mired = seeded(world, 1)
+    with open(mired.db / "writer.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as miredb import holds it
+        done = mired.run_to_end(timeout_secs=30)
+    check(done.returncode == 1, "a service manager is to try again:", done)
+    check("another process writes to this store" in done.stderr + mired.log_text(),
+          "it says why:", done)
+    mired.start()
+    check(mired.has_white("10.0.0.0"), "it runs when the import is done")
 
 
 def dump_lines():
