@@ -135,12 +135,12 @@ static void a_file_that_may_be_missing_is_empty_then(void **state)
 static void asked_for_it_is_read_changed_or_not(void **state)
 {
 	struct fixture *fixture = *state;
-	fixture->now = mono_add_ms(fixture->now, 5 * WATCHED_LOOK_MS);
+	fixture->now = mono_add_ms(fixture->now, INT64_C(5) * WATCHED_LOOK_MS);
 	watched_ask(&fixture->watched, fixture->now);
 	assert_true(fixture->watched.look_at.ns == fixture->now.ns);
 	assert_int_equal(look(fixture), WATCHED_CHANGED);
 	assert_content(fixture, "one\n");
-	assert_true(fixture->watched.look_at.ns == 6 * WATCHED_LOOK_MS * NS_PER_MS);
+	assert_true(fixture->watched.look_at.ns == INT64_C(6) * WATCHED_LOOK_MS * NS_PER_MS);
 	assert_int_equal(look(fixture), WATCHED_NOTHING);
 }
 
@@ -148,7 +148,7 @@ static void asked_for_often_it_is_read_once_a_second(void **state)
 {
 	struct fixture *fixture = *state;
 	unsigned n_read = 0;
-	for (int64_t ms = 0; ms < 10 * WATCHED_LOOK_MS; ms++) {
+	for (int64_t ms = 0; ms < INT64_C(10) * WATCHED_LOOK_MS; ms++) {
 		struct mono now = mono_add_ms((struct mono){0}, ms);
 		watched_ask(&fixture->watched, now);
 		if (fixture->watched.look_at.ns <= now.ns) {
