@@ -23,7 +23,7 @@ def start(world, **settings):
     return Mired(world, topology.gateway(world), **settings).start()
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_each_verb_is_for_those_who_have_its_right(world):
     mired = start(world)
     change = "white 192.0.2.1\n"
@@ -56,7 +56,7 @@ def test_each_verb_is_for_those_who_have_its_right(world):
     check(counted == n_refused, "refusals are counted:", counted, n_refused)
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_bodies_that_are_wrong_are_refused_and_the_socket_goes_on(world):
     mired = start(world)
     for request in ("list-put", "list-put x", f"list-put {(512 << 20) + 1}", "change 4194305",
@@ -75,7 +75,7 @@ def test_bodies_that_are_wrong_are_refused_and_the_socket_goes_on(world):
     check(ask(mired, "status")["control"]["bad_requests"] == 6, "counted")
 
 
-@marked(timeout_secs=240, alone=True)
+@marked(timeout_secs=240, tags=("once",), alone=True)
 def test_a_list_of_a_million_is_put_while_status_answers(world):
     mired = start(world, list_prefixes=2 * N_NETWORKS)
     networks = ";".join(f"{10 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24"
@@ -101,7 +101,7 @@ def test_a_list_of_a_million_is_put_while_status_answers(world):
     check(slowest < STATUS_SECS, "status answers in time, slowest:", slowest)
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_a_thousand_changes_are_on_disk_when_the_answer_comes(world):
     mired = start(world)
     lines = [f"white 198.19.{n >> 8}.{n & 255}" for n in range(997)]
@@ -125,7 +125,7 @@ def test_a_thousand_changes_are_on_disk_when_the_answer_comes(world):
     check(mired.has_white("198.19.3.200"), "and in the kernel")
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_many_clients_change_at_once_and_a_gone_ones_changes_are_made(world):
     mired = start(world)
     controls = [Control(mired) for _ in range(20)]
@@ -139,7 +139,7 @@ def test_many_clients_change_at_once_and_a_gone_ones_changes_are_made(world):
     check(ask(mired, "version")["protocol"] == 2, "the socket goes on")
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_seen_traffic_whitelists_and_is_answered_at_once(world):
     mired = start(world)
     body = "in 198.19.0.1 3 3600\nnonsense\nout 2001:db8:c:7::9 1 3600\n"
@@ -149,7 +149,7 @@ def test_seen_traffic_whitelists_and_is_answered_at_once(world):
     wait_for("the kernel set", lambda: mired.has_white("198.19.0.1"), 5)
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_a_foreign_tool_puts_lists_by_the_spamd_cfg_port(world):
     mired = start(world, spamd_cfg_port=CFG_PORT)
     with cfg_connect(mired) as tool:
@@ -171,7 +171,7 @@ def test_a_foreign_tool_puts_lists_by_the_spamd_cfg_port(world):
     check((control["cfg_sessions"], control["cfg_refused"]) == (2, 2), "counted:", control)
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_a_program_killed_midway_changes_nothing(world):
     mired = start(world, spamd_cfg_port=CFG_PORT)
     ask(mired, "list-put", ONE)
@@ -241,7 +241,7 @@ def test_the_examples_of_the_manual_work(world):
             check(got == json.loads(answer), command, got)
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_reload_reads_the_allowed_domains_again(world):
     domains = world.dir / "alloweddomains"
     domains.write_text("mx.example\nnot a domain\n@other.example\n")
@@ -265,7 +265,7 @@ def miredctl(mired, *words, stdin=None, code=0):
     return done
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_miredctl_puts_shows_and_drops_lists(world):
     mired = start(world)
     file = world.dir / "lines"

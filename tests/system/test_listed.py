@@ -88,7 +88,7 @@ def check_pace(got):
     check(len(text) - 0.5 < got[-1][0] < len(text) + 5, "a second a byte:", got[-1][0])
 
 
-@marked(timeout_secs=200, alone=True)
+@marked(timeout_secs=200, tags=("once",))
 def test_a_listed_client_hears_a_byte_a_second_from_the_greeting_to_the_lists_message(world):
     net, _ = start(world, stutter="1s", hostname="g", banner="%h",
                    lists={"slow": ("no", [NET4], [NET6])})
@@ -99,7 +99,7 @@ def test_a_listed_client_hears_a_byte_a_second_from_the_greeting_to_the_lists_me
 
 # --- what is said ---------------------------------------------------------------------------------
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("once", "sanitize"))
 def test_a_client_on_two_lists_is_shown_both_in_reply_and_log(world):
     net, mired = start(world)
     check_told(net, ONE4, "450", TOLD_BY_ONE)
@@ -124,7 +124,7 @@ def test_a_client_on_two_lists_is_shown_both_in_reply_and_log(world):
     check(mired.rows() and all(row[1] == NONE4 for row in mired.rows()), "no tuples of the listed")
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("once",))
 def test_the_options_4_and_5_choose_the_code(world):
     net, mired = start(world, "-5")
     check_told(net, BOTH4, "550", TOLD_BY_BOTH)
@@ -143,7 +143,7 @@ def singles_of(net, source, secs):
     return sum(len(data) == 1 for _, data in got), got
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_listed_clients_beyond_B_are_not_stuttered(world):
     net, mired = start(world, "-B", "1", stutter="1s")
     with Client(net.out, net.target(False), source=ONE4) as first:
@@ -161,7 +161,7 @@ def test_listed_clients_beyond_B_are_not_stuttered(world):
     check(n_singles == len(got) and n_singles >= 2, "room again, and a byte a second:", got)
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_b_reads_the_mail_of_the_unlisted_and_defers_them_without_a_record(world):
     net, mired = start(world, "-b", firewall=False, rules="none", listen=["0.0.0.0", "::"])
     for source, target in ((NONE4, topology.GW4), (NONE6, topology.GW6)):
@@ -176,7 +176,7 @@ def test_b_reads_the_mail_of_the_unlisted_and_defers_them_without_a_record(world
     check(status["connections"]["total_listed"] == 2, "counted:", status["connections"])
 
 
-@marked(timeout_secs=60, alone=True)
+@marked(timeout_secs=60, tags=("once",), alone=True)
 def test_b_stutters_the_unlisted_for_ever(world):
     net, _ = start(world, "-b", "-s", "1", "-S", "1", firewall=False, rules="none",
                    listen=["0.0.0.0"], stutter=None, grey_stutter=None)
@@ -193,7 +193,7 @@ def told_of_trap(source):
                     "no mail."])
 
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("once", "sanitize"))
 def test_mail_to_a_spamtrap_is_tarpitted_in_that_session_and_in_the_next(world):
     net, mired = start(world)
     answer = ask(mired, "change", "spamtrap B@mx.example\n")

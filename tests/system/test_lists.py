@@ -13,7 +13,7 @@ from world import PATIENCE, check, marked, wait_for
 
 N_NETWORKS, N_CONNECTIONS, N_REPLACED = 1_000_000, 10_000, 4
 LATE_MAX_MS = 100
-N_WHITE, N_WHITE_LISTED = 1_000_000, 200_000
+N_WHITE, N_WHITE_LISTED = 1_000_000, 100_000
 N_KILLS, N_KILL_NETWORKS = 8, 150_000
 
 
@@ -34,7 +34,7 @@ def put(mired, body):
     return answer, time.monotonic() - began
 
 
-@marked(timeout_secs=240, alone=True)
+@marked(timeout_secs=240, tags=("once",), alone=True)
 def test_replacing_a_list_of_a_million_delays_no_stuttered_byte(world):
     net = topology.gateway(world)
     mired = Mired(world, net, stutter="1s", grey_stutter="90s", verbose="no").start()
@@ -58,15 +58,16 @@ def test_replacing_a_list_of_a_million_delays_no_stuttered_byte(world):
     busy = max(late[int(busy_from):int(busy_until) + 2])
     print(f"{N_REPLACED} replacements of {N_NETWORKS} networks, {N_CONNECTIONS} connections: "
           f"longest delay of a byte {busy:.0f} ms (before: {quiet:.0f} ms), answers after "
-          f"{', '.join(f'{secs:.2f}' for secs in took)} s, {summary['gaps']} bytes measured, {summary['merged']} not; table and kept "
-          f"lists {status['lists']['table_bytes'] / N_NETWORKS:.1f} bytes a network")
+          f"{', '.join(f'{secs:.2f}' for secs in took)} s, {summary['gaps']} bytes measured, "
+          f"{summary['merged']} not; table and kept lists "
+          f"{status['lists']['table_bytes'] / N_NETWORKS:.1f} bytes a network")
     check(summary["held"] == N_CONNECTIONS, "all are held:", summary["held"])
     check(summary["gaps"] > N_CONNECTIONS * 5, "they were stuttered:", summary["gaps"])
     check(summary["merged"] <= summary["gaps"] / 1000, "hardly a byte is unmeasured:",
           summary["merged"])
     check(status["lists"]["networks"] == N_NETWORKS, "the list is in force:", status["lists"])
     check(status["lists"]["table_bytes"] <= 64 * N_NETWORKS, "memory:", status["lists"])
-    check(busy <= LATE_MAX_MS * PATIENCE, "no byte is late:", busy)
+    check(busy - quiet <= LATE_MAX_MS * PATIENCE, "no byte is late by it:", busy, quiet)
 
 
 @marked(timeout_secs=180, alone=True)
@@ -75,11 +76,11 @@ def test_newly_listed_hosts_are_out_of_the_kernel_within_two_seconds(world):
     mired = Mired(world, net, verbose="no")
     white = test_flush.seed(mired, N_WHITE)
     mired.start()
-    # every fifth host: they lie all over the store
-    listed, others = white[::5], [host for n, host in enumerate(white) if n % 5]
+    # every tenth host: they lie all over the store
+    listed, others = white[::10], [host for n, host in enumerate(white) if n % 10]
     wait_for("all in the kernel", lambda: mired.in_set("spamd-white", white[-1:]), 60)
     check(len(mired.in_set("spamd-white", listed)) == N_WHITE_LISTED, "all are white")
-    body = list_line("bad", 0x0a000000, N_WHITE_LISTED, 5)
+    body = list_line("bad", 0x0a000000, N_WHITE_LISTED, 10)
     began = time.monotonic()
     _, answered = put(mired, body)
     wait_for("the last to go", lambda: not mired.in_set("spamd-white", listed[-3:]), 10, 0.005)
@@ -95,7 +96,7 @@ def test_newly_listed_hosts_are_out_of_the_kernel_within_two_seconds(world):
           "the log names the first thousand")
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_a_disk_that_fills_during_a_replacement_leaves_the_old_list_in_force(world):
     net = topology.gateway(world)
     small = world.dir / "small"
@@ -135,7 +136,7 @@ class Putter(threading.Thread):
             pass  # killed
 
 
-@marked(timeout_secs=180, tags=("sanitize",))
+@marked(timeout_secs=180, tags=("once", "sanitize"))
 def test_a_kill_leaves_the_old_list_or_the_new_one(world):
     rng = random.Random(0x6c697374)
     net = topology.gateway(world)

@@ -89,17 +89,17 @@ def outbound_teaches(world, is_v6):
     check(mired.whites() == [group], "the store holds the destination alone:", mired.whites())
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_outbound_mail_of_the_mx_whitelists_its_destination(world):
     outbound_teaches(world, False)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_outbound_mail_of_the_mx_whitelists_its_destination_ipv6(world):
     outbound_teaches(world, True)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_real_outbound_mail_and_its_answer(world):
     """The MX's Postfix writes to a server that it never met; the answer is not greylisted."""
     net = topology.gateway(world)
@@ -116,7 +116,7 @@ def test_real_outbound_mail_and_its_answer(world):
     wait_for("the answer", lambda: len(near.inbox()) == 1, 10)
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("once", "sanitize"))
 def test_regular_mail_keeps_a_host_alive_past_its_first_life(world):
     net = topology.gateway(world)
     Sink(world, net.mta, net.mta_listen)
@@ -139,7 +139,7 @@ def test_regular_mail_keeps_a_host_alive_past_its_first_life(world):
           .startswith("451"), "and meets mired again")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_a_syn_alone_refreshes_nothing_and_a_trapped_host_stays_trapped(world):
     net = topology.gateway(world)
     stranger(net)
@@ -174,7 +174,7 @@ def test_a_syn_alone_refreshes_nothing_and_a_trapped_host_stays_trapped(world):
           "mail to a trapped host does not free it")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_it_runs_without_rights_and_may_only_report(world):
     net = topology.gateway(world)
     mired = Mired(world, net, stutter="0s").start()
@@ -195,7 +195,7 @@ def test_it_runs_without_rights_and_may_only_report(world):
           "a second one is refused with the reason:", second.stderr)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_the_daemon_may_go_and_come_back(world):
     net = topology.gateway(world)
     stranger(net)
@@ -215,7 +215,7 @@ def test_the_daemon_may_go_and_come_back(world):
     check(code == 0, "a stop is a clean end:", code, logd.text()[-300:])
 
 
-@marked(timeout_secs=90, alone=True)
+@marked(timeout_secs=90, tags=("once",), alone=True)
 def test_each_message_lost_in_a_flood_is_counted(world):
     """100,000 packets that a rule logs, while the reader is stopped for a part of the time."""
     n_packets = 100_000

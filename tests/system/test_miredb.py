@@ -89,7 +89,7 @@ def test_changes_are_in_the_kernel_within_100_ms(world):
     check(worst < KERNEL_SECS, "within 100 ms:", worst)
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_messages_and_exit_codes_through_the_daemon(world):
     mired = start(world)
     rows = [
@@ -116,7 +116,7 @@ def test_messages_and_exit_codes_through_the_daemon(world):
     check(miredb(mired, "--check").returncode == 0, "the store is sound")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_without_rights_nothing_is_written(world):
     mired = start(world)
     done = run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", BUILD / "miredb", "-f",
@@ -133,7 +133,7 @@ def test_without_rights_nothing_is_written(world):
     check(mired.has_white("192.0.2.5"), "the next daemon brings it to the kernel")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_an_import_without_a_daemon_does_not_end_it_for_good(world):
     mired = seeded(world, 1)
     with open(mired.db / "writer.lock", "ab") as lock:
@@ -162,7 +162,7 @@ def dump_lines():
                    f"<Somebody@example.org>|{now}|{now + 14400}|{now + 14400}|1|0")
 
 
-@marked(timeout_secs=240)
+@marked(timeout_secs=240, tags=("once",))
 def test_a_dump_of_spamdb_comes_in_and_goes_out(world):
     mired = start(world)
     lines = sorted(dump_lines())
@@ -189,7 +189,7 @@ def test_a_dump_of_spamdb_comes_in_and_goes_out(world):
              len(white), 30)
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_watch_tells_changes_as_they_happen(world):
     mired = start(world)
     log = world.dir / "watch"
@@ -240,7 +240,7 @@ def holds_transaction(mired, pid):
     return mine[0] != 2**64 - 1
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_ctrl_z_never_stops_a_listing_within_a_transaction(world):
     mired = seeded(world, N_STOPPED)
     n_stops = 30
@@ -270,7 +270,7 @@ def children_of(pid):
             pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("once",))
 def test_ctrl_z_lets_a_check_give_its_snapshot_back(world):
     mired = seeded(world, N_STOPPED)
     checker = subprocess.Popen([str(BUILD / "miredb"), "-f", str(mired.conf), "--check"],
@@ -309,12 +309,12 @@ def stopped_listing(world, secs):
     check(growth < 0.1, "the store grew by less than 10 %:", growth)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("once",))
 def test_a_stopped_listing_does_not_grow_the_store(world):
     stopped_listing(world, 20)
 
 
-@marked(timeout_secs=240, tags=("long",))
+@marked(timeout_secs=240, tags=("once", "long"))
 def test_a_listing_stopped_for_a_minute_does_not_grow_the_store(world):
     stopped_listing(world, 60)
 
@@ -346,11 +346,11 @@ def memory_of_listing(world, n_hosts):
     check(max(samples) - min(samples) < 1 << 20, "and flat:", min(samples), max(samples))
 
 
-@marked(timeout_secs=180)
+@marked(timeout_secs=180, tags=("once",))
 def test_a_million_records_are_listed_with_flat_memory(world):
     memory_of_listing(world, 1_000_000)
 
 
-@marked(timeout_secs=900, tags=("long",))
+@marked(timeout_secs=900, tags=("once", "long"))
 def test_ten_million_records_are_listed_with_flat_memory(world):
     memory_of_listing(world, 10_000_000)

@@ -144,7 +144,7 @@ def check_gone(mired, source, since, began, late_ms=0):
     check(took_ms <= OUT_OF_KERNEL_MS + late_ms, "within 100 ms:", took_ms)
 
 
-@marked(timeout_secs=150, tags=("sanitize",))
+@marked(timeout_secs=150, tags=("once", "sanitize"))
 def test_mail_to_a_domain_that_is_not_allowed_traps(world):
     net = topology.gateway(world)
     mired = prepare(world, net)
@@ -168,7 +168,7 @@ def test_mail_to_a_domain_that_is_not_allowed_traps(world):
         check(not trapped_row(mired, source), "and no trap")
 
 
-@marked(timeout_secs=180)
+@marked(timeout_secs=180, tags=("once",))
 def test_strangers_at_the_low_priority_mx_are_trapped_and_known_hosts_are_not(world):
     net = topology.gateway(world)
     mired = start(world, net, low_priority_mx=[LOW4, LOW6])
@@ -194,7 +194,7 @@ def test_strangers_at_the_low_priority_mx_are_trapped_and_known_hosts_are_not(wo
                 check(f"Trapping {source} for trying {low} first" in mired.log_text(), "logged")
 
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("once", "sanitize"))
 def test_a_host_trapped_by_hand_is_no_longer_white_until_it_is_made_so_by_hand(world):
     net = topology.gateway(world)
     mired = start(world, net)
@@ -214,7 +214,7 @@ def test_a_host_trapped_by_hand_is_no_longer_white_until_it_is_made_so_by_hand(w
         check(not trapped_row(mired, source), "nor in the store", mired.rows())
 
 
-@marked(timeout_secs=150)
+@marked(timeout_secs=150, tags=("once",))
 def test_a_hit_extends_the_life_of_a_trap_and_a_connection_does_not(world):
     net = topology.gateway(world)
     mired = start(world, net, trapexp="60s")
