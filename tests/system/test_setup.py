@@ -15,6 +15,7 @@ import world as w
 from client import Client, attempt
 from control import lists
 from daemon import Mired
+from ftpsite import FtpSite
 from website import Site, endless, give, redirect, reset
 from world import check, marked, run, wait_for
 
@@ -124,6 +125,23 @@ def test_lists_of_every_kind_reach_clients(world):
     check(reply.startswith("451"), "a white host is not listed:", reply)
     owner = {path.stat().st_uid for path in copy_of(mired, "x").parent.iterdir()}
     check(owner == {pwd.getpwnam("mired").pw_uid}, "copies belong to mired:", owner)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_a_list_by_ftp_comes_whole_or_not_at_all(world):
+    mired, _ = start(world)
+    site = FtpSite(world, mired.ns)
+    site.pages["/pub/lists/hosts.gz"] = gzip.compress(hosts(1000))
+    write_lists(mired, ("far", "black", "ftp", f"127.0.0.1:{site.port}/pub/lists/hosts.gz"))
+    setup(mired)
+    check(lists(mired) == {"far": 1000}, "the daemon has the list:", lists(mired))
+    site.pages["/pub/lists/hosts.gz"] = hosts(2000)
+    site.cut_bytes = 5000
+    text = setup(mired, code=2)
+    check("far" in text and lists(mired) == {"far": 1000}, "a cut transfer is refused:", text)
+    del site.pages["/pub/lists/hosts.gz"]
+    text = setup(mired, code=2)
+    check("far" in text and lists(mired) == {"far": 1000}, "a file that is gone, too:", text)
 
 
 def failures(site, world):
