@@ -244,10 +244,8 @@ static size_t gather_listeners(struct engine *engine, const struct engine_listen
 {
 	for (size_t i = 0; i < engine->n_listeners; i++) {
 		if (listeners[i].worker == w) {
-			engine->listeners[end++] = (struct worker_listener){
-			        .fd = listeners[i].fd,
-			        .is_low_priority = listeners[i].is_low_priority,
-			};
+			engine->listeners[end].fd = listeners[i].fd;
+			engine->listeners[end++].is_low_priority = listeners[i].is_low_priority;
 		}
 	}
 	return end;

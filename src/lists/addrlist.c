@@ -201,23 +201,17 @@ static int take_range(struct scan *scan, bool is_colon, struct addr_range *range
 static int take_entry(struct scan *scan, struct addr_range *out, bool *had_host_bits)
 {
 	struct addr_range range;
+	struct cidr cidr;
 	bool is_colon;
 	int ret = take_addr(scan, &is_colon, &range.first);
-	if (ret) {
-		return ret;
+	bool has_slash = ret == 0 && first_of(scan->rest) == '/';
+	if (has_slash && is_digit(first_of(span_skip(scan->rest, 1)))) {
+		ret = take_network(scan, &range.first, is_colon, &cidr, had_host_bits);
+		range = ret == 0 ? cidr_range(&cidr) : range;
+	} else if (ret == 0) {
+		scan->rest = span_skip(scan->rest, has_slash); /* "1.2.3.4/" is a host */
+		ret = take_range(scan, is_colon, &range);
 	}
-	if (first_of(scan->rest) == '/') {
-		if (is_digit(first_of(span_skip(scan->rest, 1)))) {
-			struct cidr cidr;
-			ret = take_network(scan, &range.first, is_colon, &cidr, had_host_bits);
-			if (ret == 0) {
-				*out = cidr_range(&cidr);
-			}
-			return ret;
-		}
-		scan->rest = span_skip(scan->rest, 1); /* "1.2.3.4/" is a host */
-	}
-	ret = take_range(scan, is_colon, &range);
 	if (ret == 0) {
 		*out = range;
 	}
@@ -255,11 +249,11 @@ int addrlist_parse(struct span text, addrlist_entry *entry, cidr_bad_line *bad, 
 		if (ret == ERR_NOT_FOUND) {
 			continue;
 		}
+		figures->n_bad += ret != 0;
+		if (ret && bad) {
+			bad(ctx, line_no, span_trim(line), reason);
+		}
 		if (ret) {
-			figures->n_bad++;
-			if (bad) {
-				bad(ctx, line_no, span_trim(line), reason);
-			}
 			continue;
 		}
 		figures->n_entries++;
