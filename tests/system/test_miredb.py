@@ -62,7 +62,7 @@ def secs_until(sets, name, address, is_there):
     return time.monotonic() - began
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("sanitize",), alone=True)
 def test_changes_are_in_the_kernel_within_100_ms(world):
     mired = start(world)
     sets = nftset.Sets(mired.ns, "mired")

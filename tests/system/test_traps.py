@@ -117,7 +117,7 @@ def test_mail_to_a_spamtrap_traps_its_sender_in_that_session_until_the_life_is_o
     check((traps["addresses"], traps["hits"], traps["hosts_trapped"]) == (1, 2, 2), "counted", traps)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, alone=True)
 def test_a_trapped_host_leaves_the_white_of_the_kernel_within_100_ms(world):
     net = topology.gateway(world)
     mired = start(world, net)
