@@ -120,7 +120,7 @@ static bool has_log(const struct fixture *fixture, const char *words)
 	char text[BODY_BYTES] = "";
 	FILE *file = fopen(fixture->log_path, "r");
 	assert_non_null(file);
-	(void)fread(text, 1, sizeof text - 1, file);
+	text[fread(text, 1, sizeof text - 1, file)] = '\0';
 	(void)fclose(file);
 	return strstr(text, words) != NULL;
 }

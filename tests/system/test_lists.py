@@ -13,7 +13,7 @@ from world import PATIENCE, check, marked, wait_for
 
 N_NETWORKS, N_CONNECTIONS, N_REPLACED = 1_000_000, 10_000, 4
 LATE_MAX_MS = 100
-N_WHITE, N_WHITE_LISTED = 1_000_000, 100_000
+N_WHITE, N_WHITE_LISTED = 1_000_000, 200_000
 N_KILLS, N_KILL_NETWORKS = 8, 150_000
 
 
@@ -67,7 +67,7 @@ def test_replacing_a_list_of_a_million_delays_no_stuttered_byte(world):
           summary["merged"])
     check(status["lists"]["networks"] == N_NETWORKS, "the list is in force:", status["lists"])
     check(status["lists"]["table_bytes"] <= 64 * N_NETWORKS, "memory:", status["lists"])
-    check(busy - quiet <= LATE_MAX_MS * PATIENCE, "no byte is late by it:", busy, quiet)
+    check(busy <= LATE_MAX_MS * PATIENCE, "no byte is late:", busy)
 
 
 @marked(timeout_secs=180, alone=True)
@@ -76,11 +76,11 @@ def test_newly_listed_hosts_are_out_of_the_kernel_within_two_seconds(world):
     mired = Mired(world, net, verbose="no")
     white = test_flush.seed(mired, N_WHITE)
     mired.start()
-    # every tenth host: they lie all over the store
-    listed, others = white[::10], [host for n, host in enumerate(white) if n % 10]
+    # every fifth host: they lie all over the store
+    listed, others = white[::5], [host for n, host in enumerate(white) if n % 5]
     wait_for("all in the kernel", lambda: mired.in_set("spamd-white", white[-1:]), 60)
     check(len(mired.in_set("spamd-white", listed)) == N_WHITE_LISTED, "all are white")
-    body = list_line("bad", 0x0a000000, N_WHITE_LISTED, 10)
+    body = list_line("bad", 0x0a000000, N_WHITE_LISTED, 5)
     began = time.monotonic()
     _, answered = put(mired, body)
     wait_for("the last to go", lambda: not mired.in_set("spamd-white", listed[-3:]), 10, 0.005)
