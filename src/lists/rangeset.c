@@ -190,6 +190,13 @@ static int sweep(const struct places *places, bool is_v4, struct output *out)
 	return ret == 0 && is_listed ? output_range(out, is_v4, first, addrnum_last(is_v4)) : ret;
 }
 
+static void sort_places(struct places *places)
+{
+	if (places->n > 1) {
+		qsort(places->list, places->n, sizeof *places->list, place_compare);
+	}
+}
+
 int rangeset_finish(struct rangeset *set, struct cidr **out, size_t *n)
 {
 	struct output output = {.n_max = set->n_max};
@@ -197,10 +204,7 @@ int rangeset_finish(struct rangeset *set, struct cidr **out, size_t *n)
 	for (enum family family = FAMILY_V4; family < FAMILY_COUNT && ret == 0; family++) {
 		struct places *places = set->places[family];
 		for (enum kind kind = BLACK_BEGIN; kind < KIND_COUNT; kind++) {
-			if (places[kind].n > 1) {
-				qsort(places[kind].list, places[kind].n, sizeof(addrnum),
-				      place_compare);
-			}
+			sort_places(&places[kind]);
 		}
 		ret = sweep(places, family == FAMILY_V4, &output);
 	}

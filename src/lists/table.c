@@ -409,8 +409,8 @@ static size_t steps_union(const struct list_table *table, const struct steps *st
 		bool is_listed = table->masks.list[steps->class[i]] != 0;
 		addrnum start = mapped | start_at(steps, i);
 		if (out && is_listed && !is_inside) {
-			out[n] = (struct addr_range){addrnum_to_addr(start),
-			                             addrnum_to_addr(addrnum_last(steps->is_v4))};
+			out[n].first = addrnum_to_addr(start);
+			out[n].last = addrnum_to_addr(addrnum_last(steps->is_v4));
 		}
 		if (out && !is_listed && is_inside) {
 			out[n].last = addrnum_to_addr(start - 1);

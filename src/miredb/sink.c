@@ -148,22 +148,27 @@ static int flush_to_daemon(struct sink *sink, sink_failed *tell, void *ctx)
 	return status;
 }
 
+static int apply_line(struct sink *sink, struct store_txn *txn, struct span line)
+{
+	uint8_t buf[CHANGE_TEXT_BYTES];
+	char why[CHANGE_WHY_MAX];
+	struct change change;
+	struct change_effect effect = {.ret = 0};
+	int ret = change_parse(line, buf, &change, why);
+	if (ret) {
+		return ret;
+	}
+	change_apply(txn, &sink->change_conf, txn->now, &change, &effect);
+	return effect.ret;
+}
+
 /* The lines in one transaction. What each failed of is told when it is committed. */
 static unsigned apply_lines(struct sink *sink, struct store_txn *txn, struct failure *failures)
 {
 	struct span rest = span_of(sink->lines, sink->len);
 	unsigned n_failures = 0;
 	for (unsigned i = 0; i < sink->n_lines; i++) {
-		uint8_t buf[CHANGE_TEXT_BYTES];
-		char why[CHANGE_WHY_MAX];
-		struct change change;
-		struct change_effect effect = {.ret = 0};
-		struct span line = span_cut(rest, '\n', &rest);
-		int ret = change_parse(line, buf, &change, why);
-		if (ret == 0) {
-			change_apply(txn, &sink->change_conf, txn->now, &change, &effect);
-			ret = effect.ret;
-		}
+		int ret = apply_line(sink, txn, span_cut(rest, '\n', &rest));
 		if (ret) {
 			failures[n_failures++] = (struct failure){i, ret};
 		}
