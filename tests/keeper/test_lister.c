@@ -344,18 +344,24 @@ static void a_full_disk_leaves_the_old_list_in_force_and_on_disk(void **state)
 	lister_begin(fix);
 }
 
+/* Told by what was done, not by the time: the job at hand is finished, those behind it are not. */
 static void a_stop_does_not_wait_for_the_jobs(void **state)
 {
 	struct fixture *fix = *state;
-	size_t len = 0;
-	char *text = long_list("a", 50000, &len);
-	for (int i = 0; i < LISTER_QUEUE_MAX; i++) {
-		lister_post_bytes(fix, LISTER_LINES, text, len);
-	}
-	free(text);
-	struct mono begun = clock_mono();
+	enum { NETWORKS = 50000 };
+	char tag[16];
+	fix->world.conf.list_prefixes_max = NETWORKS * LISTER_QUEUE_MAX;
 	lister_restart(fix);
-	assert_in_range(mono_diff_ms(clock_mono(), begun), 0, 1500);
+	for (int i = 0; i < LISTER_QUEUE_MAX; i++) {
+		(void)snprintf(tag, sizeof tag, "q%d", i);
+		size_t len = 0;
+		char *text = long_list(tag, NETWORKS, &len);
+		lister_post_bytes(fix, LISTER_LINES, text, len);
+		free(text);
+	}
+	lister_restart(fix);
+	(void)snprintf(tag, sizeof tag, "q%d=", LISTER_QUEUE_MAX - 1);
+	assert_null(strstr(lister_all(fix), tag));
 	lister_put(fix, LIST_B);
 }
 
