@@ -348,7 +348,7 @@ static void a_full_disk_leaves_the_old_list_in_force_and_on_disk(void **state)
 static void a_stop_does_not_wait_for_the_jobs(void **state)
 {
 	struct fixture *fix = *state;
-	enum { NETWORKS = 50000 };
+	enum { NETWORKS = 10000 };
 	char tag[16];
 	fix->world.conf.list_prefixes_max = NETWORKS * LISTER_QUEUE_MAX;
 	lister_restart(fix);
