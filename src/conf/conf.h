@@ -15,6 +15,7 @@ enum {
 	CONF_LISTEN_MAX = 16,
 	CONF_INTERFACES_MAX = 16,
 	CONF_MX_MAX = 32,
+	CONF_SYNC_PEERS_MAX = 32,
 	CONF_WORKERS_MAX = 256,
 	CONF_ERROR_MAX = 512,
 };
@@ -136,6 +137,14 @@ struct conf {
 	/* mired-logd */
 	char *logd_user;  /* `logd-user`; this user has the right to report hosts */
 	uint32_t seen_ms; /* `seen-interval`: a host is reported this often at most */
+	/* synchronisation */
+	char *sync_listen; /* `sync-listen`, -y: address, or interface[:ttl]; NULL or "" = none */
+	char *sync_peers[CONF_SYNC_PEERS_MAX]; /* `sync-peer`, -Y: name, or interface[:ttl] */
+	size_t n_sync_peers;
+	char *sync_key_file;    /* `sync-key`, /etc/mired/sync.key */
+	bool sync_insecure;     /* `sync-insecure`: without a key file, spamd's empty key */
+	uint16_t sync_port;     /* `sync-port`, 8025/udp */
+	int64_t sync_skew_secs; /* `sync-skew`, 10m: how far peers' clocks may be off */
 	/* where it came from */
 	char *path; /* the file read, for messages */
 };

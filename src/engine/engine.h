@@ -11,6 +11,7 @@
 #include "base/counters.h"
 #include "conf/conf.h"
 #include "keeper/lister.h"
+#include "keeper/syncer.h"
 #include "priv/msg.h"
 #include "store/store.h"
 
@@ -32,6 +33,8 @@ struct engine_given {
 	size_t n_listeners;
 	struct span
 	        domains; /* the file of allowed domains, borrowed for the call; ptr NULL: none */
+	const struct sync_setup *sync; /* borrowed for the call; NULL: nobody to be in step with */
+	int sync_socket;               /* the engine owns it afterwards; only with sync */
 };
 
 /* What the limits of this machine carry with this configuration, for the start message. */
@@ -99,8 +102,10 @@ struct engine_figures {
 	uint32_t max_listed;   /* listed connections beyond these are not stuttered */
 	struct lister_figures lists;
 	uint64_t trap_addresses, trap_address_bytes; /* in memory */
-	bool has_firewall;                           /* the role is connected */
-	bool is_store_degraded;                      /* commits fail at present */
+	bool has_sync;                               /* sync is filled */
+	struct syncer_figures sync;
+	bool has_firewall;      /* the role is connected */
+	bool is_store_degraded; /* commits fail at present */
 	bool is_clock_paused;
 	struct engine_capacity capacity;
 	char accept_mode[32]; /* what the probe chose */

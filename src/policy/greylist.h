@@ -17,6 +17,10 @@ struct grey_record {
 	struct wall changed_at; /* last change that another host must learn of */
 	uint32_t bcount;        /* attempts deferred */
 	uint32_t pcount;        /* times passed */
+	struct wall last;       /* tuples: newest attempt that counted, here or at a peer */
+	/* a tombstone: the record was deleted at changed_at; only merges see it. expire: until when
+	 * it is kept (0: always) */
+	bool is_deleted;
 };
 
 struct greylist_conf {
@@ -46,6 +50,14 @@ struct greylist_known {
 enum verdict greylist_attempt(const struct greylist_conf *conf, struct wall now,
                               const struct greylist_known *known, struct grey_record *tuple,
                               struct grey_record *host);
+
+/* The same for an attempt that a peer saw at `at` by its own clock. It counts only if that is later
+ * than tuple->last; else VERDICT_EARLY with *tuple as it was (bcount, too). Ageing goes by `now`. A
+ * new tuple's last is the later of both, so that no recorded attempt counts in a tuple's next life.
+ */
+enum verdict greylist_peer_attempt(const struct greylist_conf *conf, struct wall now,
+                                   struct wall at, const struct greylist_known *known,
+                                   struct grey_record *tuple, struct grey_record *host);
 
 /* True while the record exists at `now`. NULL is not live. */
 bool grey_record_is_live(const struct grey_record *record, struct wall now);

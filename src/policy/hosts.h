@@ -15,6 +15,17 @@ struct hosts_known {
 	const struct grey_record *trapped;
 };
 
+/* A register that a peer tells of (record: changed_at is the peer's clock), merged with what is
+ * known; known->… may be tombstones. White of a trapped host changes nothing (a manual one un-traps
+ * and leaves a tombstone in the trapped register); trapped leaves one in the white register.
+ * tombstone_until: how long that is kept. */
+struct hosts_peer {
+	struct grey_record record;
+	bool is_trapped; /* else white */
+	bool is_manual;
+	struct wall tombstone_until;
+};
+
 enum hosts_write { HOSTS_KEEP, HOSTS_PUT, HOSTS_DELETE };
 
 /* What to do with each register; a record is set where the write is PUT. */
@@ -38,6 +49,8 @@ struct hosts_outcome hosts_add_white(int64_t life_secs, struct wall now,
 /* Traffic was seen `count` times since the last report: refreshes or makes a white register, never
  * un-traps; nothing while the host is trapped. */
 struct hosts_outcome hosts_seen(int64_t life_secs, uint32_t count, struct wall now,
+                                const struct hosts_known *known);
+struct hosts_outcome hosts_peer(const struct hosts_peer *peer, struct wall now,
                                 const struct hosts_known *known);
 /* What these registers make of the host. */
 enum hosts_kind { HOSTS_NONE, HOSTS_WHITE, HOSTS_TRAPPED };

@@ -283,6 +283,12 @@ static struct hosts_outcome decide(const struct work *work, const struct hosts_k
 	case CHANGE_SPAMTRAP:
 	case CHANGE_DELETE_GREY:
 	case CHANGE_PUT:
+	case CHANGE_MERGE:
+	case CHANGE_PEER_GREY:
+	case CHANGE_PEER_HOST:
+	case CHANGE_PEER_MANUAL:
+	case CHANGE_PEER_DELETE:
+	case CHANGE_CURSOR:
 	case CHANGE_KIND_COUNT:
 		break; /* not of a host's registers */
 	}

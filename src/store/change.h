@@ -10,6 +10,7 @@
  *   delete KEY                 the record under KEY, whatever its type (miredb -d)
  *   delete-grey ADDRESS        one tuple of that host (miredb -d -G)
  *   put RECORD                 a record in spamdb's text format, as it stands (import)
+ *   merge RECORD               a record of another host in its merge form (import --merge)
  *   seen in|out ADDRESS COUNT LIFE   traffic seen COUNT times; white for LIFE seconds (mired-logd)
  */
 #pragma once
@@ -35,7 +36,14 @@ enum change_kind {
 	CHANGE_PUT, /* record_kind says of what */
 	CHANGE_SEEN,
 	CHANGE_TRAP_HIT, /* of a dialogue; not in text form */
-	CHANGE_DELIST,   /* the host is on a list: its white register goes; not in text form */
+	CHANGE_MERGE,    /* record_kind says of what; record may be a tombstone */
+	/* of peers; not in text form. record.changed_at: the block's timestamp */
+	CHANGE_PEER_GREY,   /* an attempt: record.changed_at, text */
+	CHANGE_PEER_HOST,   /* record_kind WHITE (traffic, promotion) or TRAPPED, record.expire */
+	CHANGE_PEER_MANUAL, /* record_kind WHITE, TRAPPED or TRAP_ADDRESS, record.expire */
+	CHANGE_PEER_DELETE, /* record_kind WHITE, TRAPPED or TRAP_ADDRESS */
+	CHANGE_CURSOR,      /* seq: the syncer's cursor */
+	CHANGE_DELIST,      /* the host is on a list: its white register goes; not in text form */
 	CHANGE_KIND_COUNT
 };
 
@@ -55,6 +63,8 @@ struct change {
 	uint32_t count;            /* SEEN */
 	int64_t life_secs;         /* SEEN */
 	bool is_outbound;          /* SEEN */
+	bool is_peers;             /* TRAP_HIT: of a peer's tuple, so peers are not told */
+	uint64_t seq;              /* CURSOR */
 	/* PUT of a tuple; a mailbox (normalised) is text.recipient. Points into the parser's buffer
 	 */
 	struct tuple_text text;

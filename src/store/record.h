@@ -55,11 +55,23 @@ struct tuple_key record_tuple_key(const uint8_t hash_key[static RECORD_HASH_KEY_
 void record_trap_hash(const uint8_t hash_key[static RECORD_HASH_KEY_BYTES], struct span address,
                       uint8_t out[static RECORD_HASH_BYTES]);
 
+/* Where a change began, which tells whether peers are to hear of it. */
+enum change_origin {
+	ORIGIN_SILENT = 0, /* nobody is told: expiry, import, merge, traffic, lists, peers, and what
+	                    * a change does to the other register */
+	ORIGIN_ATTEMPT,    /* a client's attempt here */
+	ORIGIN_PROMOTION,  /* the white register of a host whose attempt qualified here */
+	ORIGIN_TRAP,       /* a client's mail to a trap here */
+	ORIGIN_MANUAL,     /* an administrator */
+	ORIGIN_COUNT
+};
+
 /* One row of the change journal. */
 struct journal_change {
 	uint64_t seq;
 	struct wall at;
 	uint8_t kind;    /* enum record_kind */
+	uint8_t origin;  /* enum change_origin */
 	bool is_deleted; /* else put */
 	struct addr addr;
 	/* tuples and spamtrap addresses (whose addr is zero); zero for hosts */

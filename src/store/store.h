@@ -54,6 +54,8 @@ struct store_txn {
 	int ret;         /* first error */
 	uint64_t seq;    /* journal number of the last change made here */
 	struct wall now; /* of the journal entries */
+	/* of the changes made from here on; set by the caller, ORIGIN_SILENT at first */
+	enum change_origin origin;
 	unsigned n_changes;
 };
 
@@ -84,6 +86,9 @@ void store_put_trap_address(struct store_txn *txn, struct span address,
 bool store_delete_trap_address(struct store_txn *txn, struct span address);
 /* The first tuple of a host, by its grouped address; false when it has none. */
 bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key);
+
+/* Named place in the journal up to which a reader has dealt with changes. */
+void store_put_cursor(struct store_txn *txn, const char *name, uint64_t seq);
 
 /* Called for each record the sweep deletes. */
 typedef void store_expired(void *ctx, enum record_kind kind, const struct tuple_key *key);
@@ -127,6 +132,7 @@ enum store_walk_part {
 	STORE_WALK_TUPLES = 2,
 	STORE_WALK_TRAP_ADDRESSES = 4,
 	STORE_WALK_ALL = 7,
+	STORE_WALK_DELETED = 8, /* tombstones, too (record.is_deleted) */
 };
 
 /* parts: bits of enum store_walk_part. first, last (NULL: no bound): only hosts and tuples whose
@@ -158,6 +164,8 @@ MUST_USE int store_reader_changed(struct store_reader *reader, const struct jour
  * copy. */
 MUST_USE int store_journal_read(struct store_reader *reader, uint64_t after,
                                 struct journal_change *out, int max);
+/* 1: *seq written; 0: there is no such cursor; negative: it could not be read. */
+MUST_USE int store_reader_cursor(struct store_reader *reader, const char *name, uint64_t *seq);
 /* Number of the newest committed change; 0 when there is none or it cannot be read. */
 uint64_t store_journal_last(struct store_reader *reader);
 

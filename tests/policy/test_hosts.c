@@ -16,10 +16,30 @@ enum { NOW = 1000000, LIFE = 3000, TRAP_LIFE = 500, SEEN = 3 };
 enum event { HIT, ADD_TRAPPED, ADD_WHITE, TRAFFIC };
 
 /* Registers as they may be stored: first, pass, expire, changed_at, bcount, pcount. */
-static const struct grey_record white = {{100}, {200}, {NOW + 1}, {100}, 4, 7};
-static const struct grey_record trapped = {{300}, {400}, {NOW + 1}, {300}, 5, 0};
-static const struct grey_record old_white = {{100}, {200}, {NOW}, {100}, 4, 7};
-static const struct grey_record old_trapped = {{300}, {400}, {NOW}, {300}, 5, 0};
+static const struct grey_record white = {.first = {100},
+                                         .pass = {200},
+                                         .expire = {NOW + 1},
+                                         .changed_at = {100},
+                                         .bcount = 4,
+                                         .pcount = 7};
+static const struct grey_record trapped = {.first = {300},
+                                           .pass = {400},
+                                           .expire = {NOW + 1},
+                                           .changed_at = {300},
+                                           .bcount = 5,
+                                           .pcount = 0};
+static const struct grey_record old_white = {.first = {100},
+                                             .pass = {200},
+                                             .expire = {NOW},
+                                             .changed_at = {100},
+                                             .bcount = 4,
+                                             .pcount = 7};
+static const struct grey_record old_trapped = {.first = {300},
+                                               .pass = {400},
+                                               .expire = {NOW},
+                                               .changed_at = {300},
+                                               .bcount = 5,
+                                               .pcount = 0};
 
 static const struct row {
 	const char *what;
@@ -126,7 +146,12 @@ static void every_row_of_the_rules_holds(void **state)
 static void counters_stop_at_their_largest_value(void **state)
 {
 	(void)state;
-	struct grey_record full = {{1}, {1}, {NOW + 1}, {1}, UINT32_MAX, UINT32_MAX - 1};
+	struct grey_record full = {.first = {1},
+	                           .pass = {1},
+	                           .expire = {NOW + 1},
+	                           .changed_at = {1},
+	                           .bcount = UINT32_MAX,
+	                           .pcount = UINT32_MAX - 1};
 	struct hosts_known known = {&full, NULL};
 	struct wall now = {NOW};
 	assert_int_equal(hosts_seen(LIFE, 5, now, &known).white_record.pcount, UINT32_MAX);

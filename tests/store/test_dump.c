@@ -55,7 +55,12 @@ static void assert_prints(const struct store_row *row, const char *expected)
 static void each_kind_has_spamdbs_line(void **state)
 {
 	(void)state;
-	struct grey_record record = {{1000000}, {1001500}, {4110400}, {1}, 2, 5};
+	struct grey_record record = {.first = {1000000},
+	                             .pass = {1001500},
+	                             .expire = {4110400},
+	                             .changed_at = {1},
+	                             .bcount = 2,
+	                             .pcount = 5};
 	struct store_row row = {.kind = RECORD_WHITE,
 	                        .key.addr = address("192.0.2.1"),
 	                        .record = record,

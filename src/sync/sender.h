@@ -1,0 +1,18 @@
+/* Sends packets to all targets of a setup. One owner thread. */
+#pragma once
+
+#include "sync/setup.h"
+#include "sync/wire.h"
+
+struct sync_sender {
+	const struct sync_setup *setup; /* borrowed */
+	int socket;                     /* borrowed */
+	uint32_t counter;               /* of the next packet, from 0 a process (spamd) */
+	uint64_t n_datagrams;
+	uint64_t n_failures; /* datagrams the kernel did not take; they are lost */
+};
+
+/* Finishes the packet and sends it to each peer and to the group. Failures are counted in the
+ * sender and logged at most once a minute. failed (may be NULL): one flag a peer, set or cleared.
+ */
+void sync_send(struct sync_sender *sender, struct wire_packet *packet, bool *failed);
