@@ -39,12 +39,27 @@ static inline void fill(struct fixture *f)
 	struct addr addr;
 	struct tuple_text text = {SPAN("helo.example"), SPAN("<a|b@example.org>"),
 	                          SPAN("<r\nWHITE@example.net>")};
-	struct grey_record grey = {{1000000}, {1014400}, {1014400}, {1000000}, 1, 0};
+	struct grey_record grey = {.first = {1000000},
+	                           .pass = {1014400},
+	                           .expire = {1014400},
+	                           .changed_at = {1000000},
+	                           .bcount = 1,
+	                           .pcount = 0};
 	store_begin(store, &txn, (struct wall){FIXTURE_T0});
 	put_host(&txn, "192.0.2.1", RECORD_WHITE,
-	         (struct grey_record){{1000000}, {1001500}, {4110400}, {1000000}, 2, 5});
+	         (struct grey_record){.first = {1000000},
+	                              .pass = {1001500},
+	                              .expire = {4110400},
+	                              .changed_at = {1000000},
+	                              .bcount = 2,
+	                              .pcount = 5});
 	put_host(&txn, "2001:db8::bad", RECORD_TRAPPED,
-	         (struct grey_record){{1000000}, {0}, {1086400}, {1000000}, 1, 0});
+	         (struct grey_record){.first = {1000000},
+	                              .pass = {0},
+	                              .expire = {1086400},
+	                              .changed_at = {1000000},
+	                              .bcount = 1,
+	                              .pcount = 0});
 	assert_int_equal(addr_parse(SPAN("192.0.2.9"), &addr), 0);
 	struct tuple_key key = record_tuple_key(store_hash_key(store), &addr, &text);
 	store_put_tuple(&txn, &key, &grey, &text);

@@ -68,7 +68,12 @@ static void json_carries_texts_that_are_no_utf8(void **state)
 	struct store_txn txn;
 	struct addr addr;
 	struct tuple_text text = {SPAN("h\xff"), SPAN("<>"), SPAN("<\xc3\xa4@example.net>")};
-	struct grey_record grey = {{1}, {2}, {3}, {1}, 1, 0};
+	struct grey_record grey = {.first = {1},
+	                           .pass = {2},
+	                           .expire = {3},
+	                           .changed_at = {1},
+	                           .bcount = 1,
+	                           .pcount = 0};
 	assert_int_equal(addr_parse(SPAN("192.0.2.10"), &addr), 0);
 	struct tuple_key key = record_tuple_key(store_hash_key(store), &addr, &text);
 	store_begin(store, &txn, (struct wall){FIXTURE_T0});
