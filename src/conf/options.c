@@ -10,7 +10,7 @@
 #include "conf/schema.h"
 
 /* Letters of spamd whose feature is not built yet; with a colon: takes a value. */
-#define UNSUPPORTED "C:K:Y:y:"
+#define UNSUPPORTED "C:K:"
 
 enum {
 	OPTION_CHECK = 256, /* beyond all letters */

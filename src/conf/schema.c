@@ -192,6 +192,19 @@ const struct schema_row schema_rows[] = {
 	 "user of mired-logd; it may report hosts over the control socket"},
 	{"seen-interval", 0, SCHEMA_MS, AT(seen_ms), 100, HOUR, NULL, "10s",
 	 "mired-logd reports the same host this often at most"},
+	/* synchronisation */
+	{"sync-listen", 'y', SCHEMA_TEXT, AT(sync_listen), 0, 63, NULL, NULL,
+	 "receive at this address, or from the group at this interface[:ttl]"},
+	{"sync-peer", 'Y', SCHEMA_PEERS, LIST(sync_peers, n_sync_peers), 0, CONF_SYNC_PEERS_MAX,
+	 NULL, NULL, "send to these hosts, or to the group at this interface[:ttl]"},
+	{"sync-key", 0, SCHEMA_PATH, AT(sync_key_file), 1, 480, NULL, MIRED_SYNC_KEY_PATH,
+	 "key file, the same on all gateways; miredctl sync-key makes one"},
+	{"sync-insecure", 0, SCHEMA_BOOL, AT(sync_insecure), 0, 1, bool_words, "no",
+	 "without a key file, synchronise with spamd's empty key"},
+	{"sync-port", 0, SCHEMA_U16, AT(sync_port), 1, 65535, NULL, "8025",
+	 "UDP port of synchronisation, the same on all gateways"},
+	{"sync-skew", 0, SCHEMA_SECS, AT(sync_skew_secs), 1, 24 * 3600, NULL, "10m",
+	 "what comes from clocks that are further off is refused"},
 };
 // clang-format on
 
@@ -201,7 +214,8 @@ static_assert(ARRAY_LEN(schema_rows) <= SCHEMA_ROWS_MAX, "arrays over the rows a
 
 bool schema_is_list(const struct schema_row *row)
 {
-	return row->kind == SCHEMA_ADDRS || row->kind == SCHEMA_INTERFACES;
+	return row->kind == SCHEMA_ADDRS || row->kind == SCHEMA_INTERFACES ||
+	       row->kind == SCHEMA_PEERS;
 }
 
 const struct schema_row *schema_find(const char *name)

@@ -25,6 +25,7 @@ enum schema_kind {
 	SCHEMA_WORD,       /* enum, one of words */
 	SCHEMA_ADDRS,      /* array of struct addr, at most max; its count at count_offset */
 	SCHEMA_INTERFACES, /* array of char *, at most max; its count at count_offset */
+	SCHEMA_PEERS,      /* likewise: names, addresses or interface[:ttl] */
 };
 
 struct schema_row {

@@ -8,7 +8,11 @@
 #include "base/span.h"
 #include "conf/schema.h"
 
-enum { INTERFACE_NAME_MAX = 15, SHOWN_MAX = 80 };
+enum {
+	INTERFACE_NAME_MAX = 15,
+	PEER_NAME_MAX = 127, /* sync/setup.h: SYNC_NAME_MAX, with NUL */
+	SHOWN_MAX = 80,
+};
 
 static void *field_of(struct conf *conf, const struct schema_row *row)
 {
@@ -86,6 +90,7 @@ static int parse_number(const struct schema_row *row, const char *text, uint64_t
 	case SCHEMA_PATH:
 	case SCHEMA_ADDRS:
 	case SCHEMA_INTERFACES:
+	case SCHEMA_PEERS:
 		break;
 	}
 	return ERR_SYNTAX;
@@ -216,12 +221,14 @@ static int add_addr(struct conf *conf, const struct schema_row *row, const char 
 	return 0;
 }
 
-static int add_interface(struct conf *conf, const struct schema_row *row, const char *text)
+/* The name of an interface or a peer. */
+static int add_name(struct conf *conf, const struct schema_row *row, const char *text)
 {
+	size_t len_max = row->kind == SCHEMA_PEERS ? PEER_NAME_MAX : INTERFACE_NAME_MAX;
 	char **list = field_of(conf, row);
 	size_t *count = count_of(conf, row);
 	size_t len = strlen(text);
-	if (len == 0 || len > INTERFACE_NAME_MAX) {
+	if (len == 0 || len > len_max) {
 		return ERR_SYNTAX;
 	}
 	for (size_t i = 0; i < len; i++) {
@@ -261,7 +268,8 @@ static int set(struct conf *conf, const struct schema_row *row, const char *text
 	case SCHEMA_ADDRS:
 		return add_addr(conf, row, text);
 	case SCHEMA_INTERFACES:
-		return add_interface(conf, row, text);
+	case SCHEMA_PEERS:
+		return add_name(conf, row, text);
 	}
 	return ERR_SYNTAX;
 }
@@ -318,7 +326,7 @@ void value_clear(struct conf *conf, const struct schema_row *row)
 		free(*field);
 		*field = NULL;
 	}
-	if (row->kind == SCHEMA_INTERFACES) {
+	if (row->kind == SCHEMA_INTERFACES || row->kind == SCHEMA_PEERS) {
 		char **list = field_of(conf, row);
 		for (size_t i = 0; i < list_length(conf, row); i++) {
 			free(list[i]);
@@ -330,11 +338,11 @@ void value_clear(struct conf *conf, const struct schema_row *row)
 	}
 }
 
-/* In single quotes nothing is expanded but the two escapes. */
+/* In single quotes nothing is expanded but the two escapes. NULL: a text that nobody has set. */
 static void print_quoted(const char *text, FILE *out)
 {
 	(void)fputc('\'', out);
-	for (; *text; text++) {
+	for (; text && *text; text++) {
 		if (*text == '\'' || *text == '\\') {
 			(void)fputc('\\', out);
 		}
@@ -419,6 +427,9 @@ void value_print_range(const struct schema_row *row, FILE *out)
 		return;
 	case SCHEMA_INTERFACES:
 		(void)fputs("names of network interfaces", out);
+		return;
+	case SCHEMA_PEERS:
+		(void)fputs("host names, IPv4 addresses, or interface[:ttl]", out);
 		return;
 	case SCHEMA_U16:
 	case SCHEMA_U32:

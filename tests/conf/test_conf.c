@@ -238,7 +238,10 @@ static const char every_key[] = "user = a1\nfirewall-user = a2\nstate-dir = /a3\
                                 "low-priority-port = 8028\nmta-addresses = {10.0.0.1, ::7}\n"
                                 "nflog-in = 125\nnflog-out = 126\nlists-file = /b2\n"
                                 "fetch-user = b3\nlist-timeout = 1s\nlist-size = 1m\n"
-                                "list-change = off\nlogd-user = b4\nseen-interval = 100ms\n";
+                                "list-change = off\nlogd-user = b4\nseen-interval = 100ms\n"
+                                "sync-listen = eth0:4\nsync-peer = {mx2.example, eth0:4}\n"
+                                "sync-key = /b5\nsync-insecure = yes\nsync-port = 8029\n"
+                                "sync-skew = 1m\n";
 
 static char *printed(const struct conf *conf)
 {
@@ -340,6 +343,30 @@ static void letters_for_listed_hosts_and_traps_set_their_keys(void **state)
 	assert_int_equal(fixture->conf.spamd_cfg_port, 0);
 }
 
+static void letters_for_synchronisation_set_their_keys(void **state)
+{
+	struct fixture *fixture = *state;
+	static const char *const letters[] = {
+	        "-y", "192.0.2.1", "-Y",      "mx2.example", "-Yeth0:4", "--sync-peer=198.51.100.2",
+	        "-y", "eth0:4",    "-Ya-b_c", NULL};
+	static const char *const peers[] = {"mx2.example", "eth0:4", "198.51.100.2", "a-b_c"};
+	assert_int_equal(fixture_load(fixture, "", NULL), 0);
+	const struct conf *conf = &fixture->conf;
+	assert_null(conf->sync_listen);
+	assert_int_equal(conf->n_sync_peers, 0);
+	assert_string_equal(conf->sync_key_file, "/etc/mired/sync.key");
+	assert_false(conf->sync_insecure);
+	assert_int_equal(conf->sync_port, 8025);
+	assert_int_equal(conf->sync_skew_secs, 600);
+	assert_int_equal(fixture_load(fixture, "sync-listen = eth1\nsync-peer = {old}\n", letters),
+	                 0);
+	assert_string_equal(conf->sync_listen, "eth0:4"); /* the last one counts */
+	assert_int_equal(conf->n_sync_peers, ARRAY_LEN(peers));
+	for (size_t i = 0; i < ARRAY_LEN(peers); i++) {
+		assert_string_equal(conf->sync_peers[i], peers[i]);
+	}
+}
+
 static void bad_options_are_refused_with_option_and_range(void **state)
 {
 	static const struct {
@@ -348,7 +375,11 @@ static void bad_options_are_refused_with_option_and_range(void **state)
 		const char *why;
 	} rows[] = {
 	        {{"-C", "x"}, ERR_UNSUPPORTED, "option -C is not supported in this version"},
-	        {{"-vY", "x"}, ERR_UNSUPPORTED, "option -Y is not supported in this version"},
+	        {{"-vK", "x"}, ERR_UNSUPPORTED, "option -K is not supported in this version"},
+	        {{"-Y", "mx 2"},
+	         ERR_SYNTAX,
+	         "option -Y (--sync-peer): \"mx 2\" is not a good value: host names, IPv4 "
+	         "addresses, or interface[:ttl]"},
 	        {{"-c", "0"},
 	         ERR_RANGE,
 	         "option -c (--max-connections): \"0\" is out of range: auto, 1 to 10000000"},
@@ -531,6 +562,7 @@ int main(void)
 	        TEST(what_is_printed_loads_to_the_same_values),
 	        TEST(options_win_over_the_file),
 	        TEST(letters_for_listed_hosts_and_traps_set_their_keys),
+	        TEST(letters_for_synchronisation_set_their_keys),
 	        TEST(bad_options_are_refused_with_option_and_range),
 	        TEST(every_key_is_a_long_option),
 	        TEST(orders_to_the_program_are_told_apart),
