@@ -57,7 +57,8 @@ static const struct {
         [MSG_NOSPAMD] = {BODY_NONE, true},       [MSG_DOMAINS] = {BODY_NONE, true},
         [MSG_CFG] = {BODY_NONE, true},           [MSG_RELOAD] = {BODY_NONE, false},
         [MSG_RANGES_BEGIN] = {BODY_NONE, false}, [MSG_RANGES] = {BODY_RANGES, false},
-        [MSG_RANGES_END] = {BODY_NONE, false},
+        [MSG_RANGES_END] = {BODY_NONE, false},   [MSG_SYNC] = {BODY_NONE, true},
+        [MSG_SYNC_SOCKET] = {BODY_NONE, true},
 };
 
 /* The cursor: puts into `out` or takes from `in`, whichever is not NULL. */

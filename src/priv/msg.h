@@ -44,6 +44,9 @@ enum msg_type {
 	MSG_RANGES_BEGIN,
 	MSG_RANGES,
 	MSG_RANGES_END, /* apply them as one */
+	/* supervisor -> engine: with whom it is kept in step; both or none */
+	MSG_SYNC,        /* descriptor: memfd with sync_setup_print's text */
+	MSG_SYNC_SOCKET, /* descriptor: the UDP socket */
 	MSG_TYPE_END
 };
 

@@ -316,6 +316,8 @@ static void surplus_missing_and_unasked_descriptors_are_refused_and_closed(void 
 	        {{1, MSG_CONF}, 1, 0},           {{1, MSG_CONF}, 0, ERR_SYNTAX},
 	        {{1, MSG_CONF}, 2, ERR_SYNTAX},  {{1, MSG_CONF}, 16, ERR_SYNTAX},
 	        {{1, MSG_START}, 1, ERR_SYNTAX}, {{1, MSG_TYPE_END}, 3, ERR_RANGE},
+	        {{1, MSG_SYNC}, 1, 0},           {{1, MSG_SYNC}, 0, ERR_SYNTAX},
+	        {{1, MSG_SYNC_SOCKET}, 1, 0},    {{1, MSG_SYNC_SOCKET}, 0, ERR_SYNTAX},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		int before = open_fds();
