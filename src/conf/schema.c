@@ -203,7 +203,7 @@ const struct schema_row schema_rows[] = {
 	 "without a key file, synchronise with spamd's empty key"},
 	{"sync-port", 0, SCHEMA_U16, AT(sync_port), 1, 65535, NULL, "8025",
 	 "UDP port of synchronisation, the same on all gateways"},
-	{"sync-skew", 0, SCHEMA_SECS, AT(sync_skew_secs), 1, 24 * 3600, NULL, "10m",
+	{"sync-skew", 0, SCHEMA_SECS, AT(sync_skew_secs), 1, DAY / SEC, NULL, "10m",
 	 "what comes from clocks that are further off is refused"},
 };
 // clang-format on

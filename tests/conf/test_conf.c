@@ -367,68 +367,58 @@ static void letters_for_synchronisation_set_their_keys(void **state)
 	}
 }
 
+static const struct {
+	const char *options[3];
+	int ret;
+	const char *why;
+} bad_options[] = {
+        {{"-C", "x"}, ERR_UNSUPPORTED, "option -C is not supported in this version"},
+        {{"-vK", "x"}, ERR_UNSUPPORTED, "option -K is not supported in this version"},
+        {{"-Y", "mx 2"},
+         ERR_SYNTAX,
+         "option -Y (--sync-peer): \"mx 2\" is not a good value: host names, IPv4 "
+         "addresses, or interface[:ttl]"},
+        {{"-c", "0"},
+         ERR_RANGE,
+         "option -c (--max-connections): \"0\" is out of range: auto, 1 to 10000000"},
+        {{"-S", "91"}, ERR_RANGE, "option -S (--grey-stutter): \"91\" is out of range: 0s to 90s"},
+        {{"-s", "x"}, ERR_SYNTAX, "option -s (--stutter): \"x\" is not a good value: 0s to 10s"},
+        {{"-p", "65536"}, ERR_RANGE, "option -p (--port): \"65536\" is out of range: 1 to 65535"},
+        {{"-l", "localhost"},
+         ERR_SYNTAX,
+         "option -l (--listen): \"localhost\" is not a good value: IPv4 or IPv6 "
+         "addresses"},
+        {{"-B", "many"},
+         ERR_SYNTAX,
+         "option -B (--max-listed): \"many\" is not a good value: auto, 0 to "
+         "2147483647"},
+        {{"-M", "mx.example"},
+         ERR_SYNTAX,
+         "option -M (--low-priority-mx): \"mx.example\" is not a good value: IPv4 or "
+         "IPv6 addresses"},
+        {{"--listed-code=451"},
+         ERR_SYNTAX,
+         "option --listed-code: \"451\" is not a good value: 450, 550"},
+        {{"-G", "2:8"}, ERR_SYNTAX, "option -G needs three numbers, minutes:hours:hours"},
+        {{"-G", "2:8:864:1"}, ERR_SYNTAX, "option -G needs three numbers, minutes:hours:hours"},
+        {{"-G", "2:8:864x"}, ERR_SYNTAX, "option -G needs three numbers, minutes:hours:hours"},
+        {{"-G", "0:8:864"}, ERR_RANGE, "option -G: passtime: \"0m\" is out of range: 1s to 365d"},
+        {{"-z"}, ERR_SYNTAX, "option -z is unknown"},
+        {{"-c"}, ERR_SYNTAX, "option -c needs a value"},
+        {{"--stutter"}, ERR_SYNTAX, "option --stutter needs a value"},
+        {{"--verbose=maybe"},
+         ERR_SYNTAX,
+         "option -v (--verbose): \"maybe\" is not a good value: no, yes"},
+        {{"--unheard-of"}, ERR_SYNTAX, "option --unheard-of is unknown or has a bad value"},
+};
+
 static void bad_options_are_refused_with_option_and_range(void **state)
 {
-	static const struct {
-		const char *options[3];
-		int ret;
-		const char *why;
-	} rows[] = {
-	        {{"-C", "x"}, ERR_UNSUPPORTED, "option -C is not supported in this version"},
-	        {{"-vK", "x"}, ERR_UNSUPPORTED, "option -K is not supported in this version"},
-	        {{"-Y", "mx 2"},
-	         ERR_SYNTAX,
-	         "option -Y (--sync-peer): \"mx 2\" is not a good value: host names, IPv4 "
-	         "addresses, or interface[:ttl]"},
-	        {{"-c", "0"},
-	         ERR_RANGE,
-	         "option -c (--max-connections): \"0\" is out of range: auto, 1 to 10000000"},
-	        {{"-S", "91"},
-	         ERR_RANGE,
-	         "option -S (--grey-stutter): \"91\" is out of range: 0s to 90s"},
-	        {{"-s", "x"},
-	         ERR_SYNTAX,
-	         "option -s (--stutter): \"x\" is not a good value: 0s to 10s"},
-	        {{"-p", "65536"},
-	         ERR_RANGE,
-	         "option -p (--port): \"65536\" is out of range: 1 to 65535"},
-	        {{"-l", "localhost"},
-	         ERR_SYNTAX,
-	         "option -l (--listen): \"localhost\" is not a good value: IPv4 or IPv6 "
-	         "addresses"},
-	        {{"-B", "many"},
-	         ERR_SYNTAX,
-	         "option -B (--max-listed): \"many\" is not a good value: auto, 0 to "
-	         "2147483647"},
-	        {{"-M", "mx.example"},
-	         ERR_SYNTAX,
-	         "option -M (--low-priority-mx): \"mx.example\" is not a good value: IPv4 or "
-	         "IPv6 addresses"},
-	        {{"--listed-code=451"},
-	         ERR_SYNTAX,
-	         "option --listed-code: \"451\" is not a good value: 450, 550"},
-	        {{"-G", "2:8"}, ERR_SYNTAX, "option -G needs three numbers, minutes:hours:hours"},
-	        {{"-G", "2:8:864:1"},
-	         ERR_SYNTAX,
-	         "option -G needs three numbers, minutes:hours:hours"},
-	        {{"-G", "2:8:864x"},
-	         ERR_SYNTAX,
-	         "option -G needs three numbers, minutes:hours:hours"},
-	        {{"-G", "0:8:864"},
-	         ERR_RANGE,
-	         "option -G: passtime: \"0m\" is out of range: 1s to 365d"},
-	        {{"-z"}, ERR_SYNTAX, "option -z is unknown"},
-	        {{"-c"}, ERR_SYNTAX, "option -c needs a value"},
-	        {{"--stutter"}, ERR_SYNTAX, "option --stutter needs a value"},
-	        {{"--verbose=maybe"},
-	         ERR_SYNTAX,
-	         "option -v (--verbose): \"maybe\" is not a good value: no, yes"},
-	        {{"--unheard-of"}, ERR_SYNTAX, "option --unheard-of is unknown or has a bad value"},
-	};
 	struct fixture *fixture = *state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		assert_int_equal(fixture_load(fixture, "", rows[i].options), rows[i].ret);
-		assert_string_equal(fixture->why, rows[i].why);
+	for (size_t i = 0; i < ARRAY_LEN(bad_options); i++) {
+		assert_int_equal(fixture_load(fixture, "", bad_options[i].options),
+		                 bad_options[i].ret);
+		assert_string_equal(fixture->why, bad_options[i].why);
 	}
 }
 
