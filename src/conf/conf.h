@@ -145,6 +145,7 @@ struct conf {
 	bool sync_insecure;     /* `sync-insecure`: without a key file, spamd's empty key */
 	uint16_t sync_port;     /* `sync-port`, 8025/udp */
 	int64_t sync_skew_secs; /* `sync-skew`, 10m: how far peers' clocks may be off */
+	bool logd_sync;         /* `logd-sync`: mired-logd sends to the sync_peers, too */
 	/* where it came from */
 	char *path; /* the file read, for messages */
 };

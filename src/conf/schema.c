@@ -205,6 +205,8 @@ const struct schema_row schema_rows[] = {
 	 "UDP port of synchronisation, the same on all gateways"},
 	{"sync-skew", 0, SCHEMA_SECS, AT(sync_skew_secs), 1, DAY / SEC, NULL, "10m",
 	 "what comes from clocks that are further off is refused"},
+	{"logd-sync", 0, SCHEMA_BOOL, AT(logd_sync), 0, 1, bool_words, "no",
+	 "mired-logd without -Y sends the hosts it saw to the sync-peers"},
 };
 // clang-format on
 
