@@ -241,7 +241,7 @@ static const char every_key[] = "user = a1\nfirewall-user = a2\nstate-dir = /a3\
                                 "list-change = off\nlogd-user = b4\nseen-interval = 100ms\n"
                                 "sync-listen = eth0:4\nsync-peer = {mx2.example, eth0:4}\n"
                                 "sync-key = /b5\nsync-insecure = yes\nsync-port = 8029\n"
-                                "sync-skew = 1m\n";
+                                "sync-skew = 1m\nlogd-sync = yes\n";
 
 static char *printed(const struct conf *conf)
 {
