@@ -33,6 +33,7 @@ virtual   unix  - n n -  - virtual
 anvil     unix  - - n -  1 anvil
 scache    unix  - - n -  1 scache
 postlog   unix-dgram n - n - 1 postlogd
+{services}
 """
 MAIN_CF = """
 compatibility_level = 3.6
@@ -67,19 +68,21 @@ alias_database =
 
 
 class Postfix:
-    """One instance in a namespace: a receiving MX or a sending relay."""
+    """One instance in a namespace: a receiving MX or a sending relay. `more` is for its main.cf,
+    `services` for its master.cf."""
 
-    def __init__(self, world, ns, name, listen, more):
+    def __init__(self, world, ns, name, listen, more, services=""):
         self.dir = pathlib.Path(world.dir) / f"postfix-{name}"
         self.ns = ns
         self.log = self.dir / "log" / "mail.log"
         self.maildir = self.dir / "spool" / "inbox"
         self._make_dirs()
-        services = "\n".join(f"{'[' + a + ']' if ':' in a else a}:25 inet n - n - - smtpd"
-                             for a in listen)
+        smtpds = "\n".join(f"{'[' + a + ']' if ':' in a else a}:25 inet n - n - - smtpd"
+                           for a in listen)
         (self.dir / "etc" / "main.cf").write_text(
             MAIN_CF.format(dir=self.dir, name=name, more=more))
-        (self.dir / "etc" / "master.cf").write_text(MASTER_CF.format(listen=services))
+        (self.dir / "etc" / "master.cf").write_text(
+            MASTER_CF.format(listen=smtpds, services=services))
         self.process = world.spawn([f"{DAEMON_DIR}/master", "-c", self.dir / "etc", "-d", "-s"],
                                    ns=ns, log=self.dir / "log" / "master.out",
                                    env={"MAIL_CONFIG": str(self.dir / "etc")})
@@ -121,6 +124,11 @@ class Postfix:
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def stop(self):
+        """Ends it; nobody listens afterwards."""
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
     def submit(self, subject, recipient="b@mx.example", sender="a@sender.example"):
         """Hands one mail to this instance on its loopback address."""
         with Client(self.ns, "127.0.0.1") as client:
@@ -133,22 +141,34 @@ class Postfix:
             client.command("QUIT", "221")
 
 
-def receiver(world, ns, listen):
+def receiver(world, ns, listen, name="mx.example", more="", services=""):
     """An MX that takes everything for mx.example into one maildir."""
-    return Postfix(world, ns, "mx.example", listen, """
+    spool = world.dir / f"postfix-{name}" / "spool"
+    return Postfix(world, ns, name, listen, f"""
 virtual_mailbox_domains = mx.example
 virtual_mailbox_base = {spool}
 virtual_mailbox_maps = static:inbox/
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
 virtual_transport = virtual
-""".format(spool=world.dir / "postfix-mx.example" / "spool"))
+{more}
+""", services)
 
 
-def sender(world, ns, target, bind=None):
+def sender(world, ns, target, bind=None, more=""):
     """A sending site: whatever is submitted on its loopback goes to the target's port 25."""
     is_v6 = ":" in target
-    more = f"relayhost = [{target}]:25\ninet_protocols = all\n"
+    more = f"relayhost = [{target}]:25\ninet_protocols = all\n{more}"
     if bind:
         more += f"smtp_bind_address{'6' if is_v6 else ''} = {bind}\n"
     return Postfix(world, ns, "sender.example", ["127.0.0.1"], more)
+
+
+def sender_of_many(world, ns, target, sources):
+    """One instance that stands for as many sites: mail from sN.example leaves from sources[N]."""
+    routes = ", ".join(f"{{@s{n}.example = s{n}:[{target}]:25}}" for n in range(len(sources)))
+    services = "\n".join(f"s{n} unix - - n - - smtp -o smtp_bind_address={source}"
+                         for n, source in enumerate(sources))
+    more = (f"sender_dependent_default_transport_maps = inline:{{{routes}}}\n"
+            "smtp_connection_cache_on_demand = no\n")
+    return Postfix(world, ns, "sender.example", ["127.0.0.1"], more, services)
