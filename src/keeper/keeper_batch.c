@@ -131,171 +131,34 @@ static void sweep_learn(struct keeper *keeper)
 
 /* --- step 2: requests ------------------------------------------------------------------------- */
 
-struct attempt {
-	const struct pending *pending;
-	struct cache_key key;
-	struct cache_key host_key;
-	struct cache_key peer_key;
-	bool is_uncommitted; /* rests on what this transaction has changed */
-};
-
-/* The stored tuple with the count that the cache may be ahead with. */
-static bool attempt_tuple(struct keeper *keeper, struct store_txn *txn,
-                          const struct attempt *attempt, struct grey_record *out)
+/* What it is on the face of it. */
+static enum batch_deed deed_of(const struct pending *pending)
 {
-	struct cache_entry entry;
-	if (!store_get_tuple(txn, &attempt->pending->key, out)) {
-		return false;
+	if (pending_is_change(pending)) {
+		return DEED_CHANGE;
 	}
-	if (!keeper_is_touched(&keeper->batch, &attempt->key) &&
-	    cache_get(keeper->env.tuples, &attempt->key, &entry) && entry.is_dirty &&
-	    entry.bcount > out->bcount) {
-		out->bcount = entry.bcount;
-	}
-	return true;
-}
-
-static void answer_stored(struct keeper *keeper, const struct pending *pending, uint8_t host)
-{
-	keeper_answer(keeper, pending->port,
-	              &(struct keeper_answer){.kind = KEEPER_ANSWER_STORED,
-	                                      .conn = pending_request(pending)->conn,
-	                                      .host = host});
-}
-
-/* Writes what the verdict asks for into the transaction. */
-static void write_result(struct keeper *keeper, struct store_txn *txn,
-                         const struct attempt *attempt, const struct batch_result *result)
-{
-	struct batch *batch = &keeper->batch;
-	const struct pending *pending = attempt->pending;
-	struct tuple_text text = keeper_tuple_text(pending_request(pending));
-	switch (result->verdict) {
-	case VERDICT_NEW:
-		store_put_tuple(txn, &pending->key, &result->tuple, &text);
-		break;
-	case VERDICT_EARLY:
-		store_update_tuple(txn, &pending->key, &result->tuple, false);
-		break;
-	case VERDICT_PROMOTE:
-		store_update_tuple(txn, &pending->key, &result->tuple, true);
-		store_put_host(txn, &pending_request(pending)->addr, RECORD_WHITE, &result->host);
-		keeper_touch(batch, &attempt->host_key);
-		break;
-	case VERDICT_WHITE:
-	case VERDICT_TRAPPED:
-		return;
-	}
-	keeper_touch(batch, &attempt->key);
-	batch->n_writes++;
-}
-
-/* Only the count has changed: it is written late. */
-static void count_early(struct keeper *keeper, const struct batch_result *result)
-{
-	struct cache_entry entry;
-	bool was_dirty = cache_get(keeper->env.tuples, &result->key, &entry) && entry.is_dirty;
-	keeper_cache_tuple(keeper, &result->key, &result->tuple, true);
-	if (!was_dirty) {
-		keeper_dirty_add(&keeper->dirty, &result->key);
-	}
-	counters_add(&keeper->counters, COUNTER_tuples_early, 1);
-}
-
-/* A verdict that changes no record and rests on committed ones is answered at once. */
-static bool finish_unwritten(struct keeper *keeper, struct pending *pending,
-                             const struct batch_result *result, struct cache_entry *host)
-{
-	if (result->verdict == VERDICT_NEW || result->verdict == VERDICT_PROMOTE) {
-		return false;
-	}
-	if (result->verdict == VERDICT_EARLY) {
-		count_early(keeper, result);
-	}
-	keeper_reassert(keeper, &pending_request(pending)->addr, host);
-	answer_stored(keeper, pending, host->kind);
-	pending->is_done = true;
-	keeper->queue.n--;
-	return true;
-}
-
-/* A listed host does not pass, however patient it is. */
-static void keep_listed_grey(const struct keeper *keeper, const struct keeper_request *request,
-                             const struct grey_record *tuple, struct batch_result *result)
-{
-	if (result->verdict == VERDICT_PROMOTE && keeper_is_listed(keeper, &request->peer)) {
-		result->verdict = VERDICT_EARLY;
-		result->tuple = *tuple;
-		result->tuple.bcount += tuple->bcount < UINT32_MAX;
-	}
-}
-
-/* The rules over what is known of host and tuple. */
-static void judge(struct keeper *keeper, struct store_txn *txn, const struct attempt *attempt,
-                  struct cache_entry *host, struct batch_result *result)
-{
-	const struct keeper_request *request = pending_request(attempt->pending);
-	struct grey_record tuple;
-	(void)keeper_host_get(keeper, txn, request, host); /* a failure sticks to txn */
-	bool has_tuple = attempt_tuple(keeper, txn, attempt, &tuple);
-	struct grey_record host_record = keeper_record_of(host);
-	struct greylist_known known = {
-	        .tuple = has_tuple ? &tuple : NULL,
-	        .white = host->kind == CACHE_WHITE ? &host_record : NULL,
-	        .trapped = host->kind == CACHE_TRAPPED ? &host_record : NULL,
-	};
-	result->verdict = keeper_attempt(keeper, &known, &result->tuple, &result->host);
-	keep_listed_grey(keeper, request, &tuple, result);
-	bool is_unknown = result->verdict == VERDICT_NEW || result->verdict == VERDICT_TRAPPED;
-	if (is_unknown && keeper_is_low_priority_hit(keeper, txn, request)) {
-		result->deed = DEED_TRAP_LOW_PRIORITY;
-	}
-}
-
-/* True when it needs no place among the results: it has been answered. */
-static bool decide_attempt(struct keeper *keeper, struct store_txn *txn, struct pending *pending,
-                           struct batch_result *result)
-{
-	const struct batch *batch = &keeper->batch;
-	const struct keeper_request *request = pending_request(pending);
-	struct attempt attempt = {.pending = pending,
-	                          .key = keeper_tuple_key(&pending->key),
-	                          .host_key = keeper_host_key(&request->addr),
-	                          .peer_key = keeper_host_key(&request->peer)};
-	attempt.is_uncommitted = keeper_is_touched(batch, &attempt.key) ||
-	                         keeper_is_touched(batch, &attempt.host_key) ||
-	                         keeper_is_touched(batch, &attempt.peer_key);
-	struct cache_entry host;
-	*result = (struct batch_result){.pending = pending, .key = attempt.key};
-	judge(keeper, txn, &attempt, &host, result);
-	if (txn->ret != 0) {
-		return false; /* what was read means nothing; the whole batch comes again */
-	}
-	if (result->deed == DEED_TRAP_LOW_PRIORITY) {
-		keeper_decide_trap(keeper, txn, pending, result);
-		return false;
-	}
-	if (!attempt.is_uncommitted && finish_unwritten(keeper, pending, result, &host)) {
-		return true;
-	}
-	write_result(keeper, txn, &attempt, result);
-	return false;
+	return pending_request(pending)->flags & KEEPER_IS_TRAP ? DEED_TRAP : DEED_ATTEMPT;
 }
 
 static void decide(struct keeper *keeper, struct store_txn *txn, struct pending *pending)
 {
 	struct batch *batch = &keeper->batch;
 	struct batch_result *result = &batch->results[batch->n_results];
-	bool is_done = false;
-	if (pending_is_change(pending)) {
-		keeper_decide_change(keeper, txn, pending, result);
-	} else if (pending_request(pending)->flags & KEEPER_IS_TRAP) {
-		*result = (struct batch_result){.pending = pending, .deed = DEED_TRAP};
+	*result = (struct batch_result){.pending = pending, .deed = deed_of(pending)};
+	switch (result->deed) {
+	case DEED_ATTEMPT:
+		pending->is_done = keeper_decide_attempt(keeper, txn, pending, result);
+		break;
+	case DEED_TRAP:
+	case DEED_TRAP_LOW_PRIORITY:
 		keeper_decide_trap(keeper, txn, pending, result);
-	} else {
-		is_done = decide_attempt(keeper, txn, pending, result);
+		break;
+	case DEED_CHANGE:
+		keeper_decide_change(keeper, txn, pending, result);
+		break;
 	}
-	batch->n_results += !is_done;
+	keeper->queue.n -= pending->is_done;
+	batch->n_results += !pending->is_done;
 }
 
 static bool has_place(const struct keeper *keeper, const struct pending *pending)
@@ -324,79 +187,16 @@ static void decide_all(struct keeper *keeper, struct store_txn *txn)
 
 /* --- step 5: what became durable is made known ------------------------------------------------ */
 
-/* Lines of spamd(8) that operators' scripts read; only with `verbose`. */
-static void log_new(const struct pending *pending)
-{
-	char ip[ADDR_TEXT_MAX];
-	char text[3][LOG_LINE_MAX / 4];
-	struct tuple_text tuple = keeper_tuple_text(pending_request(pending));
-	log_debug("new entry %s from %s to %s, helo %s",
-	          addr_format(&pending_request(pending)->addr, ip),
-	          span_escape(tuple.sender, text[0], sizeof text[0]),
-	          span_escape(tuple.recipient, text[1], sizeof text[1]),
-	          span_escape(tuple.helo, text[2], sizeof text[2]));
-}
-
-static void log_promotion(const struct keeper *keeper, const struct pending *pending)
-{
-	char ip[ADDR_TEXT_MAX];
-	log_debug("whitelisting %s in %s/db", addr_format(&pending_request(pending)->addr, ip),
-	          keeper->env.conf->state_dir);
-}
-
-static void log_result(const struct keeper *keeper, const struct batch_result *result)
-{
-	if (result->verdict == VERDICT_NEW) {
-		log_new(result->pending);
-	} else if (result->verdict == VERDICT_PROMOTE) {
-		log_promotion(keeper, result->pending);
-	}
-}
-
-static void learn_promotion(struct keeper *keeper, const struct batch_result *result)
-{
-	keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
-	keeper_host_learn_white(keeper, &pending_request(result->pending)->addr, &result->host);
-	counters_add(&keeper->counters, COUNTER_tuples_passed, 1);
-	counters_add(&keeper->counters, COUNTER_hosts_promoted, 1);
-}
-
-/* Returns what the host is by now. */
-static enum cache_kind learn_attempt(struct keeper *keeper, const struct batch_result *result)
-{
-	if (keeper->env.conf->verbose) {
-		log_result(keeper, result);
-	}
-	switch (result->verdict) {
-	case VERDICT_NEW:
-		counters_add(&keeper->counters, COUNTER_tuples_new, 1);
-		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
-		return CACHE_NONE;
-	case VERDICT_EARLY:
-		counters_add(&keeper->counters, COUNTER_tuples_early, 1);
-		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
-		return CACHE_NONE;
-	case VERDICT_PROMOTE:
-		learn_promotion(keeper, result);
-		return CACHE_WHITE;
-	case VERDICT_WHITE:
-		return CACHE_WHITE;
-	case VERDICT_TRAPPED:
-		return CACHE_TRAPPED;
-	}
-	return CACHE_NONE;
-}
-
 static void learn_result(struct keeper *keeper, const struct batch_result *result)
 {
 	switch (result->deed) {
 	case DEED_ATTEMPT:
-		answer_stored(keeper, result->pending, (uint8_t)learn_attempt(keeper, result));
+		keeper_learn_attempt(keeper, result);
 		break;
 	case DEED_TRAP:
 	case DEED_TRAP_LOW_PRIORITY:
 		keeper_learn_trap(keeper, result);
-		answer_stored(keeper, result->pending, CACHE_TRAPPED);
+		keeper_answer_stored(keeper, result->pending, CACHE_TRAPPED);
 		break;
 	case DEED_CHANGE:
 		keeper_learn_change(keeper, result);

@@ -88,7 +88,6 @@ void keeper_decide_change(struct keeper *keeper, struct store_txn *txn,
 	const struct keeper_change *message = pending_change(pending);
 	struct change change = message->change;
 	change.text = text_of_change(message);
-	*result = (struct batch_result){.pending = pending, .deed = DEED_CHANGE};
 	if (change.kind != CHANGE_SEEN || !keeper_is_listed(keeper, &change.addr)) {
 		apply(keeper, txn, &change, &result->effect);
 	}
@@ -115,14 +114,13 @@ void keeper_decide_trap(struct keeper *keeper, struct store_txn *txn, const stru
 
 /* A record that has expired but is not swept yet still speaks for the host. */
 bool keeper_is_low_priority_hit(const struct keeper *keeper, struct store_txn *txn,
-                                const struct keeper_request *request)
+                                const struct addr *group)
 {
 	struct grey_record white;
 	struct tuple_key tuple;
-	return (request->flags & KEEPER_IS_LOW_PRIORITY) != 0 &&
-	       keeper->now.ns >= keeper->low_priority_from.ns &&
-	       !store_get_host(txn, &request->addr, RECORD_WHITE, &white) &&
-	       !store_first_tuple(txn, &request->addr, &tuple);
+	return keeper->now.ns >= keeper->low_priority_from.ns &&
+	       !store_get_host(txn, group, RECORD_WHITE, &white) &&
+	       !store_first_tuple(txn, group, &tuple);
 }
 
 /* --- spamtrap addresses ----------------------------------------------------------------------- */

@@ -232,10 +232,10 @@ static bool may_cache(const struct keeper *keeper, const struct store_txn *txn,
 }
 
 static bool get_cached(const struct keeper *keeper, const struct store_txn *txn,
-                       const struct keeper_request *request, struct cache_entry *out)
+                       const struct whom *whom, struct cache_entry *out)
 {
-	const struct addr *addr = &request->addr;
-	const struct addr *peer = &request->peer;
+	const struct addr *addr = &whom->group;
+	const struct addr *peer = &whom->peer;
 	if (!addr_equal(addr, peer) && may_cache(keeper, txn, peer) &&
 	    is_cached(keeper, peer, out) && out->kind == CACHE_TRAPPED) {
 		return true;
@@ -243,35 +243,35 @@ static bool get_cached(const struct keeper *keeper, const struct store_txn *txn,
 	return may_cache(keeper, txn, addr) && is_cached(keeper, addr, out);
 }
 
-static void learn(struct keeper *keeper, const struct store_txn *txn,
-                  const struct keeper_request *request, const struct cache_entry *entry)
+static void learn(struct keeper *keeper, const struct store_txn *txn, const struct whom *whom,
+                  const struct cache_entry *entry)
 {
 	if (entry->kind == CACHE_TRAPPED) {
-		if (may_cache(keeper, txn, &request->peer)) {
-			put_trapped(keeper, &request->peer, entry);
+		if (may_cache(keeper, txn, &whom->peer)) {
+			put_trapped(keeper, &whom->peer, entry);
 		}
-	} else if (may_cache(keeper, txn, &request->addr) &&
-	           !has_trapped_member(keeper, &request->addr)) {
-		put(keeper, &request->addr, entry);
+	} else if (may_cache(keeper, txn, &whom->group) &&
+	           !has_trapped_member(keeper, &whom->group)) {
+		put(keeper, &whom->group, entry);
 	}
 }
 
-int keeper_host_get(struct keeper *keeper, struct store_txn *txn,
-                    const struct keeper_request *request, struct cache_entry *out)
+int keeper_host_get(struct keeper *keeper, struct store_txn *txn, const struct whom *whom,
+                    struct cache_entry *out)
 {
 	struct grey_record white;
 	struct grey_record trapped;
-	if (get_cached(keeper, txn, request, out)) {
+	if (get_cached(keeper, txn, whom, out)) {
 		return 0;
 	}
 	*out = (struct cache_entry){.kind = CACHE_NONE};
-	int n_white = read_register(keeper, txn, &request->addr, RECORD_WHITE, &white);
-	int n_trapped = read_register(keeper, txn, &request->peer, RECORD_TRAPPED, &trapped);
+	int n_white = read_register(keeper, txn, &whom->group, RECORD_WHITE, &white);
+	int n_trapped = read_register(keeper, txn, &whom->peer, RECORD_TRAPPED, &trapped);
 	if (n_white < 0 || n_trapped < 0) {
 		return n_white < 0 ? n_white : n_trapped;
 	}
 	*out = judge(keeper, n_white > 0 ? &white : NULL, n_trapped > 0 ? &trapped : NULL);
-	learn(keeper, txn, request, out);
+	learn(keeper, txn, whom, out);
 	return 0;
 }
 

@@ -1,7 +1,8 @@
 /* The inside of the keeper, shared by its files: keeper.c (thread, loop, clock), keeper_lookup.c
  * (requests that need no write), keeper_host.c (what a host is), keeper_batch.c (the group commit),
- * keeper_change.c (trap hits and changes from outside), keeper_dirty.c (counters that are written
- * late). Everything without _Atomic belongs to the keeper's thread. */
+ * keeper_attempt.c (attempts in it), keeper_change.c (trap hits and changes from outside),
+ * keeper_dirty.c (counters that are written late). Everything without _Atomic belongs to the
+ * keeper's thread. */
 #pragma once
 
 #include <pthread.h>
@@ -32,6 +33,12 @@ enum {
 	KEEPER_FINISH_MS = 1000,    /* what the last commits of a clean stop may take */
 	KEEPER_TRAP_AGAIN_SECS = 2, /* a hit on a host trapped this recently is not written again */
 	KEEPER_QUEUE_BYTES = 4 << 20, /* requests waiting for a commit, a worker */
+};
+
+/* Whom a message is about. */
+struct whom {
+	struct addr group; /* white and tuples go by it */
+	struct addr peer;  /* whole: traps go by it */
 };
 
 /* A request or change taken from its mailbox, waiting for its commit. */
@@ -69,7 +76,7 @@ struct touched {
 
 /* What became of a pending entry. */
 enum batch_deed {
-	DEED_ATTEMPT,           /* as the verdict says */
+	DEED_ATTEMPT,           /* as the verdict says; keeper_attempt.c */
 	DEED_TRAP,              /* its recipient trapped the host */
 	DEED_TRAP_LOW_PRIORITY, /* the low-priority MX did */
 	DEED_CHANGE,
@@ -164,9 +171,8 @@ struct keeper {
  * worker has more than its share. */
 bool keeper_drain(struct keeper *keeper);
 void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer);
-/* greylist_attempt under the guarded clock; `known` may hold records that have expired. */
-enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
-                            struct grey_record *tuple, struct grey_record *host);
+/* To a worker: its tuple is on disk, and this is what the host is by now. */
+void keeper_answer_stored(struct keeper *keeper, const struct pending *pending, uint32_t host);
 /* Puts a committed tuple into the cache. */
 void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
                         const struct grey_record *record, bool is_dirty);
@@ -182,13 +188,14 @@ const struct keeper_request *pending_request(const struct pending *pending);
 const struct keeper_change *pending_change(const struct pending *pending);
 bool pending_is_delist(const struct pending *pending);
 struct tuple_text keeper_tuple_text(const struct keeper_request *request);
+struct whom whom_of_request(const struct keeper_request *request);
 
 /* --- keeper_host.c ---------------------------------------------------------------------------- */
 
 /* What the client is: white, trapped, or none of it. txn: the open transaction, whose changes
  * count; NULL: as committed. When it cannot be read: a negative code, and NONE in *out. */
-int keeper_host_get(struct keeper *keeper, struct store_txn *txn,
-                    const struct keeper_request *request, struct cache_entry *out);
+int keeper_host_get(struct keeper *keeper, struct store_txn *txn, const struct whom *whom,
+                    struct cache_entry *out);
 /* A group has been promoted. */
 void keeper_host_learn_white(struct keeper *keeper, const struct addr *addr,
                              const struct grey_record *white);
@@ -218,6 +225,17 @@ int keeper_commit(struct keeper *keeper, unsigned parts);
 bool keeper_is_touched(const struct batch *batch, const struct cache_key *key);
 void keeper_touch(struct batch *batch, const struct cache_key *key);
 
+/* --- keeper_attempt.c ------------------------------------------------------------------------- */
+
+/* greylist_attempt under the guarded clock; `known` may hold records that have expired. */
+enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
+                            struct grey_record *tuple, struct grey_record *host);
+/* True when it needs no place among the results: it has been answered. */
+bool keeper_decide_attempt(struct keeper *keeper, struct store_txn *txn,
+                           const struct pending *pending, struct batch_result *result);
+/* After the commit; answered. */
+void keeper_learn_attempt(struct keeper *keeper, const struct batch_result *result);
+
 /* --- keeper_change.c -------------------------------------------------------------------------- */
 
 /* Before the thread runs: all spamtrap addresses of the store into the workers' set. */
@@ -226,10 +244,9 @@ int keeper_load_traps(struct keeper *keeper);
 bool keeper_is_listed(const struct keeper *keeper, const struct addr *peer);
 /* A trap that ends then was written just now: another hit would change nothing that counts. */
 bool keeper_is_fresh_trap(const struct keeper *keeper, int64_t expire_secs);
-/* Whether this attempt by the low-priority MX is a trap hit: nothing at all is known of the host.
- */
+/* Whether an attempt by the low-priority MX is a trap hit: nothing at all is known of the host. */
 bool keeper_is_low_priority_hit(const struct keeper *keeper, struct store_txn *txn,
-                                const struct keeper_request *request);
+                                const struct addr *group);
 /* Carry a trap hit or a change out in the transaction. */
 void keeper_decide_trap(struct keeper *keeper, struct store_txn *txn, const struct pending *pending,
                         struct batch_result *result);

@@ -121,54 +121,6 @@ void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
 	}
 }
 
-/* A copy of a record that lives by the guard's time, made to live by the wall clock too. */
-static const struct grey_record *revive(const struct keeper *keeper,
-                                        const struct grey_record *record, struct grey_record *copy)
-{
-	if (!record || !grey_record_is_live(record, keeper->life)) {
-		return NULL;
-	}
-	*copy = *record;
-	if (copy->expire.secs <= keeper->wall.secs) {
-		copy->expire.secs = keeper->wall.secs + 1;
-	}
-	return copy;
-}
-
-/* Records say what happened when by the wall clock; whether they live goes by the guard's time,
- * which stands still after a jump. Ahead of the guard (a jump that nobody has confirmed), what
- * lived lives on; behind it (a step back), new records live longer by the difference. */
-enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
-                            struct grey_record *tuple, struct grey_record *host)
-{
-	struct grey_record copies[3];
-	struct greylist_known live = {
-	        .tuple = revive(keeper, known->tuple, &copies[0]),
-	        .white = revive(keeper, known->white, &copies[1]),
-	        .trapped = revive(keeper, known->trapped, &copies[2]),
-	};
-	int64_t behind_secs = keeper->life.secs - keeper->wall.secs;
-	behind_secs = behind_secs > 0 ? behind_secs : 0;
-	enum verdict verdict = greylist_attempt(&keeper->rules, keeper->wall, &live, tuple, host);
-	switch (verdict) {
-	case VERDICT_NEW:
-		tuple->expire.secs += behind_secs;
-		tuple->pass.secs += behind_secs;
-		break;
-	case VERDICT_PROMOTE:
-		host->expire.secs += behind_secs;
-		tuple->expire = known->tuple->expire;
-		break;
-	case VERDICT_EARLY:
-		tuple->expire = known->tuple->expire;
-		break;
-	case VERDICT_WHITE:
-	case VERDICT_TRAPPED:
-		break;
-	}
-	return verdict;
-}
-
 /* A flood's common case: a tuple that is on disk comes again too early. Costs a counter. */
 static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
 {
@@ -204,6 +156,11 @@ struct tuple_text keeper_tuple_text(const struct keeper_request *request)
 	};
 }
 
+struct whom whom_of_request(const struct keeper_request *request)
+{
+	return (struct whom){.group = request->addr, .peer = request->peer};
+}
+
 static struct tuple_key key_of(const struct keeper *keeper, const struct keeper_request *request)
 {
 	struct tuple_text text = keeper_tuple_text(request);
@@ -223,6 +180,14 @@ void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_ans
 	keeper->must_wake_ports |= to->wake >= 0;
 }
 
+void keeper_answer_stored(struct keeper *keeper, const struct pending *pending, uint32_t host)
+{
+	keeper_answer(keeper, pending->port,
+	              &(struct keeper_answer){.kind = KEEPER_ANSWER_STORED,
+	                                      .conn = pending_request(pending)->conn,
+	                                      .host = host});
+}
+
 static void answer_now(struct keeper *keeper, uint32_t port, const struct keeper_request *request,
                        enum keeper_answer_kind kind, uint8_t host)
 {
@@ -234,8 +199,9 @@ static void answer_now(struct keeper *keeper, uint32_t port, const struct keeper
 /* A flood of hits of a host that has just been trapped writes nothing. */
 static void on_trap(struct keeper *keeper, uint32_t port, const struct keeper_request *request)
 {
+	struct whom whom = whom_of_request(request);
 	struct cache_entry host;
-	(void)keeper_host_get(keeper, NULL, request, &host);
+	(void)keeper_host_get(keeper, NULL, &whom, &host);
 	if (host.kind == CACHE_TRAPPED && keeper_is_fresh_trap(keeper, host.expire_secs)) {
 		answer_now(keeper, port, request, KEEPER_ANSWER_STORED, host.kind);
 		return;
@@ -246,8 +212,9 @@ static void on_trap(struct keeper *keeper, uint32_t port, const struct keeper_re
 /* A host that cannot be read passes for an unknown one here: the commit reads it again. */
 static void on_tuple(struct keeper *keeper, uint32_t port, const struct keeper_request *request)
 {
+	struct whom whom = whom_of_request(request);
 	struct cache_entry host;
-	(void)keeper_host_get(keeper, NULL, request, &host);
+	(void)keeper_host_get(keeper, NULL, &whom, &host);
 	bool may_hit = host.kind == CACHE_TRAPPED && (request->flags & KEEPER_IS_LOW_PRIORITY) != 0;
 	if (host.kind == CACHE_NONE || may_hit) {
 		struct tuple_key key = key_of(keeper, request);
@@ -264,10 +231,11 @@ static void on_tuple(struct keeper *keeper, uint32_t port, const struct keeper_r
  * the next question reads again. */
 static void on_request(struct keeper *keeper, uint32_t port, const struct keeper_request *request)
 {
+	struct whom whom = whom_of_request(request);
 	struct cache_entry host;
 	switch ((enum keeper_request_kind)request->kind) {
 	case KEEPER_HOST:
-		(void)keeper_host_get(keeper, NULL, request, &host);
+		(void)keeper_host_get(keeper, NULL, &whom, &host);
 		answer_now(keeper, port, request, KEEPER_ANSWER_HOST, host.kind);
 		return;
 	case KEEPER_TUPLE:
@@ -278,7 +246,7 @@ static void on_request(struct keeper *keeper, uint32_t port, const struct keeper
 		}
 		return;
 	case KEEPER_SEEN:
-		(void)keeper_host_get(keeper, NULL, request, &host);
+		(void)keeper_host_get(keeper, NULL, &whom, &host);
 		keeper_reassert(keeper, &request->addr, &host);
 		return;
 	case KEEPER_CHANGE:

@@ -1,0 +1,282 @@
+/* Attempts: one deferred RCPT each, judged by the greylist rules in the group commit, written into
+ * its transaction, and known to caches and workers once that is durable. Keeper's thread. */
+#include "base/err.h"
+#include "base/log.h"
+#include "keeper/keeper_impl.h"
+
+/* One attempt. The text points into its message. */
+struct attempt {
+	struct whom whom;
+	struct tuple_text text;
+	bool is_low_priority;
+};
+
+static struct attempt attempt_of(const struct pending *pending)
+{
+	const struct keeper_request *request = pending_request(pending);
+	return (struct attempt){
+	        .whom = whom_of_request(request),
+	        .text = keeper_tuple_text(request),
+	        .is_low_priority = (request->flags & KEEPER_IS_LOW_PRIORITY) != 0,
+	};
+}
+
+/* --- the rules under the guarded clock -------------------------------------------------------- */
+
+/* A copy of a record that lives by the guard's time, made to live by the wall clock too. */
+static const struct grey_record *revive(const struct keeper *keeper,
+                                        const struct grey_record *record, struct grey_record *copy)
+{
+	if (!record || !grey_record_is_live(record, keeper->life)) {
+		return NULL;
+	}
+	*copy = *record;
+	if (copy->expire.secs <= keeper->wall.secs) {
+		copy->expire.secs = keeper->wall.secs + 1;
+	}
+	return copy;
+}
+
+/* Records say what happened when by the wall clock; whether they live goes by the guard's time,
+ * which stands still after a jump. Ahead of the guard (a jump that nobody has confirmed), what
+ * lived lives on; behind it (a step back), new records live longer by the difference. */
+enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
+                            struct grey_record *tuple, struct grey_record *host)
+{
+	struct grey_record copies[3];
+	struct greylist_known live = {
+	        .tuple = revive(keeper, known->tuple, &copies[0]),
+	        .white = revive(keeper, known->white, &copies[1]),
+	        .trapped = revive(keeper, known->trapped, &copies[2]),
+	};
+	int64_t behind_secs = keeper->life.secs - keeper->wall.secs;
+	behind_secs = behind_secs > 0 ? behind_secs : 0;
+	enum verdict verdict = greylist_attempt(&keeper->rules, keeper->wall, &live, tuple, host);
+	switch (verdict) {
+	case VERDICT_NEW:
+		tuple->expire.secs += behind_secs;
+		tuple->pass.secs += behind_secs;
+		break;
+	case VERDICT_PROMOTE:
+		host->expire.secs += behind_secs;
+		tuple->expire = known->tuple->expire;
+		break;
+	case VERDICT_EARLY:
+		tuple->expire = known->tuple->expire;
+		break;
+	case VERDICT_WHITE:
+	case VERDICT_TRAPPED:
+		break;
+	}
+	return verdict;
+}
+
+/* --- deciding --------------------------------------------------------------------------------- */
+
+/* The stored tuple with the count that the cache may be ahead with. */
+static bool stored_tuple(struct keeper *keeper, struct store_txn *txn,
+                         const struct batch_result *result, struct grey_record *out)
+{
+	struct cache_entry entry;
+	if (!store_get_tuple(txn, &result->pending->key, out)) {
+		return false;
+	}
+	if (!keeper_is_touched(&keeper->batch, &result->key) &&
+	    cache_get(keeper->env.tuples, &result->key, &entry) && entry.is_dirty &&
+	    entry.bcount > out->bcount) {
+		out->bcount = entry.bcount;
+	}
+	return true;
+}
+
+/* A listed host does not pass, however patient it is. */
+static void keep_listed_grey(const struct keeper *keeper, const struct attempt *attempt,
+                             const struct grey_record *tuple, struct batch_result *result)
+{
+	if (result->verdict == VERDICT_PROMOTE && keeper_is_listed(keeper, &attempt->whom.peer)) {
+		result->verdict = VERDICT_EARLY;
+		result->tuple = *tuple;
+		result->tuple.bcount += tuple->bcount < UINT32_MAX;
+	}
+}
+
+/* The rules over what is known of host and tuple. */
+static void judge(struct keeper *keeper, struct store_txn *txn, const struct attempt *attempt,
+                  struct cache_entry *host, struct batch_result *result)
+{
+	struct grey_record tuple;
+	/* a failure sticks to txn */
+	(void)keeper_host_get(keeper, txn, &attempt->whom, host);
+	bool has_tuple = stored_tuple(keeper, txn, result, &tuple);
+	struct grey_record host_record = keeper_record_of(host);
+	struct greylist_known known = {
+	        .tuple = has_tuple ? &tuple : NULL,
+	        .white = host->kind == CACHE_WHITE ? &host_record : NULL,
+	        .trapped = host->kind == CACHE_TRAPPED ? &host_record : NULL,
+	};
+	result->verdict = keeper_attempt(keeper, &known, &result->tuple, &result->host);
+	keep_listed_grey(keeper, attempt, &tuple, result);
+	bool is_unknown = result->verdict == VERDICT_NEW || result->verdict == VERDICT_TRAPPED;
+	if (is_unknown && attempt->is_low_priority &&
+	    keeper_is_low_priority_hit(keeper, txn, &attempt->whom.group)) {
+		result->deed = DEED_TRAP_LOW_PRIORITY;
+	}
+}
+
+/* Writes what the verdict asks for into the transaction. */
+static void write_result(struct keeper *keeper, struct store_txn *txn,
+                         const struct attempt *attempt, const struct batch_result *result)
+{
+	struct batch *batch = &keeper->batch;
+	const struct tuple_key *key = &result->pending->key;
+	struct cache_key host_key = keeper_host_key(&attempt->whom.group);
+	switch (result->verdict) {
+	case VERDICT_NEW:
+		store_put_tuple(txn, key, &result->tuple, &attempt->text);
+		break;
+	case VERDICT_EARLY:
+		store_update_tuple(txn, key, &result->tuple, false);
+		break;
+	case VERDICT_PROMOTE:
+		store_update_tuple(txn, key, &result->tuple, true);
+		store_put_host(txn, &attempt->whom.group, RECORD_WHITE, &result->host);
+		keeper_touch(batch, &host_key);
+		break;
+	case VERDICT_WHITE:
+	case VERDICT_TRAPPED:
+		return;
+	}
+	keeper_touch(batch, &result->key);
+	batch->n_writes++;
+}
+
+/* Only the count has changed: it is written late. */
+static void count_early(struct keeper *keeper, const struct batch_result *result)
+{
+	struct cache_entry entry;
+	bool was_dirty = cache_get(keeper->env.tuples, &result->key, &entry) && entry.is_dirty;
+	keeper_cache_tuple(keeper, &result->key, &result->tuple, true);
+	if (!was_dirty) {
+		keeper_dirty_add(&keeper->dirty, &result->key);
+	}
+	counters_add(&keeper->counters, COUNTER_tuples_early, 1);
+}
+
+/* Whether it rests on what this transaction has changed. */
+static bool is_uncommitted(const struct keeper *keeper, const struct attempt *attempt,
+                           const struct batch_result *result)
+{
+	const struct batch *batch = &keeper->batch;
+	struct cache_key group = keeper_host_key(&attempt->whom.group);
+	struct cache_key peer = keeper_host_key(&attempt->whom.peer);
+	return keeper_is_touched(batch, &result->key) || keeper_is_touched(batch, &group) ||
+	       keeper_is_touched(batch, &peer);
+}
+
+/* A verdict that changes no record and rests on committed ones is answered at once. */
+static bool finish_unwritten(struct keeper *keeper, const struct attempt *attempt,
+                             const struct batch_result *result, struct cache_entry *host)
+{
+	if (result->verdict == VERDICT_NEW || result->verdict == VERDICT_PROMOTE ||
+	    is_uncommitted(keeper, attempt, result)) {
+		return false;
+	}
+	if (result->verdict == VERDICT_EARLY) {
+		count_early(keeper, result);
+	}
+	keeper_reassert(keeper, &attempt->whom.group, host);
+	keeper_answer_stored(keeper, result->pending, host->kind);
+	return true;
+}
+
+bool keeper_decide_attempt(struct keeper *keeper, struct store_txn *txn,
+                           const struct pending *pending, struct batch_result *result)
+{
+	struct attempt attempt = attempt_of(pending);
+	struct cache_entry host;
+	result->key = keeper_tuple_key(&pending->key);
+	judge(keeper, txn, &attempt, &host, result);
+	if (txn->ret != 0) {
+		return false; /* what was read means nothing; the whole batch comes again */
+	}
+	if (result->deed == DEED_TRAP_LOW_PRIORITY) {
+		keeper_decide_trap(keeper, txn, pending, result);
+		return false;
+	}
+	if (finish_unwritten(keeper, &attempt, result, &host)) {
+		return true;
+	}
+	write_result(keeper, txn, &attempt, result);
+	return false;
+}
+
+/* --- what became durable is made known -------------------------------------------------------- */
+
+/* Lines of spamd(8) that operators' scripts read; only with `verbose`. */
+static void log_new(const struct attempt *attempt)
+{
+	char ip[ADDR_TEXT_MAX];
+	char text[3][LOG_LINE_MAX / 4];
+	log_debug("new entry %s from %s to %s, helo %s", addr_format(&attempt->whom.group, ip),
+	          span_escape(attempt->text.sender, text[0], sizeof text[0]),
+	          span_escape(attempt->text.recipient, text[1], sizeof text[1]),
+	          span_escape(attempt->text.helo, text[2], sizeof text[2]));
+}
+
+static void log_promotion(const struct keeper *keeper, const struct attempt *attempt)
+{
+	char ip[ADDR_TEXT_MAX];
+	log_debug("whitelisting %s in %s/db", addr_format(&attempt->whom.group, ip),
+	          keeper->env.conf->state_dir);
+}
+
+static void log_result(const struct keeper *keeper, const struct attempt *attempt,
+                       enum verdict verdict)
+{
+	if (verdict == VERDICT_NEW) {
+		log_new(attempt);
+	} else if (verdict == VERDICT_PROMOTE) {
+		log_promotion(keeper, attempt);
+	}
+}
+
+/* Returns what the host is by now. */
+static enum cache_kind learn(struct keeper *keeper, const struct attempt *attempt,
+                             const struct batch_result *result)
+{
+	switch (result->verdict) {
+	case VERDICT_NEW:
+	case VERDICT_EARLY:
+		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
+		return CACHE_NONE;
+	case VERDICT_PROMOTE:
+		keeper_cache_tuple(keeper, &result->key, &result->tuple, false);
+		keeper_host_learn_white(keeper, &attempt->whom.group, &result->host);
+		return CACHE_WHITE;
+	case VERDICT_WHITE:
+		return CACHE_WHITE;
+	case VERDICT_TRAPPED:
+		return CACHE_TRAPPED;
+	}
+	return CACHE_NONE;
+}
+
+static void count(struct keeper *keeper, enum verdict verdict)
+{
+	struct counters *counters = &keeper->counters;
+	counters_add(counters, COUNTER_tuples_new, verdict == VERDICT_NEW);
+	counters_add(counters, COUNTER_tuples_early, verdict == VERDICT_EARLY);
+	counters_add(counters, COUNTER_tuples_passed, verdict == VERDICT_PROMOTE);
+	counters_add(counters, COUNTER_hosts_promoted, verdict == VERDICT_PROMOTE);
+}
+
+void keeper_learn_attempt(struct keeper *keeper, const struct batch_result *result)
+{
+	struct attempt attempt = attempt_of(result->pending);
+	if (keeper->env.conf->verbose) {
+		log_result(keeper, &attempt, result->verdict);
+	}
+	enum cache_kind host = learn(keeper, &attempt, result);
+	count(keeper, result->verdict);
+	keeper_answer_stored(keeper, result->pending, host);
+}
