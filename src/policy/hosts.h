@@ -15,17 +15,15 @@ struct hosts_known {
 	const struct grey_record *trapped;
 };
 
-/* A register that a peer tells of (record: changed_at is the peer's clock), merged with what is
- * known; known->… may be tombstones. White of a trapped host changes nothing (a manual one un-traps
- * and leaves a tombstone in the trapped register); trapped leaves one in the white register.
- * tombstone_until: how long that is kept. */
+/* A register that a peer tells of. record: changed_at is the peer's clock, expire the end it tells,
+ * pass when the host was whitelisted (0: it does not tell); the rest counts for nothing. */
 struct hosts_peer {
 	struct grey_record record;
 	bool is_trapped; /* else white */
 	bool is_manual;
-	struct wall tombstone_until;
 };
 
+/* DELETE leaves a tombstone, whether anything was there or not. */
 enum hosts_write { HOSTS_KEEP, HOSTS_PUT, HOSTS_DELETE };
 
 /* What to do with each register; a record is set where the write is PUT. */
@@ -50,6 +48,9 @@ struct hosts_outcome hosts_add_white(int64_t life_secs, struct wall now,
  * un-traps; nothing while the host is trapped. */
 struct hosts_outcome hosts_seen(int64_t life_secs, uint32_t count, struct wall now,
                                 const struct hosts_known *known);
+/* A register changes only if the peer's is later than it, known->... being tombstones where it was
+ * deleted; so nothing that is told twice changes anything. A white one does not change a trapped
+ * host, but a manual one un-traps. Tombstones are of the peer's changed_at. */
 struct hosts_outcome hosts_peer(const struct hosts_peer *peer, struct wall now,
                                 const struct hosts_known *known);
 /* What these registers make of the host. */

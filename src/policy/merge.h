@@ -7,7 +7,7 @@
  *                  counters: the larger
  *   tuple          first, and pass of those that have one: the earlier; expire, bcount, pcount,
  *                  last: the larger; deleted when the later changed_at is a deletion's (equal:
- * live) spamtrap       later changed_at wins; equal: live. first: the earlier
+ * live) spamtrap       the same, with nothing but first and whether it is deleted in it
  *
  * A first of 0 is unknown and loses against any. */
 #pragma once
