@@ -3,6 +3,21 @@
 
 #include <string.h>
 
+/* Eight bytes of ASCII at once: each RCPT's key goes through here. In each byte's top bit: whether
+ * it is at least `A`, and whether it is beyond `Z`. */
+static uint64_t lower_word(uint64_t word)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t low = word & 0x7f * ones;
+	uint64_t is_upper = ((low + (0x80 - 'A') * ones) ^ (low + (0x7f - 'Z') * ones)) & ~word;
+	return word | (is_upper & 0x80 * ones) >> 2;
+}
+
+static uint8_t lower_byte(uint8_t c)
+{
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
+}
+
 struct span trap_address_normalise(struct span recipient, uint8_t buf[static TRAP_ADDRESS_MAX])
 {
 	if (recipient.len > 0 && recipient.ptr[0] == '<') {
@@ -12,9 +27,15 @@ struct span trap_address_normalise(struct span recipient, uint8_t buf[static TRA
 		recipient.len--;
 	}
 	size_t len = recipient.len < TRAP_ADDRESS_MAX ? recipient.len : TRAP_ADDRESS_MAX;
-	for (size_t i = 0; i < len; i++) {
-		uint8_t c = recipient.ptr[i];
-		buf[i] = c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
+	size_t i = 0;
+	for (; i + sizeof(uint64_t) <= len; i += sizeof(uint64_t)) {
+		uint64_t word = 0;
+		memcpy(&word, recipient.ptr + i, sizeof word);
+		word = lower_word(word);
+		memcpy(buf + i, &word, sizeof word);
+	}
+	for (; i < len; i++) {
+		buf[i] = lower_byte(recipient.ptr[i]);
 	}
 	return span_of(buf, len);
 }

@@ -87,7 +87,8 @@ const char *door_db_name(enum store_db db);
 
 /* --- the directory: store_files.c for store_lmdb.c ------------------------------------------- */
 
-#define DOOR_DATA_FILE "data.mdb"
+#define DOOR_DATA_FILE   "data.mdb"
+#define DOOR_MARKER_FILE "installed" /* a store was made here once */
 
 /* There, a directory (made if conf says so) and the caller's own. */
 MUST_USE int door_check_dir(const struct store_conf *conf, char why[static STORE_WHY_MAX]);

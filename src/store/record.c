@@ -8,27 +8,34 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "policy/trap.h"
 
 enum {
 	SUM_BYTES = 4,
-	RECORD_VERSION = 1,
+	RECORD_VERSION = 2,
 	TIME_BYTES = 6,
-	RECORD_HEAD_BYTES = SUM_BYTES + 2 + 4 * TIME_BYTES + 8,
+	RECORD_HEAD_BYTES = SUM_BYTES + 3 + 5 * TIME_BYTES + 8,
 };
 
 #define TIME_MAX ((INT64_C(1) << 48) - 1)
 
 static_assert(RECORD_HEAD_BYTES + 6 + 3 * RECORD_STRING_MAX <= RECORD_VALUE_MAX,
               "the largest tuple fits into a value");
+static_assert((int)TRAP_ADDRESS_MAX == (int)RECORD_STRING_MAX,
+              "what is stored is normalised whole");
 static_assert(RECORD_HASH_BYTES == crypto_shorthash_siphashx24_BYTES, "SipHash with 128 bits");
 static_assert(RECORD_HASH_KEY_BYTES == crypto_shorthash_siphashx24_KEYBYTES, "its key");
 
 static const uint8_t meta_key_bytes[] = {'m', 'e', 't', 'a'};
 const struct span record_meta_key = {meta_key_bytes, sizeof meta_key_bytes};
+static const uint8_t cursor_prefix[] = {'c', 'u', 'r', 's', 'o', 'r', '.'};
 static const uint8_t meta_magic[8] = {'m', 'i', 'r', 'e', 'd', '.', 'd', 'b'};
 /* fixed and public: it only has to be the same in every build */
 static const uint8_t sum_key[crypto_shorthash_KEYBYTES] = {'m', 'i', 'r', 'e', 'd', ' ', 'r', 'e',
                                                            'c', 'o', 'r', 'd', ' ', 's', 'u', 'm'};
+
+static_assert(sizeof cursor_prefix + RECORD_CURSOR_NAME_MAX <= RECORD_EXPIRY_KEY_MAX,
+              "a cursor's key is a key");
 
 /* --- fields ----------------------------------------------------------------------------------- */
 
@@ -149,6 +156,12 @@ static struct span cut(struct span text)
 	return span_of(text.ptr, text.len < RECORD_STRING_MAX ? text.len : RECORD_STRING_MAX);
 }
 
+/* Of what would be stored, so that the text read back makes the same key. */
+static void put_address(struct record_value *out, struct span address)
+{
+	out->len += trap_address_normalise(cut(address), out->bytes + out->len).len;
+}
+
 struct tuple_key record_tuple_key(const uint8_t hash_key[static RECORD_HASH_KEY_BYTES],
                                   const struct addr *addr, const struct tuple_text *text)
 {
@@ -156,9 +169,9 @@ struct tuple_key record_tuple_key(const uint8_t hash_key[static RECORD_HASH_KEY_
 	joined.len = 0;
 	put_bytes(&joined, cut(text->helo));
 	put_be(&joined, 0, 1);
-	put_bytes(&joined, cut(text->sender));
+	put_address(&joined, text->sender);
 	put_be(&joined, 0, 1);
-	put_bytes(&joined, cut(text->recipient));
+	put_address(&joined, text->recipient);
 	struct tuple_key key = {.addr = *addr};
 	(void)crypto_shorthash_siphashx24(key.hash, joined.bytes, joined.len, hash_key);
 	return key;
@@ -335,10 +348,12 @@ void record_encode(struct span key, enum record_kind kind, const struct grey_rec
 	sum_open(out);
 	put_be(out, RECORD_VERSION, 1);
 	put_be(out, kind, 1);
+	put_be(out, record->is_deleted, 1);
 	put_time(out, record->first);
 	put_time(out, record->pass);
 	put_time(out, record->expire);
 	put_time(out, record->changed_at);
+	put_time(out, record->last);
 	put_be(out, record->bcount, 4);
 	put_be(out, record->pcount, 4);
 	put_text(out, kind, text);
@@ -356,14 +371,17 @@ int record_decode(struct span key, struct span value, enum record_kind kind,
 		return ERR_VERSION;
 	}
 	bool is_kind = get_be(&in, 1) == (uint64_t)kind;
-	struct grey_record found = {.first = get_time(&in)};
+	uint64_t is_deleted = get_be(&in, 1);
+	struct grey_record found = {.is_deleted = is_deleted == 1};
+	found.first = get_time(&in);
 	found.pass = get_time(&in);
 	found.expire = get_time(&in);
 	found.changed_at = get_time(&in);
+	found.last = get_time(&in);
 	found.bcount = (uint32_t)get_be(&in, 4);
 	found.pcount = (uint32_t)get_be(&in, 4);
 	struct tuple_text strings = get_text(&in, kind);
-	if (!is_kind || !is_at_end(&in)) {
+	if (!is_kind || is_deleted > 1 || !is_at_end(&in)) {
 		return ERR_SYNTAX;
 	}
 	*record = found;
@@ -382,6 +400,7 @@ void record_change_encode(const struct journal_change *change, struct record_val
 	put_be(out, RECORD_VERSION, 1);
 	put_be(out, change->kind, 1);
 	put_be(out, change->is_deleted, 1);
+	put_be(out, change->origin, 1);
 	put_bytes(out, span_of(change->addr.bytes, sizeof change->addr.bytes));
 	put_bytes(out, span_of(change->hash, sizeof change->hash));
 	put_time(out, change->at);
@@ -402,12 +421,13 @@ int record_change_decode(struct span key, struct span value, struct journal_chan
 	found.kind = (uint8_t)get_be(&in, 1);
 	uint64_t is_deleted = get_be(&in, 1);
 	found.is_deleted = is_deleted == 1;
+	found.origin = (uint8_t)get_be(&in, 1);
 	get_copy(&in, found.addr.bytes, sizeof found.addr.bytes);
 	get_copy(&in, found.hash, sizeof found.hash);
 	found.at = get_time(&in);
 	found.expire = get_time(&in);
-	if (!is_at_end(&in) || is_deleted > 1 || found.kind < RECORD_WHITE ||
-	    found.kind > RECORD_TRAP_ADDRESS) {
+	if (!is_at_end(&in) || is_deleted > 1 || found.origin >= ORIGIN_COUNT ||
+	    found.kind < RECORD_WHITE || found.kind > RECORD_TRAP_ADDRESS) {
 		return ERR_SYNTAX;
 	}
 	*out = found;
@@ -449,5 +469,47 @@ int record_meta_decode(struct span value, struct store_meta *out)
 		return ERR_SYNTAX;
 	}
 	*out = found;
+	return 0;
+}
+
+/* --- cursors ---------------------------------------------------------------------------------- */
+
+struct record_key record_cursor_key(const char *name)
+{
+	struct record_key key = {.len = 0};
+	size_t len = strlen(name);
+	ASSERT(len > 0 && len <= RECORD_CURSOR_NAME_MAX);
+	key_append(&key, cursor_prefix, sizeof cursor_prefix);
+	key_append(&key, name, len);
+	return key;
+}
+
+void record_cursor_encode(struct span key, uint64_t seq, struct record_value *out)
+{
+	sum_open(out);
+	put_be(out, RECORD_VERSION, 1);
+	put_be(out, seq, RECORD_SEQ_KEY_BYTES);
+	record_seal(key, out);
+}
+
+int record_cursor_decode(struct span key, struct span value, uint64_t *seq)
+{
+	struct reader in;
+	struct span prefix = {cursor_prefix, sizeof cursor_prefix};
+	if (key.len <= prefix.len || key.len > prefix.len + RECORD_CURSOR_NAME_MAX ||
+	    !span_equal(span_of(key.ptr, prefix.len), prefix)) {
+		return ERR_SYNTAX;
+	}
+	if (sum_check(key, value, &in)) {
+		return ERR_CORRUPT;
+	}
+	if (get_be(&in, 1) != RECORD_VERSION) {
+		return ERR_VERSION;
+	}
+	uint64_t found = get_be(&in, RECORD_SEQ_KEY_BYTES);
+	if (!is_at_end(&in)) {
+		return ERR_SYNTAX;
+	}
+	*seq = found;
 	return 0;
 }

@@ -2,6 +2,7 @@
  * value.
  *
  *   meta     one row: magic, schema version, hash key, created, clean-shutdown mark
+ *            "cursor." name                  -> cursor
  *   host     address(16) kind(1)             -> record
  *   tuple    address(16) keyed hash(16)      -> record, lengths, helo, sender, recipient
  *   trap     keyed hash(16)                  -> record, length, address
@@ -47,8 +48,9 @@ struct tuple_text {
 	struct span recipient;
 };
 
-/* Key of the tuple: grouped address and SipHash-2-4-128 of helo NUL sender NUL recipient NUL under
- * the store's own secret. Strings are taken verbatim. */
+/* Key of the tuple: grouped address and SipHash-2-4-128 of helo NUL sender NUL recipient under the
+ * store's own secret. The helo is taken verbatim, sender and recipient as trap_address_normalise
+ * makes them of what is stored: hosts that keep addresses otherwise mean the same tuple. */
 struct tuple_key record_tuple_key(const uint8_t hash_key[static RECORD_HASH_KEY_BYTES],
                                   const struct addr *addr, const struct tuple_text *text);
 /* The name of a spamtrap address: SipHash-2-4-128 of its normalised text under the same secret. */
@@ -84,18 +86,19 @@ struct journal_change {
  * All numbers big-endian. `sum` is 4 bytes of SipHash-2-4 (fixed public key) over the row's key and
  * the value behind the sum, so a value that strayed to another key is noticed as well.
  *
- *   record  sum(4) version(1) kind(1) first(6) pass(6) expire(6) changed_at(6) bcount(4) pcount(4)
- *           tuples: three lengths(2 each), helo, sender, recipient
- *           spamtraps: length(2), address
- *   change  sum(4) version(1) kind(1) is_deleted(1) address(16) hash(16) at(6) expire(6)
- *   meta    sum(4) magic(8) schema(2) hash key(16) created(6) is_clean(1)
+ *   record  sum(4) version(1) kind(1) is_deleted(1) first(6) pass(6) expire(6) changed_at(6)
+ * last(6) bcount(4) pcount(4) tuples: three lengths(2 each), helo, sender, recipient spamtraps:
+ * length(2), address change  sum(4) version(1) kind(1) is_deleted(1) origin(1) address(16) hash(16)
+ * at(6) expire(6) meta    sum(4) magic(8) schema(2) hash key(16) created(6) is_clean(1) cursor
+ * sum(4) version(1) sequence(8)
  *
  * Times are seconds in 48 bits; what does not fit is cut to 0 or the largest. */
 
 enum {
-	RECORD_SCHEMA = 1,
+	RECORD_SCHEMA = 2,
 	RECORD_EXPIRY_KEY_MAX = 6 + 1 + RECORD_TUPLE_KEY_BYTES,
 	RECORD_SEQ_KEY_BYTES = 8,
+	RECORD_CURSOR_NAME_MAX = 24,
 };
 
 /* Bytes on their way to or from the database. */
@@ -153,3 +156,9 @@ MUST_USE int record_change_decode(struct span key, struct span value, struct jou
 extern const struct span record_meta_key;
 void record_meta_encode(const struct store_meta *meta, struct record_value *out);
 MUST_USE int record_meta_decode(struct span value, struct store_meta *out);
+
+/* A named place in the journal. name: 1 to RECORD_CURSOR_NAME_MAX characters, our own. Errors as
+ * record_decode; ERR_SYNTAX for a key that names no cursor. */
+struct record_key record_cursor_key(const char *name);
+void record_cursor_encode(struct span key, uint64_t seq, struct record_value *out);
+MUST_USE int record_cursor_decode(struct span key, struct span value, uint64_t *seq);

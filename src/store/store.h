@@ -87,7 +87,8 @@ bool store_delete_trap_address(struct store_txn *txn, struct span address);
 /* The first tuple of a host, by its grouped address; false when it has none. */
 bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key);
 
-/* Named place in the journal up to which a reader has dealt with changes. */
+/* Named place in the journal up to which a reader has dealt with changes. name: see
+ * record_cursor_key. */
 void store_put_cursor(struct store_txn *txn, const char *name, uint64_t seq);
 
 /* Called for each record the sweep deletes. */
@@ -164,7 +165,8 @@ MUST_USE int store_reader_changed(struct store_reader *reader, const struct jour
  * copy. */
 MUST_USE int store_journal_read(struct store_reader *reader, uint64_t after,
                                 struct journal_change *out, int max);
-/* 1: *seq written; 0: there is no such cursor; negative: it could not be read. */
+/* 1: *seq written; 0: there is no such cursor, or it is damaged (counted); negative: it could not
+ * be read. */
 MUST_USE int store_reader_cursor(struct store_reader *reader, const char *name, uint64_t *seq);
 /* Number of the newest committed change; 0 when there is none or it cannot be read. */
 uint64_t store_journal_last(struct store_reader *reader);

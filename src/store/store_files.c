@@ -15,7 +15,6 @@
 #include "store/lmdb_door.h"
 
 #define WRITER_FILE "writer.lock"
-#define MARKER_FILE "installed"
 
 static int path_in(const char *dir, const char *name, char out[static PATH_MAX])
 {
@@ -72,7 +71,7 @@ int door_lock_writer(struct store *store, char why[static STORE_WHY_MAX])
 bool door_has_marker(const char *dir)
 {
 	char path[PATH_MAX];
-	return path_in(dir, MARKER_FILE, path) == 0 && access(path, F_OK) == 0;
+	return path_in(dir, DOOR_MARKER_FILE, path) == 0 && access(path, F_OK) == 0;
 }
 
 static int fsync_dir(const char *dir)
@@ -91,7 +90,7 @@ static int write_marker(const char *dir)
 	        "A store was made here. While this file exists, a missing data.mdb "
 	        "is an error.\n";
 	char path[PATH_MAX];
-	int ret = path_in(dir, MARKER_FILE, path);
+	int ret = path_in(dir, DOOR_MARKER_FILE, path);
 	if (ret) {
 		return ret;
 	}
@@ -110,7 +109,7 @@ int door_write_marker(const char *dir, char why[static STORE_WHY_MAX])
 {
 	int ret = write_marker(dir);
 	if (ret) {
-		door_explain(why, "%s/" MARKER_FILE ": %s", dir, err_text(ret));
+		door_explain(why, "%s/" DOOR_MARKER_FILE ": %s", dir, err_text(ret));
 	}
 	return ret;
 }
@@ -133,7 +132,7 @@ int door_check_data_file(const struct store_conf *conf, bool *is_new,
 	if (*is_new && door_has_marker(conf->dir)) {
 		door_explain(why,
 		             "%s is missing or empty, but a store was installed here. Put back a "
-		             "backup of it; or remove %s/" MARKER_FILE
+		             "backup of it; or remove %s/" DOOR_MARKER_FILE
 		             " to begin with an empty store",
 		             path, conf->dir);
 		return ERR_NOT_FOUND;

@@ -205,7 +205,11 @@ static int meta_read(struct store *store, MDB_txn *txn, char why[static STORE_WH
 	int rc = mdb_get(txn, store->dbi[DB_META], &key, &data);
 	int ret = rc ? ERR_CORRUPT : record_meta_decode(door_span(&data), &store->meta);
 	if (ret == ERR_VERSION) {
-		door_explain(why, "%s/" DOOR_DATA_FILE " has a schema this version does not know",
+		door_explain(why,
+		             "%s/" DOOR_DATA_FILE
+		             " was written by a version of mired with other rows, and was left as "
+		             "it is: `miredb export FILE` of that version, move " DOOR_DATA_FILE
+		             " and " DOOR_MARKER_FILE " away, start this one, `miredb import FILE`",
 		             store->dir);
 		return ERR_VERSION;
 	}

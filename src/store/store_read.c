@@ -270,6 +270,33 @@ int store_journal_read(struct store_reader *reader, uint64_t after, struct journ
 	return ret;
 }
 
+static int read_cursor(struct store_reader *reader, const char *name, uint64_t *seq)
+{
+	struct store *store = reader->store;
+	struct record_key row = record_cursor_key(name);
+	MDB_val key = door_key(&row);
+	MDB_val data;
+	int rc = mdb_get(reader->txn, store->dbi[DB_META], &key, &data);
+	if (rc) {
+		return rc == MDB_NOTFOUND ? 0 : door_error(store, rc);
+	}
+	if (record_cursor_decode(door_span(&key), door_span(&data), seq)) {
+		door_bad_record(store, door_db_name(DB_META), door_span(&key));
+		return 0;
+	}
+	return 1;
+}
+
+int store_reader_cursor(struct store_reader *reader, const char *name, uint64_t *seq)
+{
+	int ret = door_reader_begin(reader);
+	if (ret == 0) {
+		ret = read_cursor(reader, name, seq);
+		door_reader_end(reader);
+	}
+	return ret;
+}
+
 static uint64_t last_seq_of(struct store_reader *reader)
 {
 	MDB_cursor *cursor = NULL;

@@ -90,6 +90,7 @@ void txn_journal_add(struct store_txn *txn, struct journal_change *change)
 	}
 	change->seq = txn->seq + 1;
 	change->at = txn->now;
+	change->origin = (uint8_t)txn->origin;
 	struct record_key row = record_seq_key(change->seq);
 	struct record_value value;
 	record_change_encode(change, &value);
@@ -98,6 +99,19 @@ void txn_journal_add(struct store_txn *txn, struct journal_change *change)
 	txn_note(txn, mdb_put(txn->lmdb, txn->store->dbi[DB_JOURNAL], &key, &data, MDB_APPEND));
 	txn->seq++;
 	txn->n_changes++;
+}
+
+void store_put_cursor(struct store_txn *txn, const char *name, uint64_t seq)
+{
+	struct record_key row = record_cursor_key(name);
+	struct record_value value;
+	if (txn->ret) {
+		return;
+	}
+	record_cursor_encode(span_of(row.bytes, row.len), seq, &value);
+	MDB_val key = door_key(&row);
+	MDB_val data = door_val(value.bytes, value.len);
+	txn_note(txn, mdb_put(txn->lmdb, txn->store->dbi[DB_META], &key, &data, 0));
 }
 
 /* Number of the journal's last row; 0 when it is empty. */

@@ -47,11 +47,16 @@ static void try_values(struct span key, struct span value)
 	struct record_value again;
 	struct journal_change change;
 	struct store_meta meta;
+	uint64_t seq = 0;
 	for (enum record_kind kind = RECORD_WHITE; kind <= RECORD_TRAP_ADDRESS; kind++) {
 		try_record(key, value, kind);
 	}
 	if (record_change_decode(key, value, &change) == 0) {
 		record_change_encode(&change, &again);
+		same(value, span_of(again.bytes, again.len));
+	}
+	if (record_cursor_decode(key, value, &seq) == 0) {
+		record_cursor_encode(key, seq, &again);
 		same(value, span_of(again.bytes, again.len));
 	}
 	if (record_meta_decode(value, &meta) == 0) {

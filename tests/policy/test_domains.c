@@ -47,6 +47,22 @@ static void a_recipient_is_cut_at_its_bound(void **state)
 	assert_int_equal(normal.ptr[TRAP_ADDRESS_MAX - 1], 'a');
 }
 
+static void every_byte_at_every_place_is_lowered_if_it_is_an_upper_case_letter(void **state)
+{
+	(void)state;
+	for (unsigned c = 0; c <= UINT8_MAX; c++) {
+		for (size_t at = 1; at < 19; at++) {
+			uint8_t in[20];
+			uint8_t buf[TRAP_ADDRESS_MAX];
+			memset(in, '@', sizeof in);
+			in[at] = (uint8_t)c;
+			struct span normal = trap_address_normalise(span_of(in, sizeof in), buf);
+			in[at] = c >= 'A' && c <= 'Z' ? (uint8_t)(c - 'A' + 'a') : (uint8_t)c;
+			assert_true(span_equal(normal, span_of(in, sizeof in)));
+		}
+	}
+}
+
 struct complaints {
 	size_t n;
 	unsigned lines[8];
@@ -145,6 +161,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_recipient_is_compared_in_lower_case_without_brackets),
 	        cmocka_unit_test(a_recipient_is_cut_at_its_bound),
+	        cmocka_unit_test(
+	                every_byte_at_every_place_is_lowered_if_it_is_an_upper_case_letter),
 	        cmocka_unit_test(an_entry_begins_at_a_dot_or_at_the_at_sign),
 	        cmocka_unit_test(without_entries_everything_is_allowed),
 	        cmocka_unit_test(bad_lines_are_told_and_the_rest_is_loaded),

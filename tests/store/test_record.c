@@ -19,6 +19,7 @@ static const struct grey_record sample = {
         .changed_at = {1001},
         .bcount = 3,
         .pcount = 7,
+        .last = {1700},
 };
 
 static const struct tuple_text sample_text = {
@@ -58,6 +59,8 @@ static void assert_record(const struct grey_record *a, const struct grey_record 
 	assert_int_equal(a->changed_at.secs, b->changed_at.secs);
 	assert_int_equal(a->bcount, b->bcount);
 	assert_int_equal(a->pcount, b->pcount);
+	assert_int_equal(a->last.secs, b->last.secs);
+	assert_int_equal(a->is_deleted, b->is_deleted);
 }
 
 static struct record_key tuple_row(struct record_value *value)
@@ -99,6 +102,26 @@ static void a_host_reads_back_as_it_was_written(void **state)
 	assert_record(&record, &sample);
 	assert_int_equal(text.helo.len + text.sender.len + text.recipient.len, 0);
 	/* of the right checksum, but asked for as another kind */
+	assert_int_equal(
+	        record_decode(key_span(&key), value_span(&value), RECORD_WHITE, &record, NULL),
+	        ERR_SYNTAX);
+}
+
+static void a_tombstone_reads_back_as_one(void **state)
+{
+	(void)state;
+	struct addr addr = some_addr(1);
+	struct record_key key = record_host_key(&addr, RECORD_WHITE);
+	struct grey_record tombstone = sample;
+	struct grey_record record;
+	struct record_value value;
+	tombstone.is_deleted = true;
+	record_encode(key_span(&key), RECORD_WHITE, &tombstone, NULL, &value);
+	assert_int_equal(
+	        record_decode(key_span(&key), value_span(&value), RECORD_WHITE, &record, NULL), 0);
+	assert_record(&record, &tombstone);
+	value.bytes[6] = 2; /* is_deleted */
+	record_seal(key_span(&key), &value);
 	assert_int_equal(
 	        record_decode(key_span(&key), value_span(&value), RECORD_WHITE, &record, NULL),
 	        ERR_SYNTAX);
@@ -208,6 +231,52 @@ static void tuple_keys_differ_when_any_part_or_the_secret_differs(void **state)
 	}
 }
 
+static struct tuple_key key_of(const char *helo, const char *sender, const char *recipient)
+{
+	struct addr addr = some_addr(1);
+	struct tuple_text text = {span_of_str(helo), span_of_str(sender), span_of_str(recipient)};
+	return record_tuple_key(secret, &addr, &text);
+}
+
+static void tuples_that_differ_in_brackets_or_case_of_the_addresses_are_one(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *helo, *sender, *recipient;
+		bool is_same;
+	} rows[] = {
+	        {"mx.Example.org", "A@example.org", "B@example.net", true},
+	        {"mx.Example.org", "<a@EXAMPLE.org>", "<b@example.net>", true},
+	        {"mx.Example.org", "<a@example.org", "b@example.net>", true},
+	        {"mx.example.org", "<a@example.org>", "<b@example.net>", false},
+	        {"<mx.Example.org>", "<a@example.org>", "<b@example.net>", false},
+	        {"mx.Example.org", "<<a@example.org>>", "<b@example.net>", false},
+	        {"mx.Example.org", "<>", "<b@example.net>", false},
+	};
+	struct tuple_key key = key_of("mx.Example.org", "a@example.org", "b@example.net");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct tuple_key other = key_of(rows[i].helo, rows[i].sender, rows[i].recipient);
+		assert_int_equal(memcmp(key.hash, other.hash, sizeof key.hash) == 0,
+		                 rows[i].is_same);
+	}
+	struct tuple_key null_sender = key_of("h", "<>", "<b@example.net>");
+	struct tuple_key bare = key_of("h", "", "b@example.net");
+	assert_memory_equal(null_sender.hash, bare.hash, sizeof bare.hash);
+}
+
+static void a_text_that_was_cut_makes_the_key_it_had_whole(void **state)
+{
+	(void)state;
+	static char longest[RECORD_STRING_MAX + 50];
+	memset(longest, 'X', sizeof longest - 1);
+	longest[0] = '<';
+	longest[sizeof longest - 2] = '>';
+	struct tuple_key whole = key_of("h", longest, "b@example.net");
+	longest[RECORD_STRING_MAX] = '\0';
+	struct tuple_key stored = key_of("h", longest, "b@example.net");
+	assert_memory_equal(whole.hash, stored.hash, sizeof whole.hash);
+}
+
 static void expiry_keys_order_by_time_and_read_back(void **state)
 {
 	(void)state;
@@ -264,6 +333,7 @@ static void a_change_reads_back_as_it_was_written(void **state)
 	                                .at = {1234},
 	                                .kind = RECORD_GREY,
 	                                .is_deleted = true,
+	                                .origin = ORIGIN_MANUAL,
 	                                .addr = some_addr(5),
 	                                .hash = {1, 2, 3},
 	                                .expire = {99}};
@@ -276,9 +346,14 @@ static void a_change_reads_back_as_it_was_written(void **state)
 	assert_int_equal(back.at.secs, 1234);
 	assert_int_equal(back.kind, RECORD_GREY);
 	assert_true(back.is_deleted);
+	assert_int_equal(back.origin, ORIGIN_MANUAL);
 	assert_true(addr_equal(&back.addr, &change.addr));
 	assert_memory_equal(back.hash, change.hash, sizeof back.hash);
 	assert_int_equal(back.expire.secs, 99);
+	value.bytes[7] = ORIGIN_COUNT;
+	record_seal(key_span(&key), &value);
+	assert_int_equal(record_change_decode(key_span(&key), value_span(&value), &back),
+	                 ERR_SYNTAX);
 	key.bytes[7] ^= 1;
 	assert_int_equal(record_change_decode(key_span(&key), value_span(&value), &back),
 	                 ERR_CORRUPT);
@@ -300,6 +375,27 @@ static void meta_reads_back_and_damage_is_noticed(void **state)
 		value.bytes[i] ^= 0x40;
 		assert_int_equal(record_meta_decode(value_span(&value), &back), ERR_CORRUPT);
 		value.bytes[i] ^= 0x40;
+	}
+}
+
+static void a_cursor_reads_back_under_its_name(void **state)
+{
+	(void)state;
+	struct record_key key = record_cursor_key("sync");
+	struct record_value value;
+	uint64_t seq = 0;
+	record_cursor_encode(key_span(&key), UINT64_C(0x1122334455667788), &value);
+	assert_int_equal(record_cursor_decode(key_span(&key), value_span(&value), &seq), 0);
+	assert_int_equal(seq, UINT64_C(0x1122334455667788));
+	struct record_key other = record_cursor_key("sxnc");
+	assert_int_equal(record_cursor_decode(key_span(&other), value_span(&value), &seq),
+	                 ERR_CORRUPT);
+	assert_int_equal(record_cursor_decode(record_meta_key, value_span(&value), &seq),
+	                 ERR_SYNTAX);
+	for (size_t len = 0; len < value.len; len++) {
+		assert_int_equal(
+		        record_cursor_decode(key_span(&key), span_of(value.bytes, len), &seq),
+		        ERR_CORRUPT);
 	}
 }
 
@@ -328,7 +424,7 @@ static void lengths_that_do_not_add_up_are_refused(void **state)
 {
 	(void)state;
 	struct grey_record record;
-	for (size_t at = 38; at < 44; at++) { /* the three lengths */
+	for (size_t at = 45; at < 51; at++) { /* the three lengths */
 		struct record_value value;
 		struct record_key key = tuple_row(&value);
 		value.bytes[at] ^= at % 2 ? 1 : 8;
@@ -344,16 +440,20 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_tuple_reads_back_as_it_was_written),
 	        cmocka_unit_test(a_host_reads_back_as_it_was_written),
+	        cmocka_unit_test(a_tombstone_reads_back_as_one),
 	        cmocka_unit_test(any_flipped_bit_is_noticed),
 	        cmocka_unit_test(a_value_under_another_key_is_noticed),
 	        cmocka_unit_test(a_cut_value_is_noticed),
 	        cmocka_unit_test(strings_beyond_the_bound_are_cut_in_key_and_value),
 	        cmocka_unit_test(times_outside_48_bits_are_cut),
 	        cmocka_unit_test(tuple_keys_differ_when_any_part_or_the_secret_differs),
+	        cmocka_unit_test(tuples_that_differ_in_brackets_or_case_of_the_addresses_are_one),
+	        cmocka_unit_test(a_text_that_was_cut_makes_the_key_it_had_whole),
 	        cmocka_unit_test(expiry_keys_order_by_time_and_read_back),
 	        cmocka_unit_test(keys_of_a_wrong_length_or_kind_are_refused),
 	        cmocka_unit_test(a_change_reads_back_as_it_was_written),
 	        cmocka_unit_test(meta_reads_back_and_damage_is_noticed),
+	        cmocka_unit_test(a_cursor_reads_back_under_its_name),
 	        cmocka_unit_test(sound_bytes_of_another_version_are_told_apart),
 	        cmocka_unit_test(lengths_that_do_not_add_up_are_refused),
 	};
