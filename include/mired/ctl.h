@@ -8,6 +8,7 @@
  *   status            read   figures of the daemon
  *   version           read   version of daemon and protocol
  *   lists             read   {"lists":[{"name":…,"networks":N,"loaded":EPOCH},…]} in load order
+ *   report [ROWS]     read   {"rows":[{"time":EPOCH,"secs":1800,"offered":N,…},…]}, newest last
  *   clock-ok          admin  the wall clock is right: resume expiry after a jump
  *   reload            admin  read nospamd and the allowed domains again
  *   list-put LENGTH   admin  body: lines of the spamd-cfg protocol, each replaces one list whole

@@ -25,6 +25,7 @@
 	X(read_timeouts,        "connections ended: no command within the read timeout") \
 	X(write_timeouts,       "connections ended: no byte could be sent within the write timeout") \
 	X(peer_closed,          "connections the client closed or reset") \
+	X(tarpit_seconds,       "seconds that listed and trapped connections were held, in all") \
 	X(bytes_stuttered,      "bytes sent one at a time") \
 	X(bytes_sent,           "bytes sent in all") \
 	X(bytes_received,       "bytes received") \
@@ -73,6 +74,7 @@
 	X(cfg_refused,          "spamd-cfg connections refused for their port, and sessions refused") \
 	/* log */ \
 	X(log_dropped,          "log lines dropped because the log ring was full")
+	X(connections_passed,   "connections the kernel let through, as mired-logd reported them") \
 // clang-format on
 
 #define COUNTER_MEMBER(name, help) COUNTER_##name,

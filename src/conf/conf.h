@@ -46,6 +46,7 @@ struct conf {
 	char *stats_group;    /* `stats-group`, mired-stats */
 	char *admin_group;    /* `admin-group`, mired-admin */
 	char *log_ident;      /* `log-ident`, mired */
+	int64_t report_interval_secs; /* `report-interval`, 30m: a row of the report each */
 	bool verbose;         /* `verbose`, -v */
 	bool foreground;      /* -d: log to stderr */
 	/* SMTP */

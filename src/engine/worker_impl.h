@@ -87,6 +87,7 @@ struct worker {
 	struct mono now;
 	struct mono_ms now_ms;
 	struct wall wall;
+	uint64_t held_ns; /* by listed connections, the part that is no whole second yet */
 	uint64_t tick_now;
 	uint64_t tick_done; /* the wheel is drained up to here */
 	/* to be served before the next sleep */

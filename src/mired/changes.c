@@ -242,6 +242,7 @@ static void post_seen(struct changes *changes, struct span line, struct changes_
 		}
 		return;
 	}
+	out->n_passed += change.is_outbound ? 0 : change.count;
 	if (changes->post(changes->ctx, &change, CHANGES_COOKIE_SEEN) == 0) {
 		out->n_posted++;
 	} else {

@@ -47,6 +47,7 @@ bool changes_next_answer(struct changes *changes, uint64_t *ticket, json_t **ans
 /* What a report of seen hosts came to. */
 struct changes_seen {
 	unsigned n_posted;
+	uint64_t n_passed;        /* connections that the lines tell of, but for outbound ones */
 	unsigned n_dropped;       /* the keeper had no room */
 	unsigned n_refused;       /* lines that are none */
 	char why[CHANGE_WHY_MAX]; /* of the first refused line */

@@ -26,6 +26,8 @@ static const struct {
 	{COUNTER_class_listed, "connections", "total_listed"},
 	{COUNTER_class_trapped, "connections", "total_trapped"},
 	{COUNTER_listed_unstuttered, "connections", "listed_unstuttered"},
+	{COUNTER_tarpit_seconds, "connections", "tarpit_secs"},
+	{COUNTER_connections_passed, "connections", "passed"},
 	{COUNTER_bytes_stuttered, "bytes", "stuttered"},
 	{COUNTER_bytes_sent, "bytes", "sent"},
 	{COUNTER_bytes_received, "bytes", "received"},

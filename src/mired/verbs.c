@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "ctl/ctl.h"
 #include "mired/changes.h"
+#include "mired/recorder.h"
+#include "mired/report.h"
 #include "mired/status.h"
 #include "priv/msg.h"
 
@@ -20,6 +22,7 @@ enum {
 	/* Lists on their way to be in force; with CHANGES_REQUESTS_MAX fewer than clients. */
 	LISTS_UNDER_WAY_MAX = 16,
 	TAG_TEXT_MAX = 256,
+	REPORT_ROWS_DEFAULT = 48, /* a day */
 };
 static_assert((int)LISTS_UNDER_WAY_MAX + (int)CHANGES_REQUESTS_MAX < (int)MIRED_CTL_CLIENTS_MAX,
               "waiting clients never fill the socket");
@@ -34,6 +37,7 @@ struct verbs {
 	struct verbs_env env;
 	struct ctl_server *server;
 	struct changes *changes;
+	struct recorder *recorder;
 	uint64_t last_cookie;
 	struct list_request lists[LISTS_UNDER_WAY_MAX];
 };
@@ -95,6 +99,17 @@ static json_t *verb_lists(void *ctx, struct ctl_request *request)
 	(void)request;
 	engine_describe_lists(verbs->env.engine, describe_list, lists);
 	return json_pack("{s:o}", "lists", lists);
+}
+
+static json_t *verb_report(void *ctx, struct ctl_request *request)
+{
+	struct verbs *verbs = ctx;
+	uint64_t n = REPORT_ROWS_DEFAULT;
+	if (request->args[0] != '\0' &&
+	    span_to_u64(span_of_str(request->args), REPORT_ROWS_MAX, &n) != 0) {
+		return ctl_error("report takes nothing but a number of rows");
+	}
+	return recorder_json(verbs->recorder, n);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -205,6 +220,7 @@ static json_t *verb_seen(void *ctx, struct ctl_request *request)
 	if (seen.n_posted > 0) {
 		engine_flush_changes(verbs->env.engine);
 	}
+	counters_add(verbs->env.counters, COUNTER_connections_passed, seen.n_passed);
 	counters_add(verbs->env.counters, COUNTER_seen_dropped, seen.n_dropped);
 	if (seen.n_refused > 0) {
 		counters_add(verbs->env.counters, COUNTER_ctl_bad_requests, 1);
@@ -234,6 +250,7 @@ static const struct ctl_verb table[] = {
         {"status", CTL_RIGHT_READ, verb_status, 0},
         {"version", CTL_RIGHT_READ, verb_version, 0},
         {"lists", CTL_RIGHT_READ, verb_lists, 0},
+        {"report", CTL_RIGHT_READ, verb_report, 0},
         {"clock-ok", CTL_RIGHT_ADMIN, verb_clock_ok, 0},
         {"reload", CTL_RIGHT_ADMIN, verb_reload, 0},
         {"list-put", CTL_RIGHT_ADMIN, verb_list_put, MIRED_CTL_LIST_MAX},
@@ -256,6 +273,7 @@ int verbs_open(struct verbs **out, const struct verbs_env *env)
 	*verbs = (struct verbs){.env = *env, .changes = changes, .last_cookie = VERBS_COOKIE_FIRST};
 	int ret = ctl_server_open(&verbs->server, env->listener, env->conf, table, verbs,
 	                          env->counters);
+	ret = ret ? ret : recorder_open(&verbs->recorder, env->conf, env->engine, env->counters);
 	if (ret != 0) {
 		verbs_close(verbs);
 		return ret;
@@ -268,6 +286,7 @@ void verbs_close(struct verbs *verbs)
 {
 	if (verbs) {
 		ctl_server_close(verbs->server);
+		recorder_close(verbs->recorder);
 		changes_free(verbs->changes);
 		free(verbs);
 	}
@@ -281,6 +300,7 @@ int verbs_fd(const struct verbs *verbs)
 bool verbs_turn(struct verbs *verbs, struct mono now)
 {
 	ctl_server_turn(verbs->server, now);
+	recorder_turn(verbs->recorder, now);
 	return turn_changes(verbs);
 }
 

@@ -214,6 +214,7 @@ static void an_unreadable_file_is_named(void **state)
 static const char every_key[] = "user = a1\nfirewall-user = a2\nstate-dir = /a3\n"
                                 "control-socket = /a4\npid-file = /a5\nstats-group = a6\n"
                                 "admin-group = a7\nlog-ident = spamd\nverbose = yes\n"
+                                "report-interval = 5s\n"
                                 "foreground = yes\nlisten = {192.0.2.1, 2001:db8::1}\nport = 26\n"
                                 "hostname = h.example\nbanner-name = 'q\\'\\\\ x'\n"
                                 "banner = '%n \\\\ \\' \" ${HOME} %%'\nstutter = 1250ms\n"

@@ -1,0 +1,219 @@
+/* The file is written aside, made durable and renamed: after a kill or a power cut it is the old
+ * one or the new one. */
+#include "mired/recorder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "mired/report.h"
+#include "mired/textfile.h"
+
+enum { SAVE_MS = 60000, PATH_BYTES = 512, MODE_FILE = 0640 };
+
+#define FILE_NAME      "report"
+#define TEMPORARY_NAME ".report.new"
+
+struct recorder {
+	struct engine *engine;
+	const struct counters *control;
+	struct report *report;
+	const char *state_dir; /* borrowed from the configuration */
+	struct mono save_at;
+	bool is_failing; /* said in the log; its end is said, too */
+};
+
+/* --- the file --------------------------------------------------------------------------------- */
+
+static void load(struct recorder *recorder)
+{
+	char path[PATH_BYTES];
+	char why[TEXTFILE_WHY_MAX];
+	struct textfile file;
+	(void)snprintf(path, sizeof path, "%s/" FILE_NAME, recorder->state_dir);
+	if (textfile_read(path, true, &file, why) != 0) {
+		log_error("report: begins anew: %s", why);
+		return;
+	}
+	size_t n_refused = report_parse(recorder->report, span_of(file.bytes, file.len));
+	if (n_refused > 0) {
+		log_error("report: %s is damaged: %zu rows kept, %zu lines dropped", path,
+		          report_count(recorder->report), n_refused);
+	}
+	textfile_fini(&file);
+}
+
+static int write_all(int fd, struct span bytes)
+{
+	while (bytes.len > 0) {
+		ssize_t n = write(fd, bytes.ptr, bytes.len);
+		if (n < 0 && errno != EINTR) {
+			return -errno;
+		}
+		bytes = n > 0 ? span_skip(bytes, (size_t)n) : bytes;
+	}
+	return 0;
+}
+
+static int write_temporary(int dir, struct span text)
+{
+	int fd = openat(dir, TEMPORARY_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+	                MODE_FILE);
+	if (fd < 0) {
+		return -errno;
+	}
+	int ret = write_all(fd, text);
+	if (ret == 0 && fdatasync(fd) < 0) {
+		ret = -errno;
+	}
+	if (close(fd) < 0 && ret == 0) {
+		ret = -errno;
+	}
+	return ret;
+}
+
+static int replace(int dir, struct span text)
+{
+	int ret = write_temporary(dir, text);
+	if (ret == 0 && renameat(dir, TEMPORARY_NAME, dir, FILE_NAME) < 0) {
+		ret = -errno;
+	}
+	if (ret != 0) {
+		(void)unlinkat(dir, TEMPORARY_NAME, 0); /* it may not be there */
+	}
+	return ret;
+}
+
+static int write_file(const struct recorder *recorder)
+{
+	char *text;
+	size_t len;
+	int ret = report_print(recorder->report, &text, &len);
+	if (ret != 0) {
+		return ret;
+	}
+	int dir = open(recorder->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ret = dir < 0 ? -errno : replace(dir, span_of(text, len));
+	if (dir >= 0) {
+		(void)close(dir);
+	}
+	free(text);
+	return ret;
+}
+
+/* One line when it begins to fail and one when it works again. */
+static void save(struct recorder *recorder)
+{
+	int ret = write_file(recorder);
+	if (ret != 0 && !recorder->is_failing) {
+		log_error("report: %s/" FILE_NAME " cannot be written: %s", recorder->state_dir,
+		          err_text(ret));
+	} else if (ret == 0 && recorder->is_failing) {
+		log_info("report: %s/" FILE_NAME " is written again", recorder->state_dir);
+	}
+	recorder->is_failing = ret != 0;
+}
+
+/* --- readings --------------------------------------------------------------------------------- */
+
+static void read_counters(struct recorder *recorder)
+{
+	struct engine_figures figures;
+	engine_figures_get(recorder->engine, &figures);
+	const struct counters *totals = &figures.totals;
+	uint64_t passed = counters_get(recorder->control, COUNTER_connections_passed);
+	struct report_reading reading = {
+	        .offered = counters_get(totals, COUNTER_accepted) + passed,
+	        .deferred = counters_get(totals, COUNTER_deferred),
+	        .passed = passed,
+	        .trapped = counters_get(totals, COUNTER_hosts_trapped),
+	        .tarpit_secs = counters_get(totals, COUNTER_tarpit_seconds),
+	};
+	report_read(recorder->report, &reading, clock_wall());
+}
+
+static void sample_load(struct recorder *recorder)
+{
+	double load;
+	if (getloadavg(&load, 1) == 1 && load >= 0 && load < 1e6) {
+		report_add_load(recorder->report, (uint32_t)(load * 1000));
+	}
+}
+
+void recorder_turn(struct recorder *recorder, struct mono now)
+{
+	bool must_save = now.ns >= recorder->save_at.ns;
+	if (!must_save && !report_is_row_over(recorder->report, clock_wall())) {
+		return;
+	}
+	read_counters(recorder);
+	sample_load(recorder);
+	if (must_save) {
+		save(recorder);
+		recorder->save_at = mono_add_ms(now, SAVE_MS);
+	}
+}
+
+int recorder_open(struct recorder **out, const struct conf *conf, struct engine *engine,
+                  const struct counters *control)
+{
+	struct recorder *recorder = calloc(1, sizeof *recorder);
+	struct report *report = report_new((uint32_t)conf->report_interval_secs);
+	if (!recorder || !report) {
+		free(recorder);
+		report_free(report);
+		return -ENOMEM;
+	}
+	*recorder = (struct recorder){.engine = engine,
+	                              .control = control,
+	                              .report = report,
+	                              .state_dir = conf->state_dir,
+	                              .save_at = mono_add_ms(clock_mono(), SAVE_MS)};
+	load(recorder);
+	*out = recorder;
+	return 0;
+}
+
+void recorder_close(struct recorder *recorder)
+{
+	if (recorder) {
+		read_counters(recorder);
+		save(recorder);
+		report_free(recorder->report);
+		free(recorder);
+	}
+}
+
+/* --- the answer ------------------------------------------------------------------------------- */
+
+/* Without a sample (the machine does not tell its load, or the row is a second old): null. */
+static json_t *load_json(const struct report_row *row)
+{
+	return row->n_loads > 0 ? json_real((double)row->load_milli / (double)row->n_loads / 1000)
+	                        : json_null();
+}
+
+static json_t *row_json(const struct report_row *row)
+{
+	const struct report_reading *sums = &row->sums;
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "time", (json_int_t)row->began.secs,
+	                 "secs", (json_int_t)row->secs, "offered", (json_int_t)sums->offered,
+	                 "deferred", (json_int_t)sums->deferred, "passed", (json_int_t)sums->passed,
+	                 "trapped", (json_int_t)sums->trapped, "tarpitted",
+	                 (json_int_t)sums->tarpit_secs, "load", load_json(row));
+}
+
+json_t *recorder_json(struct recorder *recorder, size_t n)
+{
+	json_t *rows = json_array();
+	read_counters(recorder);
+	size_t n_rows = report_count(recorder->report);
+	for (size_t i = n < n_rows ? n_rows - n : 0; i < n_rows; i++) {
+		(void)json_array_append_new(rows, row_json(report_row(recorder->report, i)));
+	}
+	return json_pack("{s:o}", "rows", rows);
+}
