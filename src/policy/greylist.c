@@ -10,6 +10,12 @@
  *                                                                expire = now + whiteexp
  *   5. else                                             EARLY    bcount + 1
  *
+ * An attempt that a peer tells of goes by the same rules and the same clock, now. It carries its
+ * own time, the peer's; one that is not later than the tuple's last attempt is known already,
+ * repeated by the network or replayed by somebody, and rule 4 turns into EARLY with nothing
+ * changed. `last` follows the later of clock and stamp, also over the end of a tuple's life while
+ * its record is there: what was recorded in one life counts in no other.
+ *
  * Deviations from grey.c:
  *   - The retry that qualifies whitelists its host at once; the original waits for a scan.
  *   - A tuple whose life has ended is gone from that second on; the original let a retry count
@@ -23,25 +29,35 @@
 
 bool grey_record_is_live(const struct grey_record *record, struct wall now)
 {
-	return record && now.secs < record->expire.secs;
+	return record && !record->is_deleted && now.secs < record->expire.secs;
 }
 
-static struct grey_record new_tuple(const struct greylist_conf *conf, struct wall now)
+static struct wall later(struct wall a, struct wall b)
+{
+	return a.secs > b.secs ? a : b;
+}
+
+/* dead: its record of a life before, or NULL. */
+static struct grey_record new_tuple(const struct greylist_conf *conf, struct wall now,
+                                    struct wall at, const struct grey_record *dead)
 {
 	struct wall end = {now.secs + conf->greyexp_secs};
+	struct wall last = later(now, at);
 	return (struct grey_record){
 	        .first = now,
 	        .pass = end,
 	        .expire = end,
 	        .changed_at = now,
 	        .bcount = 1,
+	        .last = dead ? later(last, dead->last) : last,
 	};
 }
 
-static struct grey_record deferred_again(const struct grey_record *tuple)
+static struct grey_record deferred_again(const struct grey_record *tuple, struct wall at)
 {
 	struct grey_record again = *tuple;
 	again.bcount += again.bcount < UINT32_MAX;
+	again.last = later(again.last, at);
 	return again;
 }
 
@@ -49,6 +65,28 @@ static bool has_qualified(const struct greylist_conf *conf, const struct grey_re
                           struct wall now)
 {
 	return now.secs > tuple->first.secs + conf->passtime_secs;
+}
+
+static struct grey_record promoted_host(const struct greylist_conf *conf, struct wall now,
+                                        const struct grey_record *tuple)
+{
+	struct grey_record host = *tuple;
+	host.expire = (struct wall){now.secs + conf->whiteexp_secs};
+	host.last = (struct wall){0};
+	return host;
+}
+
+/* Rule 4 or 5 for an attempt that counts. */
+static enum verdict retry(const struct greylist_conf *conf, struct wall now,
+                          struct grey_record *tuple, struct grey_record *host)
+{
+	if (!has_qualified(conf, tuple, now)) {
+		return VERDICT_EARLY;
+	}
+	tuple->pass = now;
+	tuple->changed_at = now;
+	*host = promoted_host(conf, now, tuple);
+	return VERDICT_PROMOTE;
 }
 
 enum verdict greylist_attempt(const struct greylist_conf *conf, struct wall now,
@@ -62,16 +100,31 @@ enum verdict greylist_attempt(const struct greylist_conf *conf, struct wall now,
 		return VERDICT_WHITE;
 	}
 	if (!grey_record_is_live(known->tuple, now)) {
-		*tuple = new_tuple(conf, now);
+		*tuple = new_tuple(conf, now, now, known->tuple);
 		return VERDICT_NEW;
 	}
-	*tuple = deferred_again(known->tuple);
-	if (!has_qualified(conf, tuple, now)) {
+	*tuple = deferred_again(known->tuple, now);
+	return retry(conf, now, tuple, host);
+}
+
+enum verdict greylist_peer_attempt(const struct greylist_conf *conf, struct wall now,
+                                   struct wall at, const struct greylist_known *known,
+                                   struct grey_record *tuple, struct grey_record *host)
+{
+	if (grey_record_is_live(known->trapped, now)) {
+		return VERDICT_TRAPPED;
+	}
+	if (grey_record_is_live(known->white, now)) {
+		return VERDICT_WHITE;
+	}
+	if (!grey_record_is_live(known->tuple, now)) {
+		*tuple = new_tuple(conf, now, at, known->tuple);
+		return VERDICT_NEW;
+	}
+	*tuple = *known->tuple;
+	if (at.secs <= tuple->last.secs) {
 		return VERDICT_EARLY;
 	}
-	tuple->pass = now;
-	tuple->changed_at = now;
-	*host = *tuple;
-	host->expire = (struct wall){now.secs + conf->whiteexp_secs};
-	return VERDICT_PROMOTE;
+	*tuple = deferred_again(tuple, at);
+	return retry(conf, now, tuple, host);
 }

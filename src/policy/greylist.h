@@ -31,14 +31,14 @@ struct greylist_conf {
 
 enum verdict {
 	VERDICT_NEW,     /* *tuple is a new record to store */
-	VERDICT_EARLY,   /* known, too early: only bcount changed */
+	VERDICT_EARLY,   /* known, too early: only bcount and last changed */
 	VERDICT_PROMOTE, /* qualified: *tuple changed, *host is a white record to store */
 	VERDICT_WHITE,   /* the host is white already: nothing changed, re-assert it */
 	VERDICT_TRAPPED, /* the host is trapped: nothing changed */
 };
 
-/* What is known of one attempt. Pointers may be NULL: not stored. Expired records count as absent.
- */
+/* What is known of one attempt. Pointers may be NULL: not stored. Expired records and tombstones
+ * count as absent, but the last attempt of such a tuple goes on into its next life. */
 struct greylist_known {
 	const struct grey_record *tuple;
 	const struct grey_record *white;
@@ -59,5 +59,5 @@ enum verdict greylist_peer_attempt(const struct greylist_conf *conf, struct wall
                                    struct wall at, const struct greylist_known *known,
                                    struct grey_record *tuple, struct grey_record *host);
 
-/* True while the record exists at `now`. NULL is not live. */
+/* True while the record exists at `now`. NULL and a tombstone are not live. */
 bool grey_record_is_live(const struct grey_record *record, struct wall now);
