@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/compiler.h"
 #include "base/span.h"
@@ -16,12 +17,13 @@ struct sync_key {
 
 /* Pure. */
 struct sync_key sync_key_of(struct span file);
-/* Reads the file. ERR_NOT_FOUND: there is none. Others -errno, ERR_TOO_LONG, and ERR_DENIED for a
- * file that everybody may read; with why. */
+/* Reads the file, of at most 1 MiB. ERR_NOT_FOUND: there is none. Others -errno, ERR_TOO_LONG,
+ * ERR_TRUNCATED (an empty one, whose key all know), ERR_UNSUPPORTED (not a regular file), and
+ * ERR_DENIED for a file that everybody may read or write. Always with why. */
 MUST_USE int sync_key_read(const char *path, struct sync_key *out,
                            char why[static SYNC_KEY_WHY_MAX]);
-/* Makes a new key file (mode 0600, 64 hex characters from the kernel's random source), durable when
- * it returns 0. ERR_BUSY: there is one already, which is left alone. */
+/* Makes a new key file (mode 0600, a line of 64 hex characters from the kernel's random source),
+ * durable when it returns 0. ERR_BUSY: there is one already, which is left alone. */
 MUST_USE int sync_key_make(const char *path, char why[static SYNC_KEY_WHY_MAX]);
 /* HMAC-SHA1. Pure. */
 void sync_key_sign(const struct sync_key *key, struct span bytes,

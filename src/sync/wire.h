@@ -24,7 +24,7 @@ enum {
 	WIRE_BYTES_MAX = 1408, /* of a datagram; a spamd cuts longer ones */
 	WIRE_HEADER_BYTES = 32,
 	WIRE_END_BYTES = 4,
-	WIRE_STRING_MAX = 1024, /* of one string without its NUL */
+	WIRE_STRING_MAX = 1023, /* of one string without its NUL, in spamd and in the store */
 	WIRE_BLOCKS_MAX = (WIRE_BYTES_MAX - WIRE_HEADER_BYTES) / 4,
 };
 
@@ -44,15 +44,17 @@ enum wire_type {
 	WIRE_PROMOTE = 69,
 };
 
-/* What a DELETE or MANUAL is about (its byte `kind`); `family` is 4, 6, or 0 for a mailbox. */
+/* What a DELETE or MANUAL is about (its byte `kind`). On the wire the byte `family` is 4, 6, or 0
+ * for the mailbox of a SPAMTRAP. */
 enum wire_kind { WIRE_KIND_WHITE = 1, WIRE_KIND_TRAPPED = 2, WIRE_KIND_SPAMTRAP = 4 };
 
 /* One block. Fields that its type does not have are zero. */
 struct wire_block {
-	uint8_t type;       /* enum wire_type */
-	uint8_t kind;       /* DELETE, MANUAL */
-	struct wall at;     /* the sender's clock; 32 bits on the wire */
-	struct wall expire; /* absolute; 32 bits unsigned on the wire */
+	uint8_t type; /* enum wire_type */
+	uint8_t kind; /* DELETE, MANUAL */
+	/* Times are 32 bits unsigned on the wire; sending takes the nearest one that they hold. */
+	struct wall at;     /* the sender's clock */
+	struct wall expire; /* absolute */
 	struct addr addr;
 	/* GREY, GREY6: verbatim, without NUL. A mailbox (normalised) is recipient */
 	struct span sender;
@@ -76,7 +78,9 @@ struct wire_packet {
 void wire_begin(struct wire_packet *packet);
 /* Appends a block, leaving room for the end mark. ERR_FULL: no room in this packet (an empty packet
  * takes it). ERR_TOO_LONG: in no packet at all. ERR_UNSUPPORTED: own and plain blocks never share a
- * packet, and a plain packet takes one block as spamd's do. */
+ * packet, and a plain packet takes one block as spamd's do; or a type that is never sent.
+ * ERR_SYNTAX: what its type cannot say: an address of the other family, an unknown kind, a text
+ * that decoding would refuse. The packet is as before then. */
 MUST_USE int wire_add(struct wire_packet *packet, const struct wire_block *block);
 /* Ends, numbers and signs it. */
 void wire_finish(struct wire_packet *packet, uint32_t counter, const struct sync_key *key);
@@ -91,9 +95,10 @@ enum wire_drop {
 	WIRE_DROP_FAMILY,  /* not 2 */
 	WIRE_DROP_LENGTH,  /* a length that no datagram can have */
 	WIRE_DROP_MAC,     /* another key, or none */
-	WIRE_DROP_BLOCK,   /* a block that is cut, or of the wrong length for its type */
+	WIRE_DROP_BLOCK,   /* a block that is cut, or whose length, family or kind is wrong */
 	WIRE_DROP_TYPE,    /* unknown block, or own and plain ones in one datagram */
-	WIRE_DROP_TEXT, /* a string without its NUL, with a control character, or an empty helo */
+	/* a string that is too long, without its NUL or with a control character; no helo */
+	WIRE_DROP_TEXT,
 	WIRE_DROP_COUNT
 };
 const char *wire_drop_name(enum wire_drop drop);
