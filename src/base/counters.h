@@ -46,6 +46,8 @@
 	X(hosts_reasserted,     "whitelisted hosts that reached mired and were sent to the kernel again") \
 	X(hosts_trapped,        "hosts trapped by their mail") \
 	X(changes,              "changes from outside the dialogue carried out") \
+	X(sync_applied,         "changes that peers told of carried out") \
+	X(sync_stale,           "changes that peers told of and that changed nothing here") \
 	X(tuples_no_helo,       "RCPTs without HELO: no tuple is made") \
 	X(events_delayed,       "events that waited because a ring to the keeper was full") \
 	X(expired_tuples,       "tuples deleted at the end of their life") \
@@ -65,16 +67,21 @@
 	X(lists_loaded,         "lists put in force") \
 	X(lists_refused,        "lists refused: what was in force before stayed so") \
 	X(hosts_delisted,       "whitelisted hosts that lost their entry because they are on a list") \
+	/* synchronisation */ \
+	X(sync_sent,            "datagrams sent to peers") \
+	X(sync_received,        "datagrams of peers that were sound") \
+	X(sync_dropped,         "datagrams of peers dropped, whole or from a faulty block on") \
+	X(sync_refused,         "blocks of peers refused although their datagram was sound") \
 	/* control socket */ \
 	X(ctl_requests,         "control requests answered") \
 	X(ctl_refused,          "control requests refused for lack of rights") \
 	X(ctl_bad_requests,     "control requests that were not understood") \
+	X(connections_passed,   "connections the kernel let through, as mired-logd reported them") \
 	X(seen_dropped,         "reports of seen hosts dropped: the way to the store was full") \
 	X(cfg_sessions,         "sessions on the spamd-cfg port") \
 	X(cfg_refused,          "spamd-cfg connections refused for their port, and sessions refused") \
 	/* log */ \
 	X(log_dropped,          "log lines dropped because the log ring was full")
-	X(connections_passed,   "connections the kernel let through, as mired-logd reported them") \
 // clang-format on
 
 #define COUNTER_MEMBER(name, help) COUNTER_##name,

@@ -1,5 +1,5 @@
 /* Starts and stops what the engine is made of. Start order is the order of need: store, caches and
- * mailboxes, keeper, feeder, lister, workers. Called by the role's main thread. */
+ * mailboxes, keeper, feeder, lister, syncer, workers. Called by the role's main thread. */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -109,12 +109,14 @@ static bool make_ports(struct engine *engine)
 	}
 	engine_caller_port(engine)->wake = engine->results;
 	engine_lister_port(engine)->wake = engine->wake_lister;
+	engine_syncer_port(engine)->wake = engine->wake_syncer;
 	return true;
 }
 
 static int make_eventfds(struct engine *engine, char why[static ENGINE_WHY_MAX])
 {
-	int *const fds[] = {&engine->wake_feeder, &engine->wake_lister, &engine->results};
+	int *const fds[] = {&engine->wake_feeder, &engine->wake_lister, &engine->wake_syncer,
+	                    &engine->results};
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		*fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (*fds[i] < 0) {
@@ -166,8 +168,16 @@ static int make_session_conf(struct engine *engine, char why[static ENGINE_WHY_M
 
 /* --- threads ---------------------------------------------------------------------------------- */
 
-static int start_keeper(struct engine *engine, char why[static ENGINE_WHY_MAX])
+/* Blacklist mode keeps no records, so there is nothing to be in step with (spamd). */
+static bool has_sync(const struct engine *engine, const struct engine_given *given)
 {
+	return given->sync && !engine->conf->blacklist_only;
+}
+
+static int start_keeper(struct engine *engine, const struct engine_given *given,
+                        char why[static ENGINE_WHY_MAX])
+{
+	bool is_synced = has_sync(engine, given);
 	struct keeper_env env = {
 	        .conf = engine->conf,
 	        .store = engine->store,
@@ -177,6 +187,9 @@ static int start_keeper(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	        .ports = engine->ports,
 	        .n_ports = engine_n_ports(engine),
 	        .wake_feeder = engine->wake_feeder,
+	        .wake_syncer = is_synced ? engine->wake_syncer : -1,
+	        .is_sync_sending =
+	                is_synced && (given->sync->n_peers > 0 || given->sync->has_group),
 	        .reasserts = engine->reasserts,
 	        .low_priority_grace_ms = KEEPER_LOW_PRIORITY_GRACE_MS,
 	        .life_now_secs = &engine->life_now_secs,
@@ -212,6 +225,34 @@ static int start_lister(struct engine *engine, struct span domains, char why[sta
 	};
 	int ret = lister_start(&engine->lister, &env);
 	return ret ? explain(why, "lister", ret) : 0;
+}
+
+/* From here on the syncer owns the socket, or nobody does. */
+static int start_syncer(struct engine *engine, const struct engine_given *given,
+                        char why[static ENGINE_WHY_MAX])
+{
+	if (!given->sync) {
+		return 0;
+	}
+	if (!has_sync(engine, given)) {
+		log_info("sync: nothing is sent or taken in blacklist mode");
+		(void)close(given->sync_socket);
+		return 0;
+	}
+	engine->sync = *given->sync;
+	struct syncer_env env = {
+	        .conf = engine->conf,
+	        .store = engine->store,
+	        .keeper = engine->keeper,
+	        .port = engine_syncer_port(engine),
+	        .wake = engine->wake_syncer,
+	        .knowledge = &engine->knowledge,
+	        .setup = &engine->sync,
+	        .socket = given->sync_socket,
+	        .life_now_secs = &engine->life_now_secs,
+	};
+	int ret = syncer_start(&engine->syncer, &env);
+	return ret ? explain(why, "syncer", ret) : 0;
 }
 
 /* The worker's listeners lie together, first of them at `at`. */
@@ -297,7 +338,8 @@ static void free_parts(struct engine *engine)
 	mailbox_free(engine->reasserts);
 	cache_free(engine->hosts);
 	cache_free(engine->tuples);
-	int fds[] = {engine->wake_feeder, engine->wake_lister, engine->results};
+	int fds[] = {engine->wake_feeder, engine->wake_lister, engine->wake_syncer,
+	             engine->results};
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		if (fds[i] >= 0) {
 			(void)close(fds[i]);
@@ -314,6 +356,7 @@ void engine_stop(struct engine *engine)
 		worker_stop(engine->workers[i]);
 	}
 	lister_stop(engine->lister); /* it waits for answers of the keeper */
+	syncer_stop(engine->syncer); /* likewise */
 	keeper_stop(engine->keeper);
 	feeder_stop(engine->feeder);
 	inspector_stop(engine->inspector);
@@ -338,9 +381,10 @@ static int start_all(struct engine *engine, const struct engine_given *given,
 	ret = ret ? ret : make_session_conf(engine, why);
 	ret = ret ? ret : open_store(engine, why);
 	ret = ret ? ret : make_parts(engine, why);
-	ret = ret ? ret : start_keeper(engine, why);
+	ret = ret ? ret : start_keeper(engine, given, why);
 	ret = ret ? ret : start_feeder(engine, why);
 	ret = ret ? ret : start_lister(engine, given->domains, why);
+	ret = ret ? ret : start_syncer(engine, given, why);
 	return ret ? ret : start_workers(engine, given->listeners, why);
 }
 
@@ -354,6 +398,7 @@ int engine_start(struct engine **out, const struct conf *conf, const struct engi
 	engine->conf = conf;
 	engine->wake_feeder = -1;
 	engine->wake_lister = -1;
+	engine->wake_syncer = -1;
 	engine->results = -1;
 	(void)pthread_mutex_init(&engine->figures_lock, NULL);
 	measure(engine);

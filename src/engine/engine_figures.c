@@ -60,6 +60,16 @@ static void add_lists(struct engine *engine, struct engine_figures *out)
 	add_counters(&out->totals, lister_counters(engine->lister));
 }
 
+static void add_sync(struct engine *engine, struct engine_figures *out)
+{
+	if (!engine->syncer) {
+		return;
+	}
+	out->has_sync = true;
+	syncer_figures_get(engine->syncer, &out->sync);
+	add_counters(&out->totals, syncer_counters(engine->syncer));
+}
+
 static void add_store(struct engine *engine, struct engine_figures *out)
 {
 	(void)pthread_mutex_lock(&engine->figures_lock);
@@ -85,5 +95,6 @@ void engine_figures_get(struct engine *engine, struct engine_figures *out)
 	add_keeper(engine, out);
 	add_feeder(engine, out);
 	add_lists(engine, out);
+	add_sync(engine, out);
 	add_store(engine, out);
 }

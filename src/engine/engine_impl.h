@@ -10,8 +10,9 @@
 #include "keeper/feeder.h"
 #include "keeper/keeper.h"
 #include "keeper/knowledge.h"
+#include "keeper/syncer.h"
 
-enum { ENGINE_PORTS_MORE = 2 };
+enum { ENGINE_PORTS_MORE = 3 };
 
 struct engine {
 	const struct conf *conf;
@@ -23,15 +24,18 @@ struct engine {
 	struct mailbox *reasserts;
 	int wake_feeder;
 	int wake_lister;
+	int wake_syncer;
 	_Atomic int64_t life_now_secs;
-	/* of the workers, and behind them those of the caller and of the lister */
+	/* of the workers, and behind them those of the caller, the lister and the syncer */
 	struct keeper_port ports[CONF_WORKERS_MAX + ENGINE_PORTS_MORE];
 	struct knowledge knowledge;
 	struct keeper *keeper;
 	struct feeder *feeder;
 	struct lister *lister;
-	int results;          /* eventfd: the caller's results wait */
-	unsigned n_in_flight; /* changes the keeper has not answered; the caller's thread */
+	struct sync_setup sync; /* with a syncer */
+	struct syncer *syncer;  /* NULL: nobody to be in step with */
+	int results;            /* eventfd: the caller's results wait */
+	unsigned n_in_flight;   /* changes the keeper has not answered; the caller's thread */
 	struct session_conf session;
 	struct worker *workers[CONF_WORKERS_MAX];
 	struct worker_listener *listeners; /* those of a worker together */
@@ -50,6 +54,11 @@ static inline struct keeper_port *engine_caller_port(struct engine *engine)
 static inline struct keeper_port *engine_lister_port(struct engine *engine)
 {
 	return &engine->ports[engine->capacity.workers + 1];
+}
+
+static inline struct keeper_port *engine_syncer_port(struct engine *engine)
+{
+	return &engine->ports[engine->capacity.workers + 2];
 }
 
 static inline uint32_t engine_n_ports(const struct engine *engine)

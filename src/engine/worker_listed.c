@@ -6,7 +6,6 @@
 
 #include "engine/worker_impl.h"
 #include "keeper/knowledge.h"
-#include "policy/trap.h"
 
 enum {
 	CODE_450 = 450,
@@ -30,14 +29,8 @@ bool worker_is_on_list(const struct worker *worker, const struct addr *peer)
 
 bool worker_is_trap(const struct worker *worker, struct span recipient)
 {
-	uint8_t buf[TRAP_ADDRESS_MAX];
 	const struct knowledge *knowledge = worker->env.knowledge;
-	if (!knowledge) {
-		return false;
-	}
-	struct span address = trap_address_normalise(recipient, buf);
-	return !domains_allow(knowledge_domains(knowledge), address) ||
-	       trapset_has(knowledge->traps, address);
+	return knowledge && knowledge_is_trap(knowledge, recipient);
 }
 
 /* --- what a listed client is told --- */

@@ -2,7 +2,10 @@
  * spamtrap addresses. Readers are registered threads (base/qsbr.h). */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/qsbr.h"
+#include "base/span.h"
 #include "lists/table.h"
 #include "policy/domains.h"
 #include "store/trapset.h"
@@ -22,3 +25,7 @@ static inline const struct domains *knowledge_domains(const struct knowledge *kn
 {
 	return qsbr_load(&knowledge->domains);
 }
+
+/* Whether mail to this recipient (as the client wrote it) traps: a spamtrap, or in no allowed
+ * domain. Registered readers. */
+bool knowledge_is_trap(const struct knowledge *knowledge, struct span recipient);

@@ -2,6 +2,7 @@
  * one row a counter. What is no counter is added by hand after it. */
 #include "mired/status.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,6 +51,8 @@ static const struct {
 	{COUNTER_commit_failures, "store", "commit_failures"},
 	{COUNTER_commits_slow, "store", "commits_slow"},
 	{COUNTER_changes, "store", "changes"},
+	{COUNTER_sync_applied, "sync", "applied"},
+	{COUNTER_sync_stale, "sync", "stale"},
 	{COUNTER_store_bad_records, "store", "bad_records"},
 	{COUNTER_cache_evictions, "store", "cache_evictions"},
 	{COUNTER_fw_changes_sent, "firewall", "changes_sent"},
@@ -60,6 +63,10 @@ static const struct {
 	{COUNTER_lists_loaded, "lists", "loaded"},
 	{COUNTER_lists_refused, "lists", "refused"},
 	{COUNTER_hosts_delisted, "lists", "delisted"},
+	{COUNTER_sync_sent, "sync", "datagrams_sent"},
+	{COUNTER_sync_received, "sync", "datagrams_received"},
+	{COUNTER_sync_dropped, "sync", "datagrams_dropped"},
+	{COUNTER_sync_refused, "sync", "blocks_refused"},
 	{COUNTER_ctl_requests, "control", "requests"},
 	{COUNTER_ctl_refused, "control", "refused"},
 	{COUNTER_ctl_bad_requests, "control", "bad_requests"},
@@ -190,6 +197,77 @@ static void put_lists(json_t *top, const struct engine_figures *figures)
 	put_u64(top, "traps", "address_bytes", figures->trap_address_bytes);
 }
 
+static const char *const refusal_names[SYNCER_REFUSED_COUNT] = {
+        [SYNCER_REFUSED_SKEW] = "skew",
+        [SYNCER_REFUSED_FULL] = "full",
+        [SYNCER_REFUSED_KIND] = "kind",
+};
+
+/* What never happened is left out: 64 peers are to be read by people. */
+static void set_count(json_t *object, const char *name, uint64_t value)
+{
+	if (value > 0) {
+		(void)json_object_set_new(object, name, json_integer((json_int_t)value));
+	}
+}
+
+static json_t *types_json(const uint64_t blocks[static SYNCER_TYPES_MAX])
+{
+	json_t *object = json_object();
+	for (size_t i = 0; syncer_type_at(i) != 0; i++) {
+		set_count(object, wire_type_name(syncer_type_at(i)), blocks[i]);
+	}
+	return object;
+}
+
+static json_t *peer_json(const struct syncer_peer_figures *peer)
+{
+	char text[INET_ADDRSTRLEN] = "";
+	json_t *object = json_object();
+	json_t *dropped = json_object();
+	json_t *refused = json_object();
+	(void)inet_ntop(AF_INET, &peer->addr_be, text, sizeof text);
+	(void)json_object_set_new(object, "address", json_string(text));
+	(void)json_object_set_new(object, "name", json_string(peer->name));
+	(void)json_object_set_new(object, "last_contact",
+	                          json_integer((json_int_t)peer->last_contact_secs));
+	if (peer->last_contact_secs > 0) {
+		int64_t silent_secs = clock_wall().secs - peer->last_contact_secs;
+		(void)json_object_set_new(object, "silent_secs", json_integer(silent_secs));
+	}
+	for (enum wire_drop i = WIRE_OK + 1; i < WIRE_DROP_COUNT; i++) {
+		set_count(dropped, wire_drop_name(i), peer->dropped[i]);
+	}
+	for (size_t i = 0; i < SYNCER_REFUSED_COUNT; i++) {
+		set_count(refused, refusal_names[i], peer->refused[i]);
+	}
+	(void)json_object_set_new(object, "in", types_json(peer->in));
+	(void)json_object_set_new(object, "out", types_json(peer->out));
+	(void)json_object_set_new(object, "dropped", dropped);
+	(void)json_object_set_new(object, "refused", refused);
+	(void)json_object_set_new(object, "failures", json_integer((json_int_t)peer->out_failures));
+	return object;
+}
+
+static void put_sync(json_t *top, const struct engine_figures *figures)
+{
+	const struct syncer_figures *sync = &figures->sync;
+	json_t *peers = json_array();
+	put_bool(top, "sync", "active", figures->has_sync);
+	put_bool(top, "sync", "receiving", sync->is_receiving);
+	put_bool(top, "sync", "sending", sync->is_sending);
+	put_bool(top, "sync", "empty_key", sync->is_empty_key);
+	put_u64(top, "sync", "cursor", sync->cursor);
+	put_u64(top, "sync", "behind", sync->n_behind);
+	put_u64(top, "sync", "too_long", sync->n_too_long);
+	put_u64(top, "sync", "lost", sync->n_lost);
+	put_u64(top, "sync", "strangers_dropped", sync->n_strangers_dropped);
+	for (size_t i = 0; i < sync->n_peers; i++) {
+		(void)json_array_append_new(peers, peer_json(&sync->peers[i]));
+	}
+	(void)json_object_set_new(group_of(top, "sync"), "peers", peers);
+}
+
 /* Second field of statm: resident pages. */
 static uint64_t resident_set_bytes(void)
 {
@@ -235,6 +313,7 @@ json_t *status_json(const struct engine_figures *figures, const struct counters 
 	put_store(top, figures);
 	put_firewall(top, figures);
 	put_lists(top, figures);
+	put_sync(top, figures);
 	put_engine(top, figures);
 	put_memory(top);
 	return top;
