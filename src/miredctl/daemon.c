@@ -111,6 +111,69 @@ int run_request(const struct call *call)
 	return ret == EXIT_OK ? show(call, answer, show_figures) : ret;
 }
 
+/* --- report ----------------------------------------------------------------------------------- */
+
+/* Local time, with its seconds only where rows are that short. */
+static void print_time(const json_t *row)
+{
+	char when[32] = "?";
+	struct tm tm;
+	time_t began = (time_t)json_integer_value(json_object_get(row, "time"));
+	bool has_secs = json_integer_value(json_object_get(row, "secs")) % 60 != 0;
+	if (localtime_r(&began, &tm)) {
+		(void)strftime(when, sizeof when, has_secs ? "%Y-%m-%d %H:%M:%S" : "%Y-%m-%d %H:%M",
+		               &tm);
+	}
+	(void)printf("%-19s", when);
+}
+
+static const struct {
+	const char *name;
+	const char *title;
+} columns[] = {
+        {"offered", "OFFERED"}, {"deferred", "DEFERRED"},   {"passed", "PASSED"},
+        {"trapped", "TRAPPED"}, {"tarpitted", "TARPITTED"},
+};
+
+static void show_row(const json_t *row)
+{
+	const json_t *load = json_object_get(row, "load");
+	print_time(row);
+	for (size_t i = 0; i < ARRAY_LEN(columns); i++) {
+		(void)printf(" %10lld",
+		             (long long)json_integer_value(json_object_get(row, columns[i].name)));
+	}
+	if (json_is_real(load)) {
+		(void)printf(" %7.2f\n", json_real_value(load));
+	} else {
+		(void)printf(" %7s\n", "-");
+	}
+}
+
+static void show_report(json_t *answer)
+{
+	size_t i;
+	json_t *row;
+	(void)printf("%-19s", "TIME");
+	for (i = 0; i < ARRAY_LEN(columns); i++) {
+		(void)printf(" %10s", columns[i].title);
+	}
+	(void)printf(" %7s\n", "LOAD");
+	json_array_foreach(json_object_get(answer, "rows"), i, row)
+	{
+		show_row(row);
+	}
+}
+
+int run_report(const struct call *call)
+{
+	json_t *answer = NULL;
+	char request[MIRED_CTL_REQUEST_MAX];
+	(void)snprintf(request, sizeof request, "report %s", call->n_rows ? call->n_rows : "");
+	int ret = ask(call, request, (struct span){0}, ANSWER_WAIT_MS, &answer);
+	return ret == EXIT_OK ? show(call, answer, show_report) : ret;
+}
+
 /* --- lists ------------------------------------------------------------------------------------ */
 
 static void show_list(const json_t *list)

@@ -57,19 +57,23 @@ static const struct {
         {"status", NULL, run_request, "figures of the running daemon"},
         {"version", NULL, run_request, "version of the running daemon and of its protocol"},
         {"lists", NULL, run_lists, "the lists in force, in the order of their messages"},
+        {"report", NULL, run_report, "what was done, a row per half hour, newest last"},
         {"put-list", "FILE", run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
         {"drop-list", "NAME", run_drop_list, "take a list out of force"},
         {"reload", NULL, run_request, "read nospamd and the allowed domains again"},
         {"clock-ok", NULL, run_request, "the wall clock is right: resume expiry after a jump"},
         {"rules", NULL, run_rules, "print the packet filter rules of the configuration"},
+        {"sync-key", NULL, run_sync_key, "make the key that all gateways share, or --check it"},
 };
 
-enum { OPTION_SOCKET = 256, OPTION_JSON, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_SOCKET = 256, OPTION_JSON, OPTION_CHECK, OPTION_HELP, OPTION_VERSION };
 
 static const struct option options[] = {
         {"config", required_argument, NULL, 'f'},
+        {"rows", required_argument, NULL, 'n'},
         {"socket", required_argument, NULL, OPTION_SOCKET},
         {"json", no_argument, NULL, OPTION_JSON},
+        {"check", no_argument, NULL, OPTION_CHECK},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
         {NULL, 0, NULL, 0},
@@ -77,10 +81,12 @@ static const struct option options[] = {
 
 static void print_usage(FILE *out)
 {
-	(void)fputs("usage: miredctl [-f FILE] [--socket PATH] COMMAND [--json]\n\n"
+	(void)fputs("usage: miredctl [-f FILE] [--socket PATH] COMMAND [-n ROWS] [--json]\n\n"
 	            "  -f, --config FILE  configuration file (" MIRED_CONF_PATH ")\n"
 	            "      --socket PATH  control socket (the configuration's)\n"
+	            "  -n, --rows N       rows of the report (48)\n"
 	            "      --json         the daemon's answer as it came\n"
+	            "      --check        sync-key: only show how the key's digest begins\n"
 	            "      --help, --version\n\n",
 	            out);
 	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
@@ -114,6 +120,9 @@ static int run_subcommand(struct call *call, int n_words, char **words)
 		if (n_words > n_wanted) {
 			return refuse_call("too many words: ", words[n_wanted]);
 		}
+		if (call->is_check && subcommands[i].run != run_sync_key) {
+			return refuse_call("--check is for sync-key, not for ", words[0]);
+		}
 		call->argument = n_wanted == 2 ? words[1] : NULL;
 		return subcommands[i].run(call);
 	}
@@ -123,16 +132,22 @@ static int run_subcommand(struct call *call, int n_words, char **words)
 int main(int argc, char **argv)
 {
 	struct call call = {0};
-	for (int option; (option = getopt_long(argc, argv, "f:", options, NULL)) != -1;) {
+	for (int option; (option = getopt_long(argc, argv, "f:n:", options, NULL)) != -1;) {
 		switch (option) {
 		case 'f':
 			call.conf_path = optarg;
+			break;
+		case 'n':
+			call.n_rows = optarg;
 			break;
 		case OPTION_SOCKET:
 			call.socket = optarg;
 			break;
 		case OPTION_JSON:
 			call.is_json = true;
+			break;
+		case OPTION_CHECK:
+			call.is_check = true;
 			break;
 		case OPTION_HELP:
 			print_usage(stdout);
