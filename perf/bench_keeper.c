@@ -53,6 +53,7 @@ static void start(struct bench *bench, const char *dir)
 	                                 .ports = &bench->port,
 	                                 .n_ports = 1,
 	                                 .wake_feeder = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
+	                                 .wake_syncer = -1,
 	                                 .reasserts = mailbox_new(1 << 16)};
 	if (store_open(&bench->env.store, &store_conf, why) != 0) {
 		die(why);

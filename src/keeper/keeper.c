@@ -229,6 +229,10 @@ static void wake_others(struct keeper *keeper)
 		keeper->must_wake_feeder = false;
 		wake_up(keeper->env.wake_feeder);
 	}
+	if (keeper->must_wake_syncer && keeper->env.wake_syncer >= 0) {
+		wake_up(keeper->env.wake_syncer);
+	}
+	keeper->must_wake_syncer = false;
 }
 
 static bool turn(struct keeper *keeper)

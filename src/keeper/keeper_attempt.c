@@ -1,18 +1,43 @@
-/* Attempts: one deferred RCPT each, judged by the greylist rules in the group commit, written into
- * its transaction, and known to caches and workers once that is durable. Keeper's thread. */
+/* Attempts: one deferred RCPT each, a client's here or one that a peer tells of. Judged by the
+ * greylist rules in the group commit, written into its transaction, and known to caches and to
+ * whoever asked once that is durable. Keeper's thread.
+ *
+ *                  a client's here                    a peer's
+ *   new tuple      put, peers are told                put
+ *   early          counted in memory; the first one   put, if it is later than the newest that
+ *                  of a second is put and told when   counted (tuple.last); else it is stale and
+ *                  peers are there to be told         changes nothing
+ *   qualified      tuple and host put, both told      tuple and host put
+ *   white host     asserted again                     nothing
+ *   trapped host   nothing                            nothing
+ *   low priority   may trap                           never
+ *
+ * A peer's attempt that counts is always put before it is answered: one that only memory knew would
+ * count again, sent once more, after a crash. */
 #include "base/err.h"
 #include "base/log.h"
 #include "keeper/keeper_impl.h"
 
-/* One attempt. The text points into its message. */
+/* One attempt, whoever tells of it. The text points into its message. */
 struct attempt {
 	struct whom whom;
 	struct tuple_text text;
 	bool is_low_priority;
+	bool is_peers;
+	struct wall at; /* a peer's: by its clock */
 };
 
-static struct attempt attempt_of(const struct pending *pending)
+static struct attempt attempt_of(const struct keeper *keeper, const struct pending *pending)
 {
+	if (pending_is_change(pending)) {
+		const struct keeper_change *change = pending_change(pending);
+		return (struct attempt){
+		        .whom = keeper_whom_of_change(keeper, change),
+		        .text = keeper_change_text(change),
+		        .is_peers = true,
+		        .at = change->change.record.changed_at,
+		};
+	}
 	const struct keeper_request *request = pending_request(pending);
 	return (struct attempt){
 	        .whom = whom_of_request(request),
@@ -23,35 +48,50 @@ static struct attempt attempt_of(const struct pending *pending)
 
 /* --- the rules under the guarded clock -------------------------------------------------------- */
 
-/* A copy of a record that lives by the guard's time, made to live by the wall clock too. */
-static const struct grey_record *revive(const struct keeper *keeper,
-                                        const struct grey_record *record, struct grey_record *copy)
+/* A copy that lives by the wall clock if the record lives by the guard's time. */
+static const struct grey_record *by_wall(const struct keeper *keeper,
+                                         const struct grey_record *record, struct grey_record *copy)
 {
-	if (!record || !grey_record_is_live(record, keeper->life)) {
+	if (!record) {
 		return NULL;
 	}
+	bool is_live = grey_record_is_live(record, keeper->life);
 	*copy = *record;
-	if (copy->expire.secs <= keeper->wall.secs) {
+	if (is_live && copy->expire.secs <= keeper->wall.secs) {
 		copy->expire.secs = keeper->wall.secs + 1;
+	} else if (!is_live && copy->expire.secs > keeper->wall.secs) {
+		copy->expire = keeper->wall;
 	}
 	return copy;
+}
+
+/* What was made to live or not for the judgement ends when it did. */
+static void keep_end(const struct grey_record *stored, struct grey_record *judged)
+{
+	if (stored) {
+		judged->expire = stored->expire;
+	}
 }
 
 /* Records say what happened when by the wall clock; whether they live goes by the guard's time,
  * which stands still after a jump. Ahead of the guard (a jump that nobody has confirmed), what
  * lived lives on; behind it (a step back), new records live longer by the difference. */
-enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
-                            struct grey_record *tuple, struct grey_record *host)
+enum verdict keeper_attempt(const struct keeper *keeper, const struct wall *peers_at,
+                            const struct greylist_known *known, struct grey_record *tuple,
+                            struct grey_record *host)
 {
+	const struct greylist_conf *rules = &keeper->rules;
 	struct grey_record copies[3];
 	struct greylist_known live = {
-	        .tuple = revive(keeper, known->tuple, &copies[0]),
-	        .white = revive(keeper, known->white, &copies[1]),
-	        .trapped = revive(keeper, known->trapped, &copies[2]),
+	        .tuple = by_wall(keeper, known->tuple, &copies[0]),
+	        .white = by_wall(keeper, known->white, &copies[1]),
+	        .trapped = by_wall(keeper, known->trapped, &copies[2]),
 	};
 	int64_t behind_secs = keeper->life.secs - keeper->wall.secs;
 	behind_secs = behind_secs > 0 ? behind_secs : 0;
-	enum verdict verdict = greylist_attempt(&keeper->rules, keeper->wall, &live, tuple, host);
+	enum verdict verdict =
+	        peers_at ? greylist_peer_attempt(rules, keeper->wall, *peers_at, &live, tuple, host)
+	                 : greylist_attempt(rules, keeper->wall, &live, tuple, host);
 	switch (verdict) {
 	case VERDICT_NEW:
 		tuple->expire.secs += behind_secs;
@@ -59,10 +99,10 @@ enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_k
 		break;
 	case VERDICT_PROMOTE:
 		host->expire.secs += behind_secs;
-		tuple->expire = known->tuple->expire;
+		keep_end(known->tuple, tuple);
 		break;
 	case VERDICT_EARLY:
-		tuple->expire = known->tuple->expire;
+		keep_end(known->tuple, tuple);
 		break;
 	case VERDICT_WHITE:
 	case VERDICT_TRAPPED:
@@ -89,14 +129,34 @@ static bool stored_tuple(struct keeper *keeper, struct store_txn *txn,
 	return true;
 }
 
-/* A listed host does not pass, however patient it is. */
+/* A listed host does not pass, however patient it is; but its attempt counts. */
 static void keep_listed_grey(const struct keeper *keeper, const struct attempt *attempt,
                              const struct grey_record *tuple, struct batch_result *result)
 {
 	if (result->verdict == VERDICT_PROMOTE && keeper_is_listed(keeper, &attempt->whom.peer)) {
+		struct wall last = result->tuple.last;
 		result->verdict = VERDICT_EARLY;
 		result->tuple = *tuple;
 		result->tuple.bcount += tuple->bcount < UINT32_MAX;
+		result->tuple.last = last;
+	}
+}
+
+/* Whether an early attempt is to be written now. A peer's that did not count leaves `last` as it
+ * was. */
+static bool is_early_news(const struct keeper *keeper, const struct attempt *attempt,
+                          const struct grey_record *tuple, const struct batch_result *result)
+{
+	return attempt->is_peers ? result->tuple.last.secs > tuple->last.secs
+	                         : keeper_is_news(keeper, tuple->last);
+}
+
+static void judge_early(const struct keeper *keeper, const struct attempt *attempt,
+                        const struct grey_record *tuple, struct batch_result *result)
+{
+	result->is_news = is_early_news(keeper, attempt, tuple, result);
+	if (!result->is_news) {
+		result->tuple.last = tuple->last; /* as on disk, so that the next one is news */
 	}
 }
 
@@ -114,8 +174,13 @@ static void judge(struct keeper *keeper, struct store_txn *txn, const struct att
 	        .white = host->kind == CACHE_WHITE ? &host_record : NULL,
 	        .trapped = host->kind == CACHE_TRAPPED ? &host_record : NULL,
 	};
-	result->verdict = keeper_attempt(keeper, &known, &result->tuple, &result->host);
+	const struct wall *peers_at = attempt->is_peers ? &attempt->at : NULL;
+	result->verdict = keeper_attempt(keeper, peers_at, &known, &result->tuple, &result->host);
 	keep_listed_grey(keeper, attempt, &tuple, result);
+	result->is_news = result->verdict == VERDICT_NEW || result->verdict == VERDICT_PROMOTE;
+	if (result->verdict == VERDICT_EARLY) {
+		judge_early(keeper, attempt, &tuple, result);
+	}
 	bool is_unknown = result->verdict == VERDICT_NEW || result->verdict == VERDICT_TRAPPED;
 	if (is_unknown && attempt->is_low_priority &&
 	    keeper_is_low_priority_hit(keeper, txn, &attempt->whom.group)) {
@@ -130,15 +195,17 @@ static void write_result(struct keeper *keeper, struct store_txn *txn,
 	struct batch *batch = &keeper->batch;
 	const struct tuple_key *key = &result->pending->key;
 	struct cache_key host_key = keeper_host_key(&attempt->whom.group);
+	txn->origin = attempt->is_peers ? ORIGIN_SILENT : ORIGIN_ATTEMPT;
 	switch (result->verdict) {
 	case VERDICT_NEW:
 		store_put_tuple(txn, key, &result->tuple, &attempt->text);
 		break;
 	case VERDICT_EARLY:
-		store_update_tuple(txn, key, &result->tuple, false);
+		store_update_tuple(txn, key, &result->tuple, result->is_news && !attempt->is_peers);
 		break;
 	case VERDICT_PROMOTE:
 		store_update_tuple(txn, key, &result->tuple, true);
+		txn->origin = attempt->is_peers ? ORIGIN_SILENT : ORIGIN_PROMOTION;
 		store_put_host(txn, &attempt->whom.group, RECORD_WHITE, &result->host);
 		keeper_touch(batch, &host_key);
 		break;
@@ -177,8 +244,7 @@ static bool is_uncommitted(const struct keeper *keeper, const struct attempt *at
 static bool finish_unwritten(struct keeper *keeper, const struct attempt *attempt,
                              const struct batch_result *result, struct cache_entry *host)
 {
-	if (result->verdict == VERDICT_NEW || result->verdict == VERDICT_PROMOTE ||
-	    is_uncommitted(keeper, attempt, result)) {
+	if (attempt->is_peers || result->is_news || is_uncommitted(keeper, attempt, result)) {
 		return false;
 	}
 	if (result->verdict == VERDICT_EARLY) {
@@ -192,7 +258,7 @@ static bool finish_unwritten(struct keeper *keeper, const struct attempt *attemp
 bool keeper_decide_attempt(struct keeper *keeper, struct store_txn *txn,
                            const struct pending *pending, struct batch_result *result)
 {
-	struct attempt attempt = attempt_of(pending);
+	struct attempt attempt = attempt_of(keeper, pending);
 	struct cache_entry host;
 	result->key = keeper_tuple_key(&pending->key);
 	judge(keeper, txn, &attempt, &host, result);
@@ -206,7 +272,9 @@ bool keeper_decide_attempt(struct keeper *keeper, struct store_txn *txn,
 	if (finish_unwritten(keeper, &attempt, result, &host)) {
 		return true;
 	}
-	write_result(keeper, txn, &attempt, result);
+	if (!attempt.is_peers || result->is_news) {
+		write_result(keeper, txn, &attempt, result);
+	}
 	return false;
 }
 
@@ -272,11 +340,23 @@ static void count(struct keeper *keeper, enum verdict verdict)
 
 void keeper_learn_attempt(struct keeper *keeper, const struct batch_result *result)
 {
-	struct attempt attempt = attempt_of(result->pending);
+	struct attempt attempt = attempt_of(keeper, result->pending);
 	if (keeper->env.conf->verbose) {
 		log_result(keeper, &attempt, result->verdict);
 	}
 	enum cache_kind host = learn(keeper, &attempt, result);
 	count(keeper, result->verdict);
 	keeper_answer_stored(keeper, result->pending, host);
+}
+
+void keeper_learn_peers_attempt(struct keeper *keeper, const struct batch_result *result)
+{
+	struct attempt attempt = attempt_of(keeper, result->pending);
+	if (result->is_news) {
+		if (keeper->env.conf->verbose) {
+			log_result(keeper, &attempt, result->verdict);
+		}
+		(void)learn(keeper, &attempt, result);
+	}
+	keeper_answer_change(keeper, result->pending, result->is_news ? 0 : ERR_BUSY);
 }

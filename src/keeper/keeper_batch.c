@@ -135,7 +135,8 @@ static void sweep_learn(struct keeper *keeper)
 static enum batch_deed deed_of(const struct pending *pending)
 {
 	if (pending_is_change(pending)) {
-		return DEED_CHANGE;
+		bool is_attempt = pending_change(pending)->change.kind == CHANGE_PEER_GREY;
+		return is_attempt ? DEED_PEERS_ATTEMPT : DEED_CHANGE;
 	}
 	return pending_request(pending)->flags & KEEPER_IS_TRAP ? DEED_TRAP : DEED_ATTEMPT;
 }
@@ -147,6 +148,7 @@ static void decide(struct keeper *keeper, struct store_txn *txn, struct pending 
 	*result = (struct batch_result){.pending = pending, .deed = deed_of(pending)};
 	switch (result->deed) {
 	case DEED_ATTEMPT:
+	case DEED_PEERS_ATTEMPT:
 		pending->is_done = keeper_decide_attempt(keeper, txn, pending, result);
 		break;
 	case DEED_TRAP:
@@ -157,6 +159,7 @@ static void decide(struct keeper *keeper, struct store_txn *txn, struct pending 
 		keeper_decide_change(keeper, txn, pending, result);
 		break;
 	}
+	txn->origin = ORIGIN_SILENT; /* as what comes next */
 	keeper->queue.n -= pending->is_done;
 	batch->n_results += !pending->is_done;
 }
@@ -192,6 +195,9 @@ static void learn_result(struct keeper *keeper, const struct batch_result *resul
 	switch (result->deed) {
 	case DEED_ATTEMPT:
 		keeper_learn_attempt(keeper, result);
+		break;
+	case DEED_PEERS_ATTEMPT:
+		keeper_learn_peers_attempt(keeper, result);
 		break;
 	case DEED_TRAP:
 	case DEED_TRAP_LOW_PRIORITY:
@@ -329,6 +335,7 @@ int keeper_commit(struct keeper *keeper, unsigned parts)
 		commit_timed(keeper, begun, ended);
 		commit_succeeded(keeper, parts);
 		keeper->must_wake_feeder = true;
+		keeper->must_wake_syncer |= txn.n_changes > 0;
 	}
 	sweep_schedule(keeper, n_swept, begun, ended);
 	learn_all(keeper);

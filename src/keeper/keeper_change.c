@@ -40,7 +40,7 @@ bool keeper_post_change(struct keeper_port *port, const struct change *change, u
 	return true;
 }
 
-static struct tuple_text text_of_change(const struct keeper_change *message)
+struct tuple_text keeper_change_text(const struct keeper_change *message)
 {
 	const uint8_t *strings = message->strings;
 	return (struct tuple_text){
@@ -49,6 +49,13 @@ static struct tuple_text text_of_change(const struct keeper_change *message)
 	        .recipient = span_of(strings + message->helo_len + message->sender_len,
 	                             message->recipient_len),
 	};
+}
+
+struct whom keeper_whom_of_change(const struct keeper *keeper, const struct keeper_change *message)
+{
+	const struct addr *peer = &message->change.addr;
+	return (struct whom){.group = addr_group(peer, keeper->env.conf->ipv6_prefix),
+	                     .peer = *peer};
 }
 
 /* --- deciding --------------------------------------------------------------------------------- */
@@ -81,16 +88,53 @@ static void apply(struct keeper *keeper, struct store_txn *txn, const struct cha
 	}
 }
 
-/* What was seen on the wire makes no listed host white; an administrator may. */
+static bool is_of_peers(const struct change *change)
+{
+	return change->kind == CHANGE_PEER_GREY || change->kind == CHANGE_PEER_HOST ||
+	       change->kind == CHANGE_PEER_MANUAL || change->kind == CHANGE_PEER_DELETE ||
+	       (change->kind == CHANGE_TRAP_HIT && change->is_peers);
+}
+
+/* What was seen on the wire, here or at a peer, or comes from another gateway's records makes no
+ * listed host white; an administrator may. */
+static bool makes_white_unasked(const struct keeper *keeper, const struct change *change)
+{
+	switch (change->kind) {
+	case CHANGE_SEEN:
+		return true;
+	case CHANGE_PUT:
+	case CHANGE_MERGE:
+	case CHANGE_PEER_HOST:
+		return change->record_kind == RECORD_WHITE && !change->record.is_deleted &&
+		       grey_record_is_live(&change->record, keeper->life);
+	case CHANGE_WHITE:
+	case CHANGE_TRAPPED:
+	case CHANGE_SPAMTRAP:
+	case CHANGE_DELETE:
+	case CHANGE_DELETE_GREY:
+	case CHANGE_TRAP_HIT:
+	case CHANGE_PEER_GREY:
+	case CHANGE_PEER_MANUAL:
+	case CHANGE_PEER_DELETE:
+	case CHANGE_CURSOR:
+	case CHANGE_DELIST:
+	case CHANGE_KIND_COUNT:
+		break;
+	}
+	return false;
+}
+
 void keeper_decide_change(struct keeper *keeper, struct store_txn *txn,
                           const struct pending *pending, struct batch_result *result)
 {
 	const struct keeper_change *message = pending_change(pending);
 	struct change change = message->change;
-	change.text = text_of_change(message);
-	if (change.kind != CHANGE_SEEN || !keeper_is_listed(keeper, &change.addr)) {
-		apply(keeper, txn, &change, &result->effect);
+	change.text = keeper_change_text(message);
+	if (makes_white_unasked(keeper, &change) && keeper_is_listed(keeper, &change.addr)) {
+		result->effect.ret = is_of_peers(&change) ? ERR_BUSY : 0;
+		return;
 	}
+	apply(keeper, txn, &change, &result->effect);
 }
 
 bool keeper_is_fresh_trap(const struct keeper *keeper, int64_t expire_secs)
@@ -168,7 +212,7 @@ int keeper_load_traps(struct keeper *keeper)
 static void learn_trap_address(struct keeper *keeper, const struct batch_result *result)
 {
 	struct trapset *traps = keeper->env.knowledge ? keeper->env.knowledge->traps : NULL;
-	struct span address = text_of_change(pending_change(result->pending)).recipient;
+	struct span address = keeper_change_text(pending_change(result->pending)).recipient;
 	if (!traps) {
 		return;
 	}
@@ -201,16 +245,30 @@ static void learn_effect(struct keeper *keeper, const struct batch_result *resul
 	}
 }
 
+static void count_change(struct keeper *keeper, const struct change *change, int ret)
+{
+	struct counters *counters = &keeper->counters;
+	if (is_of_peers(change)) {
+		counters_add(counters, ret ? COUNTER_sync_stale : COUNTER_sync_applied, 1);
+	} else if (change->kind != CHANGE_CURSOR) {
+		counters_add(counters, COUNTER_changes, 1);
+	}
+}
+
+void keeper_answer_change(struct keeper *keeper, const struct pending *pending, int ret)
+{
+	const struct keeper_change *message = pending_change(pending);
+	count_change(keeper, &message->change, ret);
+	keeper_answer(keeper, pending->port,
+	              &(struct keeper_answer){.kind = KEEPER_ANSWER_CHANGED,
+	                                      .cookie = message->cookie,
+	                                      .ret = ret});
+}
+
 void keeper_learn_change(struct keeper *keeper, const struct batch_result *result)
 {
 	learn_effect(keeper, result);
-	counters_add(&keeper->counters, COUNTER_changes, 1);
-	keeper_answer(keeper, result->pending->port,
-	              &(struct keeper_answer){
-	                      .kind = KEEPER_ANSWER_CHANGED,
-	                      .cookie = pending_change(result->pending)->cookie,
-	                      .ret = result->effect.ret,
-	              });
+	keeper_answer_change(keeper, result->pending, result->effect.ret);
 }
 
 /* The low-priority MX by which this client came; several of its family count as the first. */

@@ -35,6 +35,7 @@ struct cache_key keeper_host_key(const struct addr *addr)
 struct cache_entry keeper_entry_of(enum cache_kind kind, const struct grey_record *record)
 {
 	return (struct cache_entry){
+	        .stamp = kind == CACHE_GREY ? clamp_u32(record->last.secs) : 0,
 	        .kind = (uint8_t)kind,
 	        .is_committed = true,
 	        .first_secs = clamp_u32(record->first.secs),
@@ -47,11 +48,13 @@ struct grey_record keeper_record_of(const struct cache_entry *entry)
 {
 	struct wall first = {entry->first_secs};
 	struct wall expire = {entry->expire_secs};
+	struct wall last = {entry->kind == CACHE_GREY ? entry->stamp : 0};
 	return (struct grey_record){
 	        .first = first,
 	        .pass = entry->kind == CACHE_GREY ? expire : first,
 	        .expire = expire,
 	        .changed_at = first,
+	        .last = last,
 	        .bcount = entry->bcount,
 	};
 }

@@ -77,6 +77,7 @@ struct touched {
 /* What became of a pending entry. */
 enum batch_deed {
 	DEED_ATTEMPT,           /* as the verdict says; keeper_attempt.c */
+	DEED_PEERS_ATTEMPT,     /* likewise */
 	DEED_TRAP,              /* its recipient trapped the host */
 	DEED_TRAP_LOW_PRIORITY, /* the low-priority MX did */
 	DEED_CHANGE,
@@ -89,6 +90,7 @@ struct batch_result {
 	struct cache_key key;
 	struct grey_record tuple;
 	struct grey_record host;
+	bool is_news;                /* an attempt that is to be written */
 	struct change_effect effect; /* of any deed but an attempt */
 	bool was_trapped;            /* before a trap hit */
 };
@@ -152,6 +154,7 @@ struct keeper {
 	struct dirty dirty;
 	uint32_t first_port;
 	bool must_wake_feeder;
+	bool must_wake_syncer;
 	bool must_wake_ports;          /* answers were posted to one that sleeps for them */
 	struct mono low_priority_from; /* from now on -M traps */
 	struct mono gather_since;      /* oldest waiting request */
@@ -173,6 +176,8 @@ bool keeper_drain(struct keeper *keeper);
 void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer);
 /* To a worker: its tuple is on disk, and this is what the host is by now. */
 void keeper_answer_stored(struct keeper *keeper, const struct pending *pending, uint32_t host);
+/* Whether peers are to hear of an early attempt now, the newest that they heard of being `last`. */
+bool keeper_is_news(const struct keeper *keeper, struct wall last);
 /* Puts a committed tuple into the cache. */
 void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
                         const struct grey_record *record, bool is_dirty);
@@ -227,14 +232,17 @@ void keeper_touch(struct batch *batch, const struct cache_key *key);
 
 /* --- keeper_attempt.c ------------------------------------------------------------------------- */
 
-/* greylist_attempt under the guarded clock; `known` may hold records that have expired. */
-enum verdict keeper_attempt(const struct keeper *keeper, const struct greylist_known *known,
-                            struct grey_record *tuple, struct grey_record *host);
+/* greylist_attempt or, with the time that a peer tells, greylist_peer_attempt under the guarded
+ * clock; `known` may hold records that have expired. */
+enum verdict keeper_attempt(const struct keeper *keeper, const struct wall *peers_at,
+                            const struct greylist_known *known, struct grey_record *tuple,
+                            struct grey_record *host);
 /* True when it needs no place among the results: it has been answered. */
 bool keeper_decide_attempt(struct keeper *keeper, struct store_txn *txn,
                            const struct pending *pending, struct batch_result *result);
 /* After the commit; answered. */
 void keeper_learn_attempt(struct keeper *keeper, const struct batch_result *result);
+void keeper_learn_peers_attempt(struct keeper *keeper, const struct batch_result *result);
 
 /* --- keeper_change.c -------------------------------------------------------------------------- */
 
@@ -255,6 +263,10 @@ void keeper_decide_change(struct keeper *keeper, struct store_txn *txn,
 /* After the commit. A change is answered, a trap hit is left to the caller. */
 void keeper_learn_trap(struct keeper *keeper, const struct batch_result *result);
 void keeper_learn_change(struct keeper *keeper, const struct batch_result *result);
+/* Answers and counts it. */
+void keeper_answer_change(struct keeper *keeper, const struct pending *pending, int ret);
+struct tuple_text keeper_change_text(const struct keeper_change *message);
+struct whom keeper_whom_of_change(const struct keeper *keeper, const struct keeper_change *message);
 
 /* --- keeper_dirty.c --------------------------------------------------------------------------- */
 

@@ -121,7 +121,13 @@ void keeper_cache_tuple(struct keeper *keeper, const struct cache_key *key,
 	}
 }
 
-/* A flood's common case: a tuple that is on disk comes again too early. Costs a counter. */
+bool keeper_is_news(const struct keeper *keeper, struct wall last)
+{
+	return keeper->env.is_sync_sending && keeper->wall.secs > last.secs;
+}
+
+/* A flood's common case: a tuple that is on disk comes again too early. Costs a counter; once a
+ * second a commit, too, when peers are to hear of it. */
 static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
 {
 	struct cache_key key = keeper_tuple_key(tuple);
@@ -134,9 +140,11 @@ static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
 	struct grey_record after;
 	struct grey_record host;
 	struct greylist_known known = {.tuple = &record};
-	if (keeper_attempt(keeper, &known, &after, &host) != VERDICT_EARLY) {
+	if (keeper_is_news(keeper, record.last) ||
+	    keeper_attempt(keeper, NULL, &known, &after, &host) != VERDICT_EARLY) {
 		return false;
 	}
+	after.last = record.last; /* on disk, that is */
 	keeper_cache_tuple(keeper, &key, &after, true);
 	if (!entry.is_dirty) {
 		keeper_dirty_add(&keeper->dirty, &key);
@@ -161,10 +169,10 @@ struct whom whom_of_request(const struct keeper_request *request)
 	return (struct whom){.group = request->addr, .peer = request->peer};
 }
 
-static struct tuple_key key_of(const struct keeper *keeper, const struct keeper_request *request)
+static struct tuple_key key_of(const struct keeper *keeper, const struct addr *group,
+                               const struct tuple_text *text)
 {
-	struct tuple_text text = keeper_tuple_text(request);
-	return record_tuple_key(store_hash_key(keeper->env.store), &request->addr, &text);
+	return record_tuple_key(store_hash_key(keeper->env.store), group, text);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -217,7 +225,8 @@ static void on_tuple(struct keeper *keeper, uint32_t port, const struct keeper_r
 	(void)keeper_host_get(keeper, NULL, &whom, &host);
 	bool may_hit = host.kind == CACHE_TRAPPED && (request->flags & KEEPER_IS_LOW_PRIORITY) != 0;
 	if (host.kind == CACHE_NONE || may_hit) {
-		struct tuple_key key = key_of(keeper, request);
+		struct tuple_text text = keeper_tuple_text(request);
+		struct tuple_key key = key_of(keeper, &request->addr, &text);
 		if (may_hit || !is_early(keeper, &key)) {
 			queue_add(keeper, port, request, request_bytes(request), &key);
 			return;
@@ -255,6 +264,18 @@ static void on_request(struct keeper *keeper, uint32_t port, const struct keeper
 	ASSERT(!"a request of our own workers has a known kind");
 }
 
+static void on_change(struct keeper *keeper, uint32_t port, const struct keeper_change *change)
+{
+	struct tuple_key key;
+	bool is_attempt = change->change.kind == CHANGE_PEER_GREY;
+	if (is_attempt) {
+		struct whom whom = keeper_whom_of_change(keeper, change);
+		struct tuple_text text = keeper_change_text(change);
+		key = key_of(keeper, &whom.group, &text);
+	}
+	queue_add(keeper, port, change, change_bytes(change), is_attempt ? &key : NULL);
+}
+
 /* The message's first member says what it is. */
 static void on_message(struct keeper *keeper, uint32_t port, const void *message, size_t len)
 {
@@ -263,7 +284,7 @@ static void on_message(struct keeper *keeper, uint32_t port, const void *message
 	if (request->kind == KEEPER_CHANGE) {
 		ASSERT(len >= sizeof *change && len >= change_bytes(change) &&
 		       change_bytes(change) <= sizeof *change + 3 * (size_t)RECORD_STRING_MAX);
-		queue_add(keeper, port, change, change_bytes(change), NULL);
+		on_change(keeper, port, change);
 		return;
 	}
 	ASSERT(len >= offsetof(struct keeper_request, strings) && len >= request_bytes(request));

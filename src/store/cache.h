@@ -32,7 +32,9 @@ struct cache_entry {
 	uint32_t first_secs; /* wall seconds, 32 bits unsigned (until 2106) */
 	uint32_t expire_secs;
 	uint32_t bcount;
-	uint32_t stamp; /* keeper's own: wall second of the last re-assertion */
+	/* keeper's own, a wall second: of a host's last re-assertion, of a tuple's newest attempt
+	 * on disk */
+	uint32_t stamp;
 };
 
 struct cache;

@@ -26,6 +26,8 @@ struct world {
 	struct keeper_port ports[WORLD_PORTS];
 	struct mailbox *reasserts;
 	int wake_feeder;
+	int wake_syncer;
+	bool is_sync_sending; /* may be changed before world_start */
 	struct knowledge knowledge;
 	int wake_of_ports;              /* eventfd or -1; may be changed before world_start */
 	uint32_t low_priority_grace_ms; /* may be changed before world_start */
@@ -105,6 +107,7 @@ static inline void world_start(struct world *world)
 	world->tuples = cache_new(world->conf.tuple_cache_slots);
 	world->reasserts = mailbox_new(1 << 16);
 	world->wake_feeder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	world->wake_syncer = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	world->knowledge.traps = trapset_new(store_hash_key(world->store));
 	for (int i = 0; i < WORLD_PORTS; i++) {
 		world->ports[i].requests = mailbox_new(KEEPER_MAILBOX_BYTES);
@@ -120,6 +123,8 @@ static inline void world_start(struct world *world)
 	                         .ports = world->ports,
 	                         .n_ports = WORLD_PORTS,
 	                         .wake_feeder = world->wake_feeder,
+	                         .wake_syncer = world->wake_syncer,
+	                         .is_sync_sending = world->is_sync_sending,
 	                         .reasserts = world->reasserts};
 	assert_int_equal(keeper_start(&world->keeper, &env), 0);
 }
@@ -137,6 +142,7 @@ static inline void world_stop(struct world *world)
 	cache_free(world->hosts);
 	cache_free(world->tuples);
 	(void)close(world->wake_feeder);
+	(void)close(world->wake_syncer);
 }
 
 static inline void world_fini(struct world *world)
