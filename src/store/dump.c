@@ -12,9 +12,10 @@
 #include "policy/trap.h"
 
 enum {
-	FIELDS_MAX = 10, /* of a GREY line */
-	COUNTS = 5,      /* first, pass, expire, bcount, pcount: the end of a line */
-	SHOWN_MAX = 64,  /* bytes of a field in a message */
+	FIELDS_PLAIN = 10, /* of a GREY line */
+	FIELDS_MAX = 12,   /* of one in the merge form */
+	COUNTS = 5,        /* first, pass, expire, bcount, pcount: the end of a line */
+	SHOWN_MAX = 64,    /* bytes of a field in a message */
 };
 
 #define TIME_MAX ((UINT64_C(1) << 48) - 1)
@@ -70,13 +71,24 @@ static void put_counts(const struct grey_record *record, FILE *out)
 	              record->pcount);
 }
 
-int dump_print(const struct store_row *row, FILE *out)
+static void put_address(const struct store_row *row, FILE *out)
 {
 	char address[ADDR_TEXT_MAX];
-	(void)fprintf(out, "%s|", dump_kind_name(row->kind));
 	if (row->kind != RECORD_TRAP_ADDRESS) {
 		(void)fprintf(out, "%s|", addr_format(&row->key.addr, address));
 	}
+}
+
+static int end_line(FILE *out)
+{
+	(void)putc('\n', out);
+	return ferror(out) ? -(errno ? errno : EIO) : 0;
+}
+
+int dump_print(const struct store_row *row, FILE *out)
+{
+	(void)fprintf(out, "%s|", dump_kind_name(row->kind));
+	put_address(row, out);
 	switch (row->kind) {
 	case RECORD_WHITE:
 		(void)fputs("||", out); /* spamdb's empty fields */
@@ -95,8 +107,35 @@ int dump_print(const struct store_row *row, FILE *out)
 		put_text(row->text.recipient, out);
 		break;
 	}
-	(void)putc('\n', out);
-	return ferror(out) ? -(errno ? errno : EIO) : 0;
+	return end_line(out);
+}
+
+int dump_print_merge(const struct store_row *row, FILE *out)
+{
+	const struct grey_record *record = &row->record;
+	(void)fprintf(out, "%c%s|", record->is_deleted ? '-' : '+', dump_kind_name(row->kind));
+	put_address(row, out);
+	switch (row->kind) {
+	case RECORD_WHITE:
+	case RECORD_TRAPPED:
+		(void)fprintf(out, "%" PRId64 "|", record->changed_at.secs);
+		put_counts(record, out);
+		break;
+	case RECORD_GREY:
+		put_field(row->text.helo, out);
+		put_field(row->text.sender, out);
+		put_field(row->text.recipient, out);
+		(void)fprintf(out, "%" PRId64 "|", record->changed_at.secs);
+		put_counts(record, out);
+		(void)fprintf(out, "|%" PRId64, record->last.secs);
+		break;
+	case RECORD_TRAP_ADDRESS:
+		put_field(row->text.recipient, out);
+		(void)fprintf(out, "%" PRId64 "|%" PRId64, record->changed_at.secs,
+		              record->first.secs);
+		break;
+	}
+	return end_line(out);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -226,8 +265,8 @@ static void parse_white(struct parse *parse, struct dump_record *out)
 
 static void parse_grey(struct parse *parse, struct dump_record *out)
 {
-	bool has_helo = parse->n_fields == FIELDS_MAX;
-	if (!has_helo && !has_fields(parse, FIELDS_MAX - 1)) {
+	bool has_helo = parse->n_fields == FIELDS_PLAIN;
+	if (!has_helo && !has_fields(parse, FIELDS_PLAIN - 1)) {
 		return;
 	}
 	const struct span *field = parse->fields + 2;
@@ -252,12 +291,9 @@ bool dump_can_be_spamtrap(struct span address)
 	       address.ptr[address.len - 1] != '>';
 }
 
-static void parse_spamtrap(struct parse *parse, struct dump_record *out)
+static void get_mailbox(struct parse *parse, struct dump_record *out)
 {
 	uint8_t normal[TRAP_ADDRESS_MAX];
-	if (!has_fields(parse, 2)) {
-		return;
-	}
 	struct span text = get_text(parse, parse->fields[1]);
 	struct span address = trap_address_normalise(text, normal);
 	if (!dump_can_be_spamtrap(address)) {
@@ -268,6 +304,13 @@ static void parse_spamtrap(struct parse *parse, struct dump_record *out)
 	out->text.recipient = span_of(parse->buf, address.len);
 }
 
+static void parse_spamtrap(struct parse *parse, struct dump_record *out)
+{
+	if (has_fields(parse, 2)) {
+		get_mailbox(parse, out);
+	}
+}
+
 /* greyd keeps the domains that may be mailed to in its database; here they have a file. */
 static void parse_domain(struct parse *parse, struct dump_record *out)
 {
@@ -275,16 +318,64 @@ static void parse_domain(struct parse *parse, struct dump_record *out)
 	fault(parse, ERR_UNSUPPORTED, "a DOMAIN belongs into the file of allowed domains");
 }
 
-static const struct {
+/* CHANGED and what follows it. */
+static void get_stamped(struct parse *parse, const struct span *field, struct dump_record *out)
+{
+	out->record = get_counts(parse, field + 1);
+	out->record.changed_at = get_time(parse, field[0]);
+}
+
+static void parse_merge_host(struct parse *parse, struct dump_record *out)
+{
+	if (has_fields(parse, 8)) {
+		get_address(parse, &out->addr);
+		get_stamped(parse, parse->fields + 2, out);
+	}
+}
+
+static void parse_merge_grey(struct parse *parse, struct dump_record *out)
+{
+	const struct span *field = parse->fields + 2;
+	if (!has_fields(parse, FIELDS_MAX)) {
+		return;
+	}
+	get_address(parse, &out->addr);
+	out->text.helo = get_text(parse, *field++);
+	out->text.sender = get_text(parse, *field++);
+	out->text.recipient = get_text(parse, *field++);
+	get_stamped(parse, field, out);
+	out->record.last = get_time(parse, parse->fields[FIELDS_MAX - 1]);
+}
+
+static void parse_merge_spamtrap(struct parse *parse, struct dump_record *out)
+{
+	if (has_fields(parse, 4)) {
+		get_mailbox(parse, out);
+		out->record.changed_at = get_time(parse, parse->fields[2]);
+		out->record.first = get_time(parse, parse->fields[3]);
+	}
+}
+
+struct line_kind {
 	const char *name;
 	enum record_kind kind;
 	void (*parse)(struct parse *parse, struct dump_record *out);
-} line_kinds[] = {
+};
+
+static const struct line_kind line_kinds[] = {
         {"WHITE", RECORD_WHITE, parse_white},
         {"TRAPPED", RECORD_TRAPPED, parse_trapped},
         {"GREY", RECORD_GREY, parse_grey},
         {"SPAMTRAP", RECORD_TRAP_ADDRESS, parse_spamtrap},
         {"DOMAIN", RECORD_TRAP_ADDRESS, parse_domain},
+};
+
+/* Behind the sign. */
+static const struct line_kind merge_kinds[] = {
+        {"WHITE", RECORD_WHITE, parse_merge_host},
+        {"TRAPPED", RECORD_TRAPPED, parse_merge_host},
+        {"GREY", RECORD_GREY, parse_merge_grey},
+        {"SPAMTRAP", RECORD_TRAP_ADDRESS, parse_merge_spamtrap},
 };
 
 /* Cuts off what is behind the last `|`. */
@@ -321,10 +412,10 @@ static void split_odd_grey(struct parse *parse, struct span line)
 	struct span rest = line;
 	parse->fields[0] = span_cut(rest, '|', &rest);
 	parse->fields[1] = span_cut(rest, '|', &rest);
-	for (size_t i = FIELDS_MAX; i > FIELDS_MAX - COUNTS; i--) {
+	for (size_t i = FIELDS_PLAIN; i > FIELDS_PLAIN - COUNTS; i--) {
 		parse->fields[i - 1] = take_last(&rest);
 	}
-	parse->n_fields = FIELDS_MAX;
+	parse->n_fields = FIELDS_PLAIN;
 	if (!take_last_mailbox(&rest, &parse->fields[4]) ||
 	    !take_last_mailbox(&rest, &parse->fields[3])) {
 		fault(parse, ERR_SYNTAX, "too many fields");
@@ -332,17 +423,19 @@ static void split_odd_grey(struct parse *parse, struct span line)
 	parse->fields[2] = rest;
 }
 
-static void split(struct parse *parse, struct span line)
+static size_t count_fields(struct span line)
 {
 	size_t n = 1;
 	for (size_t i = 0; i < line.len; i++) {
 		n += line.ptr[i] == '|';
 	}
-	if (n > FIELDS_MAX && line.len > 4 && memcmp(line.ptr, "GREY|", 5) == 0) {
-		split_odd_grey(parse, line);
-		return;
-	}
-	if (n > FIELDS_MAX) {
+	return n;
+}
+
+static void split(struct parse *parse, struct span line, size_t n_max)
+{
+	size_t n = count_fields(line);
+	if (n > n_max) {
 		fault(parse, ERR_SYNTAX, "too many fields");
 		return;
 	}
@@ -351,35 +444,84 @@ static void split(struct parse *parse, struct span line)
 	}
 }
 
-static void parse_kind(struct parse *parse, struct dump_record *out)
+/* Looks for the record's name among those of the form. */
+static void parse_kind(struct parse *parse, const struct line_kind *kinds, size_t n_kinds,
+                       struct dump_record *out)
 {
-	for (size_t i = 0; i < ARRAY_LEN(line_kinds) && parse->ret == 0; i++) {
-		if (span_equal(parse->fields[0], span_of_str(line_kinds[i].name))) {
-			out->kind = line_kinds[i].kind;
-			line_kinds[i].parse(parse, out);
+	for (size_t i = 0; i < n_kinds && parse->ret == 0; i++) {
+		if (span_equal(parse->fields[0], span_of_str(kinds[i].name))) {
+			out->kind = kinds[i].kind;
+			kinds[i].parse(parse, out);
 			return;
 		}
 	}
 	fault_field(parse, ERR_SYNTAX, "no kind of record:", parse->fields[0]);
 }
 
-int dump_parse(struct span line, uint8_t buf[static DUMP_TEXT_BYTES], struct dump_record *out,
-               char why[static DUMP_WHY_MAX])
+static bool is_odd_grey(struct span line)
 {
-	struct parse parse = {.buf = buf, .why = why};
+	return count_fields(line) > FIELDS_PLAIN && memcmp(line.ptr, "GREY|", 5) == 0;
+}
+
+bool dump_is_merge(struct span line)
+{
+	return line.len > 0 && (line.ptr[0] == '+' || line.ptr[0] == '-');
+}
+
+static void parse_plain(struct parse *parse, struct span line, struct dump_record *out)
+{
+	if (dump_is_merge(line)) {
+		fault(parse, ERR_SYNTAX, "a record for import --merge");
+	} else if (is_odd_grey(line)) {
+		split_odd_grey(parse, line);
+	} else {
+		split(parse, line, FIELDS_PLAIN);
+	}
+	parse_kind(parse, line_kinds, ARRAY_LEN(line_kinds), out);
+}
+
+static void parse_merge(struct parse *parse, struct span line, struct dump_record *out)
+{
+	if (!dump_is_merge(line)) {
+		fault(parse, ERR_SYNTAX, "neither + nor - at its head");
+		return;
+	}
+	split(parse, span_skip(line, 1), FIELDS_MAX);
+	parse_kind(parse, merge_kinds, ARRAY_LEN(merge_kinds), out);
+	out->record.is_deleted = line.ptr[0] == '-';
+}
+
+typedef void parse_form(struct parse *parse, struct span line, struct dump_record *out);
+
+static int parse_line(struct parse *parse, struct span line, parse_form *form,
+                      struct dump_record *out)
+{
 	struct dump_record found = {.text = {SPAN(""), SPAN(""), SPAN("")}};
-	why[0] = '\0';
+	parse->why[0] = '\0';
 	if (line.len > 0 && line.ptr[line.len - 1] == '\r') {
 		line.len--;
 	}
 	if (line.len > DUMP_LINE_MAX) {
-		fault(&parse, ERR_TOO_LONG, "a line of more than %d bytes", DUMP_LINE_MAX);
+		fault(parse, ERR_TOO_LONG, "a line of more than %d bytes", DUMP_LINE_MAX);
 	} else {
-		split(&parse, line);
-		parse_kind(&parse, &found);
+		form(parse, line, &found);
 	}
-	if (parse.ret == 0) {
+	if (parse->ret == 0) {
 		*out = found;
 	}
-	return parse.ret;
+	return parse->ret;
+}
+
+int dump_parse(struct span line, uint8_t buf[static DUMP_TEXT_BYTES], struct dump_record *out,
+               char why[static DUMP_WHY_MAX])
+{
+	struct parse parse = {.buf = buf, .why = why};
+	return parse_line(&parse, line, parse_plain, out);
+}
+
+int dump_parse_merge(struct span line, uint8_t buf[static DUMP_TEXT_BYTES], struct dump_record *out,
+                     char why[static DUMP_WHY_MAX])
+{
+	struct parse parse = {.buf = buf, .why = why};
+	return parse_line(&parse, line, parse_merge, out);
 }

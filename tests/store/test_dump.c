@@ -18,16 +18,23 @@ enum { N_RANDOM = 20000, LINE_BYTES = DUMP_LINE_MAX + 2 };
 
 static char line[LINE_BYTES];
 
-/* What dump_print makes of a row, with its LF. */
-static struct span print(const struct store_row *row)
+typedef int print_row(const struct store_row *row, FILE *out);
+
+/* What a printer makes of a row, with its LF. */
+static struct span print_by(print_row *printer, const struct store_row *row)
 {
 	FILE *out = fmemopen(line, sizeof line, "w");
 	assert_non_null(out);
-	assert_int_equal(dump_print(row, out), 0);
+	assert_int_equal(printer(row, out), 0);
 	long len = ftell(out);
 	assert_int_equal(fclose(out), 0);
 	assert_true(len > 0 && len < LINE_BYTES);
 	return span_of(line, (size_t)len);
+}
+
+static struct span print(const struct store_row *row)
+{
+	return print_by(dump_print, row);
 }
 
 static struct store_row row_of(const struct dump_record *record)
@@ -207,6 +214,8 @@ static void bad_lines_are_refused_with_a_reason(void **state)
 		{"SPAMTRAP|<<a@b>", ERR_SYNTAX, "not an email address: <<a@b>"},
 		{"SPAMTRAP|a@b>>", ERR_SYNTAX, "not an email address: a@b>>"},
 		{"SPAMTRAP|a@b|1", ERR_SYNTAX, "3 fields, expected 2"},
+		{"+WHITE|192.0.2.1|1|2|3|4|5|6", ERR_SYNTAX, "a record for import --merge"},
+		{"-SPAMTRAP|a@b|1|2", ERR_SYNTAX, "a record for import --merge"},
 		{"DOMAIN|example.org", ERR_UNSUPPORTED,
 		 "a DOMAIN belongs into the file of allowed domains"},
 	        // clang-format on
@@ -326,6 +335,126 @@ static void printing_what_was_read_is_stable(void **state)
 	}
 }
 
+/* --- the merge form --------------------------------------------------------------------------- */
+
+static const struct grey_record merge_record = {.first = {1000000},
+                                                .pass = {1001500},
+                                                .expire = {4110400},
+                                                .changed_at = {1000700},
+                                                .bcount = 2,
+                                                .pcount = 5,
+                                                .last = {1000600}};
+
+static void assert_prints_merge(const struct store_row *row, const char *expected)
+{
+	struct span got = print_by(dump_print_merge, row);
+	assert_int_equal(got.len, strlen(expected));
+	assert_memory_equal(got.ptr, expected, got.len);
+}
+
+static void each_kind_has_its_line_in_the_merge_form(void **state)
+{
+	(void)state;
+	struct store_row row = {.kind = RECORD_WHITE,
+	                        .key.addr = address("192.0.2.1"),
+	                        .record = merge_record,
+	                        .text = {SPAN(""), SPAN(""), SPAN("")}};
+	assert_prints_merge(&row, "+WHITE|192.0.2.1|1000700|1000000|1001500|4110400|2|5\n");
+	row.record.is_deleted = true;
+	assert_prints_merge(&row, "-WHITE|192.0.2.1|1000700|1000000|1001500|4110400|2|5\n");
+	row.kind = RECORD_TRAPPED;
+	row.key.addr = address("2001:db8::bad");
+	assert_prints_merge(&row, "-TRAPPED|2001:db8::bad|1000700|1000000|1001500|4110400|2|5\n");
+	row.kind = RECORD_GREY;
+	row.text = (struct tuple_text){SPAN("m|x"), SPAN("<A@example.org>"), SPAN("<b@c>")};
+	assert_prints_merge(&row, "-GREY|2001:db8::bad|m\\x7cx|<A@example.org>|<b@c>|1000700|"
+	                          "1000000|1001500|4110400|2|5|1000600\n");
+	row.kind = RECORD_TRAP_ADDRESS;
+	row.record.is_deleted = false;
+	row.text = (struct tuple_text){SPAN(""), SPAN(""), SPAN("trap@example.org")};
+	assert_prints_merge(&row, "+SPAMTRAP|trap@example.org|1000700|1000000\n");
+}
+
+static void bad_lines_of_the_merge_form_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *line;
+		int code;
+		const char *why;
+	} rows[] = {
+	        // clang-format off
+		{"", ERR_SYNTAX, "neither + nor - at its head"},
+		{"WHITE|192.0.2.1|||1|2|3|4|5", ERR_SYNTAX, "neither + nor - at its head"},
+		{"+", ERR_SYNTAX, "no kind of record: "},
+		{"+DOMAIN|example.org", ERR_SYNTAX, "no kind of record: DOMAIN"},
+		{"+WHITE|192.0.2.1|||1|2|3|4|5", ERR_SYNTAX, "9 fields, expected 8"},
+		{"+WHITE|192.0.2|1|2|3|4|5|6", ERR_SYNTAX, "invalid ip address 192.0.2"},
+		{"+WHITE|192.0.2.1|x|2|3|4|5|6", ERR_SYNTAX, "not a number: x"},
+		{"+TRAPPED|192.0.2.1|5", ERR_SYNTAX, "3 fields, expected 8"},
+		{"-TRAPPED|192.0.2.1|1|2|3|4|5|4294967296", ERR_RANGE,
+		 "number out of range: 4294967296"},
+		{"+GREY|192.0.2.1|h|<a@b>|<c@d>|1|2|3|4|5|6", ERR_SYNTAX,
+		 "11 fields, expected 12"},
+		{"+GREY|192.0.2.1|h|i|<a@b>|<c@d>|1|2|3|4|5|6|7", ERR_SYNTAX, "too many fields"},
+		{"+GREY|192.0.2.1|h|<a@b>|<c@d>|1|2|3|4|5|6|-7", ERR_SYNTAX, "not a number: -7"},
+		{"+SPAMTRAP|a@b", ERR_SYNTAX, "2 fields, expected 4"},
+		{"+SPAMTRAP|ab|1|2", ERR_SYNTAX, "not an email address: ab"},
+	        // clang-format on
+	};
+	uint8_t buf[DUMP_TEXT_BYTES];
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct dump_record record;
+		char why[DUMP_WHY_MAX];
+		assert_int_equal(dump_parse_merge(span_of_str(rows[i].line), buf, &record, why),
+		                 rows[i].code);
+		assert_string_equal(why, rows[i].why);
+	}
+}
+
+static void assert_record(const struct grey_record *got, const struct grey_record *expected)
+{
+	assert_int_equal(got->first.secs, expected->first.secs);
+	assert_int_equal(got->pass.secs, expected->pass.secs);
+	assert_int_equal(got->expire.secs, expected->expire.secs);
+	assert_int_equal(got->changed_at.secs, expected->changed_at.secs);
+	assert_int_equal(got->last.secs, expected->last.secs);
+	assert_int_equal(got->bcount, expected->bcount);
+	assert_int_equal(got->pcount, expected->pcount);
+	assert_int_equal(got->is_deleted, expected->is_deleted);
+}
+
+static void any_record_comes_back_whole_from_the_merge_form(void **state)
+{
+	(void)state;
+	static uint8_t bufs[3][RECORD_STRING_MAX];
+	uint8_t buf[DUMP_TEXT_BYTES];
+	uint64_t seed = (uint64_t)clock_mono().ns;
+	print_message("seed %llu\n", (unsigned long long)seed);
+	for (int i = 0; i < N_RANDOM; i++) {
+		struct store_row row = random_grey(bufs, &seed);
+		struct dump_record got;
+		char why[DUMP_WHY_MAX];
+		row.record.changed_at.secs = (int64_t)next_random(&seed);
+		row.record.is_deleted = next_random(&seed) % 2;
+		if (next_random(&seed) % 4 == 0) {
+			row.kind = next_random(&seed) % 2 ? RECORD_WHITE : RECORD_TRAPPED;
+			row.text = (struct tuple_text){SPAN(""), SPAN(""), SPAN("")};
+		} else {
+			row.record.last.secs = (int64_t)next_random(&seed);
+		}
+		struct span printed = print_by(dump_print_merge, &row);
+		assert_int_equal(
+		        dump_parse_merge(span_of(printed.ptr, printed.len - 1), buf, &got, why), 0);
+		assert_int_equal(got.kind, row.kind);
+		assert_true(addr_equal(&got.addr, &row.key.addr));
+		assert_record(&got.record, &row.record);
+		assert_true(span_equal(got.text.helo, row.text.helo));
+		assert_true(span_equal(got.text.sender, row.text.sender));
+		assert_true(span_equal(got.text.recipient, row.text.recipient));
+	}
+}
+
 static void a_full_stream_is_told(void **state)
 {
 	(void)state;
@@ -350,6 +479,9 @@ int main(void)
 	        cmocka_unit_test(too_long_texts_and_lines_are_refused),
 	        cmocka_unit_test(any_tuple_comes_back_as_it_was),
 	        cmocka_unit_test(printing_what_was_read_is_stable),
+	        cmocka_unit_test(each_kind_has_its_line_in_the_merge_form),
+	        cmocka_unit_test(bad_lines_of_the_merge_form_are_refused),
+	        cmocka_unit_test(any_record_comes_back_whole_from_the_merge_form),
 	        cmocka_unit_test(a_full_stream_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
