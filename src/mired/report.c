@@ -168,7 +168,7 @@ void report_add_load(struct report *report, uint32_t load_milli)
 static int print_row(const struct report_row *row, char *out)
 {
 	return snprintf(out, REPORT_ROW_BYTES,
-	                "%" PRId64 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+	                "%" PRId64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
 	                " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
 	                row->began.secs, row->secs, row->sums.offered, row->sums.deferred,
 	                row->sums.passed, row->sums.trapped, row->sums.tarpit_secs, row->load_milli,
@@ -207,7 +207,7 @@ static int parse_row(struct span line, struct report_row *out)
 		return ERR_SYNTAX;
 	}
 	*out = (struct report_row){.began = {(int64_t)fields[0]},
-	                           .secs = (uint32_t)fields[1],
+	                           .secs = fields[1],
 	                           .sums = {fields[2], fields[3], fields[4], fields[5], fields[6]},
 	                           .load_milli = fields[7],
 	                           .n_loads = fields[8]};

@@ -32,7 +32,7 @@ struct report_reading {
 
 struct report_row {
 	struct wall began;
-	uint32_t secs; /* its interval */
+	uint64_t secs; /* its interval */
 	struct report_reading sums;
 	uint64_t load_milli; /* sum of n_loads samples of the 1-minute load average */
 	uint64_t n_loads;
