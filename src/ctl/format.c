@@ -135,14 +135,94 @@ static void format_value(char *name, const json_t *value, char *out, size_t size
 	format_plain(value, out, size);
 }
 
+static const char *without_underscores(char *name)
+{
+	for (char *c = strchr(name, '_'); c; c = strchr(c, '_')) {
+		*c = ' ';
+	}
+	return name;
+}
+
 static void print_line(const char *indent, char *name, const json_t *value, FILE *out)
 {
 	char text[VALUE_MAX];
 	format_value(name, value, text, sizeof text);
-	for (char *c = strchr(name, '_'); c; c = strchr(c, '_')) {
-		*c = ' ';
+	(void)fprintf(out, "%s%-*s %s\n", indent, 34 - (int)strlen(indent),
+	              without_underscores(name), text);
+}
+
+/* --- lists of objects: a line each, its first member in front --- */
+
+static bool is_list_of_objects(const json_t *value)
+{
+	return json_is_object(json_array_get(value, 0));
+}
+
+static void print_word(const char *before, const char *key, const json_t *value, FILE *out)
+{
+	char name[NAME_MAX_BYTES];
+	char text[VALUE_MAX];
+	(void)span_escape(span_of_str(key), name, sizeof name);
+	format_value(name, value, text, sizeof text);
+	(void)fprintf(out, "%s%s %s", before, without_underscores(name), text);
+}
+
+static void print_words(const char *before, const char *key, json_t *object, FILE *out)
+{
+	char name[NAME_MAX_BYTES];
+	const char *word;
+	json_t *value;
+	(void)span_escape(span_of_str(key), name, sizeof name);
+	(void)fprintf(out, "%s%s", before, without_underscores(name));
+	json_object_foreach(object, word, value)
+	{
+		print_word(" ", word, value, out);
 	}
-	(void)fprintf(out, "%s%-*s %s\n", indent, 34 - (int)strlen(indent), name, text);
+}
+
+static bool is_empty(const json_t *value)
+{
+	return (json_is_string(value) && json_string_length(value) == 0) ||
+	       (json_is_object(value) && json_object_size(value) == 0);
+}
+
+static void print_member(const char *before, const char *key, json_t *value, FILE *out)
+{
+	if (json_is_object(value)) {
+		print_words(before, key, value, out);
+	} else {
+		print_word(before, key, value, out);
+	}
+}
+
+static void print_item(json_t *item, FILE *out)
+{
+	char first[VALUE_MAX];
+	const char *key;
+	json_t *value;
+	const char *before = NULL;
+	json_object_foreach(item, key, value)
+	{
+		if (!before) {
+			format_plain(value, first, sizeof first);
+			(void)fprintf(out, "    %s", first);
+			before = ": ";
+		} else if (!is_empty(value)) {
+			print_member(before, key, value, out);
+			before = ", ";
+		}
+	}
+	(void)fputc('\n', out);
+}
+
+static int print_items(char *name, json_t *list, int n_max, FILE *out)
+{
+	size_t i = 0;
+	(void)fprintf(out, "  %s\n", without_underscores(name));
+	for (; i < json_array_size(list) && (int)i < n_max; i++) {
+		print_item(json_array_get(list, i), out);
+	}
+	return (int)i + 1;
 }
 
 /* Lines printed. */
@@ -154,6 +234,10 @@ static int print_section(const char *key, json_t *object, FILE *out)
 	(void)fprintf(out, "\n%s\n", span_escape(span_of_str(key), title, sizeof title));
 	walk_enter(&walk, object, 0);
 	while (n_lines < LINES_MAX && walk_next(&walk)) {
+		if (is_list_of_objects(walk.value)) {
+			n_lines += print_items(walk.name, walk.value, LINES_MAX - n_lines, out);
+			continue;
+		}
 		print_line("  ", walk.name, walk.value, out);
 		n_lines++;
 	}

@@ -38,6 +38,21 @@ static void plain_members_come_first_and_objects_become_sections(void **state)
 	               "\nempty\n");
 }
 
+static void a_list_of_objects_is_a_line_each(void **state)
+{
+	(void)state;
+	assert_formats(
+	        "{\"sync\": {\"behind\": 0, \"peers\": ["
+	        "{\"address\": \"192.0.2.1\", \"name\": \"mx2\", \"silent_secs\": 61,"
+	        " \"in\": {\"grey\": 12, \"promote\": 1}, \"dropped\": {}, \"failures\": 0},"
+	        "{\"address\": \"192.0.2.2\", \"name\": \"\", \"in\": {}, \"failures\": 2}]}}",
+	        "\nsync\n"
+	        "  behind                           0\n"
+	        "  peers\n"
+	        "    192.0.2.1: name mx2, silent 1m 1s, in grey 12 promote 1, failures 0\n"
+	        "    192.0.2.2: failures 2\n");
+}
+
 static void endings_of_names_are_units(void **state)
 {
 	static const struct {
@@ -105,6 +120,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(plain_members_come_first_and_objects_become_sections),
+	        cmocka_unit_test(a_list_of_objects_is_a_line_each),
 	        cmocka_unit_test(endings_of_names_are_units),
 	        cmocka_unit_test(foreign_bytes_never_reach_the_terminal),
 	        cmocka_unit_test(depth_and_length_are_bounded),
