@@ -44,6 +44,7 @@ struct store {
 	struct mono readers_check_due;
 	struct record_key *pending;
 	unsigned n_pending;
+	int64_t n_buried[DB_COUNT]; /* in this transaction, less those that went */
 };
 
 struct store_reader {
@@ -74,6 +75,8 @@ MUST_USE int door_cursor(const struct store *store, MDB_txn *txn, enum store_db 
                          MDB_cursor **out);
 /* Counts a bad record, and logs the 1st, 2nd, 4th, 8th …: no clock is needed for that limit. */
 void door_bad_record(struct store *store, const char *db, struct span key);
+/* How many rows are tombstones; none where the count is missing or damaged. */
+struct record_counts door_tombstones(const struct store *store, MDB_txn *txn);
 /* Pages that wait for reuse: each row of LMDB's free list (database 0) begins with a count. */
 uint64_t door_free_pages(MDB_txn *txn);
 /* One short look at the store: every door_reader_begin that returned 0 has its door_reader_end. ^Z

@@ -28,6 +28,8 @@ static_assert(RECORD_HASH_KEY_BYTES == crypto_shorthash_siphashx24_KEYBYTES, "it
 
 static const uint8_t meta_key_bytes[] = {'m', 'e', 't', 'a'};
 const struct span record_meta_key = {meta_key_bytes, sizeof meta_key_bytes};
+static const uint8_t counts_key_bytes[] = {'t', 'o', 'm', 'b', 's', 't', 'o', 'n', 'e', 's'};
+const struct span record_counts_key = {counts_key_bytes, sizeof counts_key_bytes};
 static const uint8_t cursor_prefix[] = {'c', 'u', 'r', 's', 'o', 'r', '.'};
 static const uint8_t meta_magic[8] = {'m', 'i', 'r', 'e', 'd', '.', 'd', 'b'};
 /* fixed and public: it only has to be the same in every build */
@@ -472,7 +474,7 @@ int record_meta_decode(struct span value, struct store_meta *out)
 	return 0;
 }
 
-/* --- cursors ---------------------------------------------------------------------------------- */
+/* --- cursors and counts ----------------------------------------------------------------------- */
 
 struct record_key record_cursor_key(const char *name)
 {
@@ -511,5 +513,34 @@ int record_cursor_decode(struct span key, struct span value, uint64_t *seq)
 		return ERR_SYNTAX;
 	}
 	*seq = found;
+	return 0;
+}
+
+void record_counts_encode(const struct record_counts *counts, struct record_value *out)
+{
+	sum_open(out);
+	put_be(out, RECORD_VERSION, 1);
+	put_be(out, counts->n_hosts, 8);
+	put_be(out, counts->n_tuples, 8);
+	put_be(out, counts->n_trap_addresses, 8);
+	record_seal(record_counts_key, out);
+}
+
+int record_counts_decode(struct span value, struct record_counts *out)
+{
+	struct reader in;
+	if (sum_check(record_counts_key, value, &in)) {
+		return ERR_CORRUPT;
+	}
+	if (get_be(&in, 1) != RECORD_VERSION) {
+		return ERR_VERSION;
+	}
+	struct record_counts found = {.n_hosts = get_be(&in, 8)};
+	found.n_tuples = get_be(&in, 8);
+	found.n_trap_addresses = get_be(&in, 8);
+	if (!is_at_end(&in)) {
+		return ERR_SYNTAX;
+	}
+	*out = found;
 	return 0;
 }

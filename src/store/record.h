@@ -3,6 +3,7 @@
  *
  *   meta     one row: magic, schema version, hash key, created, clean-shutdown mark
  *            "cursor." name                  -> cursor
+ *            "tombstones"                    -> counts
  *   host     address(16) kind(1)             -> record
  *   tuple    address(16) keyed hash(16)      -> record, lengths, helo, sender, recipient
  *   trap     keyed hash(16)                  -> record, length, address
@@ -162,3 +163,12 @@ MUST_USE int record_meta_decode(struct span value, struct store_meta *out);
 struct record_key record_cursor_key(const char *name);
 void record_cursor_encode(struct span key, uint64_t seq, struct record_value *out);
 MUST_USE int record_cursor_decode(struct span key, struct span value, uint64_t *seq);
+
+/* How many of the rows are tombstones: a figure to show, nothing rests on it. */
+struct record_counts {
+	uint64_t n_hosts, n_tuples, n_trap_addresses;
+};
+
+extern const struct span record_counts_key;
+void record_counts_encode(const struct record_counts *counts, struct record_value *out);
+MUST_USE int record_counts_decode(struct span value, struct record_counts *out);

@@ -62,28 +62,45 @@ struct store_txn {
 /* `now` is what store_newest says after the next start: a time that is believed (clockguard's), for
  * records are expired by it then. */
 void store_begin(struct store *store, struct store_txn *txn, struct wall now);
-/* True and *out when there is a live-or-expired record with a good checksum. */
+/* True and *out when there is a live-or-expired record with a good checksum. What was deleted is
+ * not there: its tombstone is seen by the ..._register calls alone, for merges. */
 bool store_get_tuple(struct store_txn *txn, const struct tuple_key *key, struct grey_record *out);
 bool store_get_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
                     struct grey_record *out);
-/* Put keeps the expiry index in step. is_journaled = false for a mere counter update. */
+bool store_get_tuple_register(struct store_txn *txn, const struct tuple_key *key,
+                              struct grey_record *out);
+bool store_get_host_register(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
+                             struct grey_record *out);
+bool store_get_trap_register(struct store_txn *txn, struct span address, struct grey_record *out);
+
+/* Puts keep the expiry index in step and are journaled. A put over a tombstone revives it; a record
+ * that is_deleted is put as a tombstone as it stands (merges), journaled as a deletion if something
+ * live was there, else not at all. What is put or buried is stamped with the later of its
+ * changed_at and that of what was there, a deletion of something live a second later than that: on
+ * one host the newer fact has the later stamp, whatever its clock does. */
 void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
                      const struct grey_record *record, const struct tuple_text *text);
-/* Rewrites the record of a stored tuple, keeping its text; nothing when there is no sound record.
- * is_journaled as the change deserves. */
+/* Rewrites the record of a stored tuple, keeping its text; nothing when there is no sound record or
+ * a tombstone. is_journaled = false for a mere counter update. */
 void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
                         const struct grey_record *record, bool is_journaled);
 void store_put_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
                     const struct grey_record *record);
-void store_delete_tuple(struct store_txn *txn, const struct tuple_key *key);
-void store_delete_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind);
+/* Deletes at `at` and leaves a tombstone: of a tuple, if there is one, until its record's end. Of
+ * a host until the later of its record's end and `until`, also when nothing is there (its first is
+ * 0 then; left out while the map is tight, see store_commit). Journaled only if something live was
+ * there. */
+void store_bury_tuple(struct store_txn *txn, const struct tuple_key *key, struct wall at);
+void store_bury_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
+                     struct wall at, struct wall until);
 
-/* Spamtrap addresses never expire. address: normalised (policy/trap.h). Has and delete: true when
- * it was there. */
+/* Spamtrap addresses never expire, nor do their tombstones. address: normalised (policy/trap.h).
+ * Has and bury: true when it was there. Burying one that is not there leaves a tombstone, as with
+ * hosts. */
 bool store_has_trap_address(struct store_txn *txn, struct span address);
 void store_put_trap_address(struct store_txn *txn, struct span address,
                             const struct grey_record *record);
-bool store_delete_trap_address(struct store_txn *txn, struct span address);
+bool store_bury_trap_address(struct store_txn *txn, struct span address, struct wall at);
 /* The first tuple of a host, by its grouped address; false when it has none. */
 bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key);
 
@@ -91,7 +108,7 @@ bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tu
  * record_cursor_key. */
 void store_put_cursor(struct store_txn *txn, const char *name, uint64_t seq);
 
-/* Called for each record the sweep deletes. */
+/* Called for each record the sweep deletes, but for tombstones, which go untold and unjournaled. */
 typedef void store_expired(void *ctx, enum record_kind kind, const struct tuple_key *key);
 /* Deletes at most max records whose life ended at or before expiry_now, oldest first; returns how
  * many. Costs one look-up when nothing is due. */
@@ -156,7 +173,8 @@ MUST_USE int store_reader_trap_address(struct store_reader *reader, struct span 
                                        struct grey_record *out);
 
 /* The record that a change of the journal is about, as it stands now; texts are copied to buf. 1, 0
- * or a negative code as store_reader_host. */
+ * or a negative code as store_reader_host. For a deletion it is the tombstone; 0 when the record
+ * has been revived since, or for a put, deleted. */
 MUST_USE int store_reader_changed(struct store_reader *reader, const struct journal_change *change,
                                   uint8_t buf[static STORE_TEXT_BYTES], struct store_row *out);
 
@@ -174,7 +192,8 @@ uint64_t store_journal_last(struct store_reader *reader);
 /* --- figures and checking --------------------------------------------------------------------- */
 
 struct store_stats {
-	uint64_t n_hosts, n_tuples, n_trap_addresses, n_expiry, n_journal;
+	uint64_t n_hosts, n_tuples, n_trap_addresses; /* without tombstones */
+	uint64_t n_tombstones, n_expiry, n_journal;
 	uint64_t used_bytes, free_bytes, map_bytes;
 	uint64_t last_seq;
 	uint64_t n_bad_records;

@@ -68,10 +68,15 @@ static bool check_meta_row(struct check *check, const MDB_val *key, const MDB_va
 {
 	(void)check;
 	struct store_meta meta;
+	struct record_counts counts;
 	uint64_t seq = 0;
-	return span_equal(door_span(key), record_meta_key)
-	               ? record_meta_decode(door_span(data), &meta) == 0
-	               : record_cursor_decode(door_span(key), door_span(data), &seq) == 0;
+	if (span_equal(door_span(key), record_meta_key)) {
+		return record_meta_decode(door_span(data), &meta) == 0;
+	}
+	if (span_equal(door_span(key), record_counts_key)) {
+		return record_counts_decode(door_span(data), &counts) == 0;
+	}
+	return record_cursor_decode(door_span(key), door_span(data), &seq) == 0;
 }
 
 static bool check_record(struct check *check, enum record_kind kind, const MDB_val *key,

@@ -96,6 +96,7 @@ struct look {
 	enum store_db db;
 	enum record_kind kind;
 	struct record_key key;
+	bool is_deleted; /* its tombstone, else the record */
 };
 
 /* 1, 0 or a negative code, as store_reader_host says. *text (may be NULL) points into the database.
@@ -117,7 +118,7 @@ static int look_up(struct store_reader *reader, const struct look *look, struct 
 		door_bad_record(store, door_db_name(look->db), door_span(&key));
 		return 0;
 	}
-	return 1;
+	return out->is_deleted == look->is_deleted;
 }
 
 static int look_up_once(struct store_reader *reader, const struct look *look,
@@ -134,7 +135,7 @@ static int look_up_once(struct store_reader *reader, const struct look *look,
 int store_reader_host(struct store_reader *reader, const struct addr *addr, enum record_kind kind,
                       struct grey_record *out)
 {
-	struct look look = {DB_HOST, kind, record_host_key(addr, kind)};
+	struct look look = {.db = DB_HOST, .kind = kind, .key = record_host_key(addr, kind)};
 	return look_up_once(reader, &look, out);
 }
 
@@ -143,25 +144,33 @@ int store_reader_trap_address(struct store_reader *reader, struct span address,
 {
 	uint8_t hash[RECORD_HASH_BYTES];
 	record_trap_hash(reader->store->meta.hash_key, address, hash);
-	struct look look = {DB_TRAP, RECORD_TRAP_ADDRESS, record_trap_key(hash)};
+	struct look look = {
+	        .db = DB_TRAP, .kind = RECORD_TRAP_ADDRESS, .key = record_trap_key(hash)};
 	return look_up_once(reader, &look, out);
 }
 
 static struct look look_for(const struct journal_change *change)
 {
 	struct tuple_key tuple = {.addr = change->addr};
-	enum record_kind kind = (enum record_kind)change->kind;
-	switch (kind) {
+	struct look look = {.kind = (enum record_kind)change->kind,
+	                    .is_deleted = change->is_deleted};
+	switch (look.kind) {
 	case RECORD_GREY:
 		memcpy(tuple.hash, change->hash, sizeof tuple.hash);
-		return (struct look){DB_TUPLE, kind, record_grey_key(&tuple)};
+		look.db = DB_TUPLE;
+		look.key = record_grey_key(&tuple);
+		break;
 	case RECORD_TRAP_ADDRESS:
-		return (struct look){DB_TRAP, kind, record_trap_key(change->hash)};
+		look.db = DB_TRAP;
+		look.key = record_trap_key(change->hash);
+		break;
 	case RECORD_WHITE:
 	case RECORD_TRAPPED:
+		look.db = DB_HOST;
+		look.key = record_host_key(&change->addr, look.kind);
 		break;
 	}
-	return (struct look){DB_HOST, kind, record_host_key(&change->addr, kind)};
+	return look;
 }
 
 static struct span keep(uint8_t *buf, size_t *len, struct span text)
@@ -342,6 +351,29 @@ uint64_t door_free_pages(MDB_txn *txn)
 	return n;
 }
 
+struct record_counts door_tombstones(const struct store *store, MDB_txn *txn)
+{
+	struct record_counts counts = {0};
+	MDB_val key = door_val(record_counts_key.ptr, record_counts_key.len);
+	MDB_val data;
+	if (mdb_get(txn, store->dbi[DB_META], &key, &data) ||
+	    record_counts_decode(door_span(&data), &counts)) {
+		return (struct record_counts){0};
+	}
+	return counts;
+}
+
+/* Tombstones are told apart from the records. */
+static void take_tombstones(struct store_reader *reader, struct store_stats *out)
+{
+	struct record_counts n = door_tombstones(reader->store, reader->txn);
+	out->n_hosts -= n.n_hosts < out->n_hosts ? n.n_hosts : out->n_hosts;
+	out->n_tuples -= n.n_tuples < out->n_tuples ? n.n_tuples : out->n_tuples;
+	out->n_trap_addresses -= n.n_trap_addresses < out->n_trap_addresses ? n.n_trap_addresses
+	                                                                    : out->n_trap_addresses;
+	out->n_tombstones = n.n_hosts + n.n_tuples + n.n_trap_addresses;
+}
+
 static int entries(struct store_reader *reader, enum store_db db, uint64_t *n)
 {
 	MDB_stat stats;
@@ -368,6 +400,7 @@ static int read_stats(struct store_reader *reader, struct store_stats *out)
 	    (rc = mdb_env_info(store->env, &info)) || (rc = mdb_env_stat(store->env, &stats))) {
 		return rc;
 	}
+	take_tombstones(reader, out);
 	uint64_t n_pages = (uint64_t)info.me_last_pgno + 1;
 	uint64_t n_free = door_free_pages(reader->txn);
 	n_free = n_free < n_pages ? n_free : n_pages;

@@ -114,6 +114,28 @@ void store_put_cursor(struct store_txn *txn, const char *name, uint64_t seq)
 	txn_note(txn, mdb_put(txn->lmdb, txn->store->dbi[DB_META], &key, &data, 0));
 }
 
+static uint64_t count_on(uint64_t n, int64_t by)
+{
+	return by < 0 && n < (uint64_t)-by ? 0 : n + (uint64_t)by;
+}
+
+static void count_tombstones(struct store_txn *txn)
+{
+	const int64_t *n_buried = txn->store->n_buried;
+	struct record_value value;
+	if (n_buried[DB_HOST] == 0 && n_buried[DB_TUPLE] == 0 && n_buried[DB_TRAP] == 0) {
+		return;
+	}
+	struct record_counts counts = door_tombstones(txn->store, txn->lmdb);
+	counts.n_hosts = count_on(counts.n_hosts, n_buried[DB_HOST]);
+	counts.n_tuples = count_on(counts.n_tuples, n_buried[DB_TUPLE]);
+	counts.n_trap_addresses = count_on(counts.n_trap_addresses, n_buried[DB_TRAP]);
+	record_counts_encode(&counts, &value);
+	MDB_val key = door_val(record_counts_key.ptr, record_counts_key.len);
+	MDB_val data = door_val(value.bytes, value.len);
+	txn_note(txn, mdb_put(txn->lmdb, txn->store->dbi[DB_META], &key, &data, 0));
+}
+
 /* Number of the journal's last row; 0 when it is empty. */
 static int journal_last(struct store *store, MDB_txn *lmdb, uint64_t *seq)
 {
@@ -203,6 +225,7 @@ void store_begin(struct store *store, struct store_txn *txn, struct wall now)
 {
 	*txn = (struct store_txn){.store = store, .now = now};
 	store->n_pending = 0;
+	memset(store->n_buried, 0, sizeof store->n_buried);
 	if (store->read_only) {
 		txn->ret = -EROFS;
 		return;
@@ -262,6 +285,9 @@ int store_commit(struct store_txn *txn)
 	struct store *store = txn->store;
 	if (txn->ret == 0) {
 		txn_expiry_flush(txn);
+	}
+	if (txn->ret == 0) {
+		count_tombstones(txn);
 	}
 	if (txn->ret == 0) {
 		journal_trim(txn);

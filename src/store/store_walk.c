@@ -107,24 +107,32 @@ static struct span keep_text(struct store_walk *walk, struct span text)
 	return span_of(copy, text.len);
 }
 
-static bool decode_row(struct store_walk *walk, const MDB_val *key, const MDB_val *data,
+static bool decode_row(const struct store_walk *walk, const MDB_val *key, const MDB_val *data,
                        struct store_row *row)
 {
 	*row = (struct store_row){.kind = RECORD_GREY};
-	if (parts_in_order[walk->part].decode_key(door_span(key), row) ||
-	    record_decode(door_span(key), door_span(data), row->kind, &row->record, &row->text)) {
-		return false;
+	return parts_in_order[walk->part].decode_key(door_span(key), row) == 0 &&
+	       record_decode(door_span(key), door_span(data), row->kind, &row->record,
+	                     &row->text) == 0;
+}
+
+/* Its texts may go when the slice ends. */
+static void keep_row(struct store_walk *walk, struct store_row *row)
+{
+	if (row->record.is_deleted && !(walk->parts & STORE_WALK_DELETED)) {
+		return;
 	}
 	row->text.helo = keep_text(walk, row->text.helo);
 	row->text.sender = keep_text(walk, row->text.sender);
 	row->text.recipient = keep_text(walk, row->text.recipient);
-	return true;
+	walk->n_rows++;
 }
 
 static void take_row(struct store_walk *walk, const MDB_val *key, const MDB_val *data)
 {
-	if (decode_row(walk, key, data, &walk->rows[walk->n_rows])) {
-		walk->n_rows++;
+	struct store_row *row = &walk->rows[walk->n_rows];
+	if (decode_row(walk, key, data, row)) {
+		keep_row(walk, row);
 	} else {
 		walk->n_bad++;
 		door_bad_record(walk->reader->store, door_db_name(parts_in_order[walk->part].db),
@@ -199,7 +207,7 @@ int store_walk_next(struct store_walk *walk, const struct store_row **rows, uint
 	walk->n_rows = 0;
 	walk->n_text = 0;
 	walk->n_bad = 0;
-	/* a slice of nothing but bad records is no end */
+	/* a slice of nothing but bad records or tombstones is no end */
 	while (walk->n_rows == 0 && walk->part < ARRAY_LEN(parts_in_order)) {
 		int ret = door_reader_begin(walk->reader);
 		if (ret) {

@@ -1,6 +1,10 @@
 /* Records of a write transaction: hosts, tuples and spamtrap addresses, each with its expiry row (a
  * spamtrap has none) and its journal row, together or not at all; and the sweep of what has
- * expired. The transaction's frame is store_txn.c. Owner: the keeper's thread. */
+ * expired. The transaction's frame is store_txn.c. Owner: the keeper's thread.
+ *
+ * What is deleted stays as a tombstone in its record's place, with the same key and an expiry row,
+ * so that another gateway's older record of it does not come back by a merge. load() sees
+ * tombstones; what others are told by goes through get_live(). */
 #include <string.h>
 
 #include "base/err.h"
@@ -74,7 +78,30 @@ static struct stored load(struct store_txn *txn, const struct target *t)
 	return stored;
 }
 
-/* A spamtrap lives until it is deleted. */
+static bool is_tombstone(const struct stored *stored)
+{
+	return stored->is_sound && stored->record.is_deleted;
+}
+
+/* A damaged record may have been a live one. */
+static bool may_be_live(const struct stored *stored)
+{
+	return stored->is_there && !is_tombstone(stored);
+}
+
+/* The newer fact of this host has the later stamp, though the clock went back or a peer's is ahead:
+ * never earlier than what is there, and a deletion, which loses at equal time, is later. */
+static struct wall stamp(const struct stored *old, const struct grey_record *record)
+{
+	int64_t least = 0;
+	if (old->is_sound) {
+		least = old->record.changed_at.secs +
+		        (record->is_deleted && !old->record.is_deleted);
+	}
+	return (struct wall){record->changed_at.secs > least ? record->changed_at.secs : least};
+}
+
+/* A spamtrap lives until it is deleted, and its tombstone for ever. */
 static bool can_expire(const struct target *t)
 {
 	return t->kind != RECORD_TRAP_ADDRESS;
@@ -94,8 +121,8 @@ static void move_expiry(struct store_txn *txn, const struct target *t, const str
 	txn_expiry_put(txn, &row);
 }
 
-/* Writes the record; the expiry index follows. `old` is what load found: its text is dead after
- * this. */
+/* Writes the record with its stamp; the expiry index follows. `old` is what load found: its text is
+ * dead after this. */
 static void save(struct store_txn *txn, const struct target *t, const struct stored *old,
                  const struct grey_record *record, const struct tuple_text *text)
 {
@@ -106,10 +133,13 @@ static void save(struct store_txn *txn, const struct target *t, const struct sto
 		return;
 	}
 	struct record_value value;
-	record_encode(span_of(t->key.bytes, t->key.len), t->kind, record, text, &value);
+	struct grey_record stamped = *record;
+	stamped.changed_at = stamp(old, record);
+	record_encode(span_of(t->key.bytes, t->key.len), t->kind, &stamped, text, &value);
 	if (can_expire(t)) {
 		move_expiry(txn, t, old, record->expire);
 	}
+	txn->store->n_buried[t->db] += record->is_deleted - is_tombstone(old);
 	MDB_val key = door_key(&t->key);
 	MDB_val data = door_val(value.bytes, value.len);
 	txn_note(txn, mdb_put(txn->lmdb, txn->store->dbi[t->db], &key, &data, 0));
@@ -136,41 +166,68 @@ static void delete_row(struct store_txn *txn, const struct target *t)
 	txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
 }
 
-/* True when something was there. */
-static bool delete_target(struct store_txn *txn, const struct target *t)
+/* Saves and journals: a tombstone is a deletion where something was. */
+static void put_target(struct store_txn *txn, const struct target *t, const struct stored *old,
+                       const struct grey_record *record, const struct tuple_text *text)
 {
-	struct stored old = load(txn, t);
-	if (!old.is_there) {
-		return false;
+	bool was_live = may_be_live(old);
+	save(txn, t, old, record, text);
+	if (!record->is_deleted || was_live) {
+		journal_target(txn, t, record->is_deleted, record->expire);
 	}
-	if (old.is_sound && can_expire(t)) {
-		struct record_key row = record_expiry_key(old.record.expire, t->kind, &t->key);
-		txn_expiry_delete(txn, &row);
-	}
-	delete_row(txn, t);
-	journal_target(txn, t, true, old.is_sound ? old.record.expire : txn->now);
-	return txn->ret == 0;
 }
+
+/* `old` with a tombstone in its place. Over nothing it stands alone; without room it is left out:
+ * the room there is belongs to deletions of what is there. */
+static void bury_target(struct store_txn *txn, const struct target *t, const struct stored *old,
+                        const struct grey_record *tombstone, const struct tuple_text *text)
+{
+	if (old->is_there || !txn->store->is_tight) {
+		put_target(txn, t, old, tombstone, text);
+	}
+}
+
+/* Of what is there, or of something unknown. */
+static struct grey_record tombstone_of(const struct stored *old, struct wall at)
+{
+	struct grey_record tombstone = old->record;
+	tombstone.is_deleted = true;
+	tombstone.changed_at = at;
+	return tombstone;
+}
+
+static bool get_register(struct store_txn *txn, const struct target *t, struct grey_record *out)
+{
+	struct stored stored = load(txn, t);
+	if (stored.is_sound) {
+		*out = stored.record;
+	}
+	return stored.is_sound;
+}
+
+static bool get_live(struct store_txn *txn, const struct target *t, struct grey_record *out)
+{
+	struct grey_record record;
+	bool is_live = get_register(txn, t, &record) && !record.is_deleted;
+	if (is_live) {
+		*out = record;
+	}
+	return is_live;
+}
+
+/* --- tuples ----------------------------------------------------------------------------------- */
 
 bool store_get_tuple(struct store_txn *txn, const struct tuple_key *key, struct grey_record *out)
 {
 	struct target t = target_tuple(key);
-	struct stored stored = load(txn, &t);
-	if (stored.is_sound) {
-		*out = stored.record;
-	}
-	return stored.is_sound;
+	return get_live(txn, &t, out);
 }
 
-bool store_get_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
-                    struct grey_record *out)
+bool store_get_tuple_register(struct store_txn *txn, const struct tuple_key *key,
+                              struct grey_record *out)
 {
-	struct target t = target_host(addr, kind);
-	struct stored stored = load(txn, &t);
-	if (stored.is_sound) {
-		*out = stored.record;
-	}
-	return stored.is_sound;
+	struct target t = target_tuple(key);
+	return get_register(txn, &t, out);
 }
 
 void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
@@ -178,8 +235,7 @@ void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
 {
 	struct target t = target_tuple(key);
 	struct stored old = load(txn, &t);
-	save(txn, &t, &old, record, text);
-	journal_target(txn, &t, false, record->expire);
+	put_target(txn, &t, &old, record, text);
 }
 
 void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
@@ -187,7 +243,7 @@ void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
 {
 	struct target t = target_tuple(key);
 	struct stored old = load(txn, &t);
-	if (!old.is_sound) {
+	if (!old.is_sound || old.record.is_deleted) {
 		return;
 	}
 	save(txn, &t, &old, record, &old.text);
@@ -196,31 +252,105 @@ void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
 	}
 }
 
+void store_bury_tuple(struct store_txn *txn, const struct tuple_key *key, struct wall at)
+{
+	struct target t = target_tuple(key);
+	struct stored old = load(txn, &t);
+	if (old.is_sound) {
+		struct grey_record tombstone = tombstone_of(&old, at);
+		bury_target(txn, &t, &old, &tombstone, &old.text);
+	} else if (old.is_there) { /* of a damaged one nobody knows the texts */
+		delete_row(txn, &t);
+		journal_target(txn, &t, true, txn->now);
+	}
+}
+
+/* To the first live tuple from *found on that is of this host. A damaged one counts, too. */
+static int seek_live_tuple(MDB_cursor *cursor, const struct addr *addr, struct tuple_key *key)
+{
+	MDB_val found = door_val(addr->bytes, sizeof addr->bytes);
+	MDB_val data;
+	struct grey_record record;
+	int rc = mdb_cursor_get(cursor, &found, &data, MDB_SET_RANGE);
+	while (rc == 0) {
+		if (record_grey_key_decode(door_span(&found), key) ||
+		    !addr_equal(&key->addr, addr)) {
+			return MDB_NOTFOUND;
+		}
+		if (record_decode(door_span(&found), door_span(&data), RECORD_GREY, &record,
+		                  NULL) ||
+		    !record.is_deleted) {
+			return 0;
+		}
+		rc = mdb_cursor_get(cursor, &found, &data, MDB_NEXT);
+	}
+	return rc;
+}
+
+bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key)
+{
+	MDB_cursor *cursor = NULL;
+	if (txn->ret) {
+		return false;
+	}
+	int rc = mdb_cursor_open(txn->lmdb, txn->store->dbi[DB_TUPLE], &cursor);
+	if (rc == 0) {
+		rc = seek_live_tuple(cursor, addr, key);
+		mdb_cursor_close(cursor);
+	}
+	txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
+	return rc == 0;
+}
+
+/* --- hosts ------------------------------------------------------------------------------------ */
+
+bool store_get_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
+                    struct grey_record *out)
+{
+	struct target t = target_host(addr, kind);
+	return get_live(txn, &t, out);
+}
+
+bool store_get_host_register(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
+                             struct grey_record *out)
+{
+	struct target t = target_host(addr, kind);
+	return get_register(txn, &t, out);
+}
+
 void store_put_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
                     const struct grey_record *record)
 {
 	struct target t = target_host(addr, kind);
 	struct stored old = load(txn, &t);
-	save(txn, &t, &old, record, NULL);
-	journal_target(txn, &t, false, record->expire);
+	put_target(txn, &t, &old, record, NULL);
 }
 
-void store_delete_tuple(struct store_txn *txn, const struct tuple_key *key)
-{
-	struct target t = target_tuple(key);
-	(void)delete_target(txn, &t);
-}
-
-void store_delete_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind)
+void store_bury_host(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
+                     struct wall at, struct wall until)
 {
 	struct target t = target_host(addr, kind);
-	(void)delete_target(txn, &t);
+	struct stored old = load(txn, &t);
+	struct grey_record tombstone = tombstone_of(&old, at);
+	if (tombstone.expire.secs < until.secs) {
+		tombstone.expire = until;
+	}
+	bury_target(txn, &t, &old, &tombstone, NULL);
 }
+
+/* --- spamtraps -------------------------------------------------------------------------------- */
 
 bool store_has_trap_address(struct store_txn *txn, struct span address)
 {
 	struct target t = target_trap(txn->store, address);
-	return load(txn, &t).is_sound;
+	struct grey_record record;
+	return get_live(txn, &t, &record);
+}
+
+bool store_get_trap_register(struct store_txn *txn, struct span address, struct grey_record *out)
+{
+	struct target t = target_trap(txn->store, address);
+	return get_register(txn, &t, out);
 }
 
 void store_put_trap_address(struct store_txn *txn, struct span address,
@@ -230,35 +360,20 @@ void store_put_trap_address(struct store_txn *txn, struct span address,
 	struct tuple_text text = no_text;
 	struct stored old = load(txn, &t);
 	text.recipient = address;
-	save(txn, &t, &old, record, &text);
-	journal_target(txn, &t, false, record->expire);
+	put_target(txn, &t, &old, record, &text);
 }
 
-bool store_delete_trap_address(struct store_txn *txn, struct span address)
+bool store_bury_trap_address(struct store_txn *txn, struct span address, struct wall at)
 {
 	struct target t = target_trap(txn->store, address);
-	return delete_target(txn, &t);
-}
-
-bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key)
-{
-	MDB_cursor *cursor = NULL;
-	MDB_val found = door_val(addr->bytes, sizeof addr->bytes);
-	MDB_val data;
-	if (txn->ret) {
-		return false;
-	}
-	int rc = mdb_cursor_open(txn->lmdb, txn->store->dbi[DB_TUPLE], &cursor);
-	if (rc == 0) {
-		rc = mdb_cursor_get(cursor, &found, &data, MDB_SET_RANGE);
-	}
-	bool is_there = rc == 0 && record_grey_key_decode(door_span(&found), key) == 0 &&
-	                addr_equal(&key->addr, addr);
-	if (cursor) {
-		mdb_cursor_close(cursor);
-	}
-	txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
-	return is_there;
+	struct tuple_text text = no_text;
+	struct stored old = load(txn, &t);
+	struct grey_record tombstone = tombstone_of(&old, at);
+	bool was_live = may_be_live(&old);
+	text.recipient = address;
+	tombstone.expire = (struct wall){0};
+	bury_target(txn, &t, &old, &tombstone, &text);
+	return txn->ret == 0 && was_live;
 }
 
 /* --- sweep ------------------------------------------------------------------------------------ */
@@ -289,7 +404,7 @@ static bool due_decode(struct span row, struct due *due)
 }
 
 /* Deletes what a due row names, unless the record lives longer than the row says: such a row was
- * left behind when a damaged record was overwritten. */
+ * left behind when a damaged record was overwritten. Nobody hears of the end of a tombstone. */
 static void sweep_record(struct store_txn *txn, const struct due *due, store_expired *expired,
                          void *ctx)
 {
@@ -299,6 +414,10 @@ static void sweep_record(struct store_txn *txn, const struct due *due, store_exp
 		return;
 	}
 	delete_row(txn, t);
+	if (is_tombstone(&old)) {
+		txn->store->n_buried[t->db]--;
+		return;
+	}
 	journal_target(txn, t, true, due->expire);
 	struct tuple_key key = {.addr = t->addr};
 	memcpy(key.hash, t->hash, sizeof key.hash);
@@ -336,9 +455,11 @@ unsigned store_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max
 	unsigned n = 0;
 	struct due due;
 	bool is_sound = false;
+	enum change_origin origin = txn->origin;
 	if (txn->ret) {
 		return 0;
 	}
+	txn->origin = ORIGIN_SILENT;
 	txn_expiry_flush(txn);
 	txn_note(txn, mdb_cursor_open(txn->lmdb, txn->store->dbi[DB_EXPIRY], &cursor));
 	while (n < max && txn->ret == 0 && sweep_take(txn, cursor, expiry_now, &due, &is_sound)) {
@@ -350,5 +471,6 @@ unsigned store_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max
 	if (cursor) {
 		mdb_cursor_close(cursor);
 	}
+	txn->origin = origin;
 	return txn->ret ? 0 : n;
 }

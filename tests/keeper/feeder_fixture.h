@@ -241,7 +241,7 @@ static inline void delete_host(struct fixture *fix, const char *text)
 	struct store_txn txn;
 	struct addr addr = world_addr(text);
 	store_begin(fix->world.store, &txn, clock_wall());
-	store_delete_host(&txn, &addr, RECORD_WHITE);
+	store_bury_host(&txn, &addr, RECORD_WHITE, txn.now, txn.now);
 	assert_int_equal(store_commit(&txn), 0);
 	wake(fix);
 }

@@ -108,7 +108,7 @@ static void an_update_of_an_absent_tuple_changes_nothing(void **state)
 	store_close(store);
 }
 
-static void deletes_leave_no_row_behind(void **state)
+static void what_was_deleted_is_not_there_any_more(void **state)
 {
 	struct fixture *f = *state;
 	struct store *store = fixture_open(f);
@@ -121,15 +121,16 @@ static void deletes_leave_no_row_behind(void **state)
 	assert_int_equal(rows_commit(store, 1, 2), 0);
 	store_begin(store, &txn, t0);
 	store_put_host(&txn, &host, RECORD_TRAPPED, &record);
-	store_delete_host(&txn, &host, RECORD_TRAPPED);
-	store_delete_host(&txn, &host, RECORD_WHITE); /* was never there */
-	store_delete_tuple(&txn, &row.key);
+	store_bury_host(&txn, &host, RECORD_TRAPPED, txn.now, txn.now);
+	store_bury_host(&txn, &host, RECORD_WHITE, txn.now, txn.now); /* was never there */
+	store_bury_tuple(&txn, &row.key, txn.now);
 	assert_int_equal(store_commit(&txn), 0);
 	struct store_stats stats;
 	assert_int_equal(store_stats_get(reader, &stats), 0);
 	assert_int_equal(stats.n_hosts, 0);
 	assert_int_equal(stats.n_tuples, 1);
-	assert_int_equal(stats.n_expiry, 1);
+	assert_int_equal(stats.n_tombstones, 3);
+	assert_int_equal(stats.n_expiry, 4);
 	assert_int_equal(stats.last_seq, 5); /* 2 puts, put and delete of the host, delete */
 	struct grey_record found;
 	assert_int_equal(store_reader_host(reader, &host, RECORD_TRAPPED, &found), 0);
@@ -152,7 +153,7 @@ static void the_journal_tells_changes_in_order(void **state)
 	struct store_txn txn;
 	store_begin(store, &txn, (struct wall){FIXTURE_T0 + 50});
 	store_put_host(&txn, &host, RECORD_WHITE, &record);
-	store_delete_host(&txn, &host, RECORD_WHITE);
+	store_bury_host(&txn, &host, RECORD_WHITE, txn.now, txn.now);
 	assert_int_equal(txn.seq, 4);
 	assert_int_equal(store_journal_read(reader, 0, changes, 8), 2); /* not committed yet */
 	assert_int_equal(store_commit(&txn), 0);
@@ -424,7 +425,7 @@ int main(void)
 	        STORE_TEST(aborted_changes_are_not_there),
 	        STORE_TEST(an_update_keeps_the_text_and_moves_the_expiry),
 	        STORE_TEST(an_update_of_an_absent_tuple_changes_nothing),
-	        STORE_TEST(deletes_leave_no_row_behind),
+	        STORE_TEST(what_was_deleted_is_not_there_any_more),
 	        STORE_TEST(the_journal_tells_changes_in_order),
 	        STORE_TEST(a_reader_left_behind_by_the_journal_is_told),
 	        STORE_TEST(a_lowered_journal_bound_is_reached_in_small_steps),

@@ -44,8 +44,8 @@ static void a_spamtrap_is_there_until_it_is_deleted(void **state)
 	store_begin(store, &txn, t0);
 	assert_true(store_has_trap_address(&txn, SPAN("trap@example.org")));
 	assert_false(store_has_trap_address(&txn, SPAN("nobody@example.org")));
-	assert_true(store_delete_trap_address(&txn, SPAN("trap@example.org")));
-	assert_false(store_delete_trap_address(&txn, SPAN("trap@example.org")));
+	assert_true(store_bury_trap_address(&txn, SPAN("trap@example.org"), txn.now));
+	assert_false(store_bury_trap_address(&txn, SPAN("trap@example.org"), txn.now));
 	assert_false(store_has_trap_address(&txn, SPAN("trap@example.org")));
 	assert_int_equal(store_commit(&txn), 0);
 	assert_int_equal(store_reader_trap_address(reader, SPAN("trap@example.org"), &found), 0);
@@ -82,7 +82,7 @@ static void the_journal_names_spamtraps_by_their_hash(void **state)
 	put_traps(store, addresses, 1);
 	struct store_txn txn;
 	store_begin(store, &txn, t0);
-	assert_true(store_delete_trap_address(&txn, SPAN("trap@example.org")));
+	assert_true(store_bury_trap_address(&txn, SPAN("trap@example.org"), txn.now));
 	assert_int_equal(store_commit(&txn), 0);
 	record_trap_hash(store_hash_key(store), SPAN("trap@example.org"), hash);
 	assert_int_equal(store_journal_read(reader, 0, changes, 4), 2);
@@ -270,7 +270,7 @@ static void the_first_tuple_of_a_host_is_found_by_its_address(void **state)
 	assert_false(store_first_tuple(&txn, &behind, &key));
 	assert_true(store_first_tuple(&txn, &host, &key));
 	assert_true(addr_equal(&key.addr, &host));
-	store_delete_tuple(&txn, &key);
+	store_bury_tuple(&txn, &key, txn.now);
 	assert_false(store_first_tuple(&txn, &host, &key));
 	assert_int_equal(store_commit(&txn), 0);
 	store_close(store);
