@@ -146,16 +146,13 @@ static void sample_load(struct recorder *recorder)
 
 void recorder_turn(struct recorder *recorder, struct mono now)
 {
-	bool must_save = now.ns >= recorder->save_at.ns;
-	if (!must_save && !report_is_row_over(recorder->report, clock_wall())) {
+	if (now.ns < recorder->save_at.ns && !report_is_row_over(recorder->report, clock_wall())) {
 		return;
 	}
 	read_counters(recorder);
 	sample_load(recorder);
-	if (must_save) {
-		save(recorder);
-		recorder->save_at = mono_add_ms(now, SAVE_MS);
-	}
+	save(recorder);
+	recorder->save_at = mono_add_ms(now, SAVE_MS);
 }
 
 int recorder_open(struct recorder **out, const struct conf *conf, struct engine *engine,
@@ -210,6 +207,7 @@ static json_t *row_json(const struct report_row *row)
 json_t *recorder_json(struct recorder *recorder, size_t n)
 {
 	json_t *rows = json_array();
+	recorder_turn(recorder, clock_mono()); /* saves what a new row ends */
 	read_counters(recorder);
 	size_t n_rows = report_count(recorder->report);
 	for (size_t i = n < n_rows ? n_rows - n : 0; i < n_rows; i++) {

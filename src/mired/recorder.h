@@ -1,7 +1,7 @@
 /* Keeps the report of a running engine: reads its counters and the clock, and the file STATE/report
- * once a minute and at the end, so that a restart or a kill loses a minute at most. A file that
- * cannot be read or written is said in the log; the report goes on in memory. Owner: the engine
- * role's thread. */
+ * once a minute, with each new row and at the end, so that a kill loses a minute at most. A file
+ * that cannot be read or written is said in the log; the report goes on in memory. Owner: the
+ * engine role's thread. */
 #pragma once
 
 #include <jansson.h>
