@@ -1,6 +1,7 @@
 /* Sends packets to all targets of a setup. One owner thread. */
 #pragma once
 
+#include "base/clock.h"
 #include "sync/setup.h"
 #include "sync/wire.h"
 
@@ -10,9 +11,13 @@ struct sync_sender {
 	uint32_t counter;               /* of the next packet, from 0 a process (spamd) */
 	uint64_t n_datagrams;
 	uint64_t n_failures; /* datagrams the kernel did not take; they are lost */
+	/* the limit of its log lines */
+	uint64_t n_logged;
+	struct mono logged_at;
 };
 
-/* Finishes the packet and sends it to each peer and to the group. Failures are counted in the
- * sender and logged at most once a minute. failed (may be NULL): one flag a peer, set or cleared.
+/* Finishes the packet and sends it to each peer and to the group; n_datagrams counts one for each.
+ * Waits 100 ms at most for room in the socket. Failures are counted in the sender and logged at
+ * most once a minute. failed (may be NULL): one flag a peer, set or cleared.
  */
 void sync_send(struct sync_sender *sender, struct wire_packet *packet, bool *failed);

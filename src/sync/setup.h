@@ -44,13 +44,15 @@ bool sync_is_wanted(const struct conf *conf);
 /* Resolves names (blocking), reads the key, opens and configures the socket: bound, joined,
  * IP_MULTICAST_IF and TTL set, non-blocking. *socket is the caller's. ERR_NOT_FOUND: there is no
  * key file (why says how to make one) and sync-insecure is off; nothing was opened. Other codes
- * with why: an interface without IPv4 address, a bad TTL, interfaces of -y and -Y that differ
- * ("multicast interface does not match"), a port that is taken. is_sender: mired-logd's use, which
- * never receives: conf's -y counts for nothing. */
+ * with why: a key file that is refused (key.h), a name that is neither a host nor an interface
+ * (-ENODEV), an interface without IPv4 address (-EADDRNOTAVAIL), a bad TTL (ERR_RANGE), interfaces
+ * of -y and -Y that differ (ERR_SYNTAX, "multicast interface does not match"), a port that is taken
+ * (-EADDRINUSE). is_sender: mired-logd's use, which never receives: conf's -y counts for nothing.
+ * The same address given twice is one peer; of several interfaces the last counts. */
 MUST_USE int sync_setup_open(const struct conf *conf, bool is_sender, struct sync_setup *out,
                              int *socket, char why[static SYNC_SETUP_WHY_MAX]);
 
-/* As text and back, to hand it to a role. Pure. ERR_TOO_LONG, ERR_SYNTAX. */
+/* As text and back, to hand it to a role (setup_text.c). Pure. ERR_TOO_LONG, ERR_SYNTAX. */
 enum { SYNC_SETUP_TEXT_MAX = 8192 };
 MUST_USE int sync_setup_print(const struct sync_setup *setup,
                               char text[static SYNC_SETUP_TEXT_MAX]);
