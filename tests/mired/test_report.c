@@ -11,7 +11,7 @@
 
 #include "mired/report.h"
 
-enum { HALF_HOUR = 1800 };
+#define HALF_HOUR INT64_C(1800)
 
 /* 2023-11-14 22:30:00 UTC */
 static const int64_t T0 = 1700001000;
@@ -260,7 +260,7 @@ static void what_is_readable_of_a_damaged_file_stays(void **state)
 static void more_rows_than_there_is_room_for_are_not_read(void **state)
 {
 	struct fixture *fixture = *state;
-	char *text = malloc((REPORT_ROWS_MAX + 10) * REPORT_ROW_BYTES);
+	char *text = malloc((size_t)(REPORT_ROWS_MAX + 10) * REPORT_ROW_BYTES);
 	size_t len = 0;
 	assert_non_null(text);
 	for (long i = 0; i < REPORT_ROWS_MAX + 10; i++) {
