@@ -7,17 +7,11 @@
  *
  * Rows of which nobody is told move the cursor in memory; it is stored now and then. */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
 #include "keeper/syncer_impl.h"
-
-enum {
-	SEND_WAIT_EACH = 32, /* datagrams sent before the socket is asked whether it has room */
-	SEND_WAIT_MS = 100,
-};
 
 // clang-format off
 static const struct change_row {
@@ -102,15 +96,6 @@ static void on_failure(struct syncer *syncer, const char *what, int ret)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-/* A full send buffer drains in microseconds to milliseconds; what it does not take then is lost. */
-static void wait_for_room(struct syncer *syncer)
-{
-	struct pollfd pfd = {.fd = syncer->env.socket, .events = POLLOUT};
-	if (syncer->out.sender.counter % SEND_WAIT_EACH == 0) {
-		(void)poll(&pfd, 1, SEND_WAIT_MS);
-	}
-}
-
 static void send_packet(struct syncer *syncer, struct wire_packet *packet,
                         const uint32_t blocks[static SYNCER_TYPES_MAX])
 {
@@ -118,7 +103,6 @@ static void send_packet(struct syncer *syncer, struct wire_packet *packet,
 	bool failed[CONF_SYNC_PEERS_MAX] = {false};
 	uint64_t n_sent = sender->n_datagrams;
 	uint64_t n_failed = sender->n_failures;
-	wait_for_room(syncer);
 	sync_send(sender, packet, failed);
 	for (size_t i = 0; i < syncer->env.setup->n_peers; i++) {
 		n_failed += failed[i];
