@@ -63,6 +63,15 @@ static int send_sockets(const struct child *child, const struct child_supplies *
 	return ret || supplies->cfg < 0 ? ret : send_fd(child, MSG_CFG, supplies->cfg);
 }
 
+static int send_synced(const struct child *child, const struct synced *synced)
+{
+	if (synced->state != SYNCED_ON) {
+		return 0;
+	}
+	int ret = send_fd(child, MSG_SYNC, synced->setup_fd);
+	return ret ? ret : send_fd(child, MSG_SYNC_SOCKET, synced->socket);
+}
+
 static int send_files(const struct child *child, const struct child_supplies *supplies)
 {
 	for (size_t i = 0; i < supplies->n_files; i++) {
@@ -84,6 +93,7 @@ static int send_supplies(const struct child *child, const struct child_supplies 
 	int ret = send_conf(child, supplies->conf_fd);
 	if (!ret && child->kind == ROLE_ENGINE) {
 		ret = send_sockets(child, supplies);
+		ret = ret ? ret : send_synced(child, supplies->synced);
 	}
 	return ret ? ret : send_files(child, supplies);
 }

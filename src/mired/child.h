@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "mired/sockets.h"
+#include "mired/synced.h"
 #include "mired/watched.h"
 #include "priv/msg.h"
 #include "priv/restart.h"
@@ -36,6 +37,7 @@ struct child_supplies {
 	int control;
 	int cfg; /* -1 = none */
 	const struct sockets *sockets;
+	const struct synced *synced;
 	const struct watched *files; /* each goes to its role */
 	size_t n_files;
 };

@@ -30,6 +30,7 @@ enum {
 static_assert((int)PLACES_WHY_MAX >= (int)PLACE_WHY_MAX &&
                       (int)PLACES_WHY_MAX >= (int)SOCKETS_WHY_MAX &&
                       (int)PLACES_WHY_MAX >= (int)TEXTFILE_WHY_MAX &&
+                      (int)PLACES_WHY_MAX >= (int)SYNC_SETUP_WHY_MAX &&
                       (int)PLACES_WHY_MAX >= (int)VERIFY_WHY_MAX,
               "others write their reasons into ours");
 
@@ -170,6 +171,7 @@ static int open_sockets(struct places *places, int wait_ms, char why[static PLAC
 	if (!ret && places->conf->spamd_cfg_port) {
 		ret = sockets_open_cfg(places->conf->spamd_cfg_port, wait_ms, &places->cfg, why);
 	}
+	ret = ret ? ret : synced_open(&places->synced, places->conf, wait_ms, why);
 	return ret ? ret : open_control(places, wait_ms, why);
 }
 
@@ -182,6 +184,7 @@ int places_open(struct places *places, struct conf *conf, char why[static PLACES
 	                          .control = -1,
 	                          .cfg = -1,
 	                          .pid_file = -1,
+	                          .synced = {.setup_fd = -1, .socket = -1},
 	                          .conf_fd = -1};
 	int ret = open_signals(places, why);
 	ret = ret ? ret : open_files(places, why);
@@ -204,6 +207,7 @@ static void close_fd(int fd)
 void places_close(struct places *places)
 {
 	sockets_close(&places->sockets);
+	synced_close(&places->synced);
 	if (places->control >= 0) {
 		(void)unlink(places->conf->control_socket);
 	}

@@ -1,6 +1,6 @@
 /* What the supervisor opens as root before it starts roles and holds for its whole life: state
  * directory with the lock, listening sockets, control socket, pid file, the files it reads for the
- * roles, its signals. */
+ * roles, what keeps it in step with other gateways, its signals. */
 #pragma once
 
 #include <stddef.h>
@@ -9,6 +9,7 @@
 #include "conf/conf.h"
 #include "engine/engine.h"
 #include "mired/sockets.h"
+#include "mired/synced.h"
 #include "mired/watched.h"
 
 enum { PLACES_FILES_MAX = 2, PLACES_WHY_MAX = 640 };
@@ -23,6 +24,7 @@ struct places {
 	int pid_file;
 	int conf_fd; /* memfd with the effective configuration */
 	struct sockets sockets;
+	struct synced synced; /* with other gateways */
 	struct engine_capacity capacity;
 	struct watched files[PLACES_FILES_MAX];
 	size_t n_files;

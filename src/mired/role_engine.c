@@ -47,6 +47,9 @@ struct role {
 	char *domains;                 /* the allowed domains until the engine has them */
 	size_t domains_len;
 	bool has_domains;
+	bool has_sync;
+	struct sync_setup sync; /* with has_sync */
+	int sync_socket;        /* until the engine owns it; -1: nobody to be in step with */
 	struct mono started;
 };
 
@@ -123,6 +126,25 @@ static int take_domains(void *ctx, const struct msg *msg)
 	return 0;
 }
 
+static int take_sync(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	char *text = NULL;
+	size_t len = 0;
+	int ret = role_take_file(msg->fd, &text, &len);
+	ret = ret ? ret : sync_setup_parse(span_of(text, len), &role->sync);
+	role->has_sync = ret == 0;
+	free(text);
+	return ret;
+}
+
+static int take_sync_socket(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	replace_fd(&role->sync_socket, msg->fd);
+	return 0;
+}
+
 static int take_peer(void *ctx, const struct msg *msg)
 {
 	struct role *role = ctx;
@@ -134,14 +156,18 @@ static int take_start(void *ctx, const struct msg *msg)
 {
 	const struct role *role = ctx;
 	(void)msg;
-	return role->has_conf && role->n_listeners && role->control >= 0 ? 0 : ERR_SYNTAX;
+	bool is_half_synced = role->has_sync != (role->sync_socket >= 0);
+	bool has_all = role->has_conf && role->n_listeners && role->control >= 0;
+	return has_all && !is_half_synced ? 0 : ERR_SYNTAX;
 }
 
 static int take_one(void *ctx, const struct msg *msg)
 {
 	static const struct role_taker rows[] = {
-	        {MSG_CONF, take_conf},   {MSG_LISTENER, take_listener}, {MSG_CONTROL, take_control},
-	        {MSG_PEER, take_peer},   {MSG_CFG, take_cfg},           {MSG_DOMAINS, take_domains},
+	        {MSG_CONF, take_conf},       {MSG_LISTENER, take_listener},
+	        {MSG_CONTROL, take_control}, {MSG_PEER, take_peer},
+	        {MSG_CFG, take_cfg},         {MSG_DOMAINS, take_domains},
+	        {MSG_SYNC, take_sync},       {MSG_SYNC_SOCKET, take_sync_socket},
 	        {MSG_START, take_start},
 	};
 	return role_take_by_row(rows, ARRAY_LEN(rows), ctx, msg);
@@ -205,8 +231,11 @@ static int start_engine(struct role *role)
 	        .listeners = role->listeners,
 	        .n_listeners = role->n_listeners,
 	        .domains = span_of(role->domains, role->domains_len),
+	        .sync = role->has_sync ? &role->sync : NULL,
+	        .sync_socket = role->sync_socket,
 	};
 	role->n_listeners = 0; /* the engine's from here on, whatever happens */
+	role->sync_socket = -1;
 	int ret = engine_start(&role->engine, &role->conf, &given, why);
 	forget_domains(role);
 	if (ret) {
@@ -376,6 +405,7 @@ static void stop(struct role *role)
 	replace_fd(&role->control, -1);
 	replace_fd(&role->cfg, -1);
 	replace_fd(&role->peer, -1);
+	replace_fd(&role->sync_socket, -1);
 	replace_fd(&role->signals, -1);
 	if (role->has_conf) {
 		log_close(); /* after it nobody may log; a log that never opened is fine */
@@ -389,6 +419,7 @@ int role_engine_main(int supervisor_fd)
 	                    .control = -1,
 	                    .cfg = -1,
 	                    .peer = -1,
+	                    .sync_socket = -1,
 	                    .signals = -1,
 	                    .started = clock_mono()};
 	role.listeners = calloc(LISTENERS_MAX, sizeof *role.listeners);

@@ -106,6 +106,11 @@ static void put_bool(json_t *top, const char *group, const char *name, bool valu
 	(void)json_object_set_new(group_of(top, group), name, json_boolean(value));
 }
 
+static void put_text(json_t *top, const char *group, const char *name, const char *value)
+{
+	(void)json_object_set_new(group_of(top, group), name, json_string(value));
+}
+
 static void put_ms(json_t *top, const char *group, const char *name, double value_ms)
 {
 	(void)json_object_set_new(group_of(top, group), name, json_real(value_ms));
@@ -249,11 +254,21 @@ static json_t *peer_json(const struct syncer_peer_figures *peer)
 	return object;
 }
 
-static void put_sync(json_t *top, const struct engine_figures *figures)
+/* The supervisor ends the start for every other reason. */
+static const char *why_not_synchronised(const struct conf *conf)
+{
+	if (!sync_is_wanted(conf)) {
+		return "not configured";
+	}
+	return conf->blacklist_only ? "no greylist" : "no key";
+}
+
+static void put_sync(json_t *top, const struct engine_figures *figures, const struct conf *conf)
 {
 	const struct syncer_figures *sync = &figures->sync;
 	json_t *peers = json_array();
 	put_bool(top, "sync", "active", figures->has_sync);
+	put_text(top, "sync", "reason", figures->has_sync ? "" : why_not_synchronised(conf));
 	put_bool(top, "sync", "receiving", sync->is_receiving);
 	put_bool(top, "sync", "sending", sync->is_sending);
 	put_bool(top, "sync", "empty_key", sync->is_empty_key);
@@ -301,7 +316,7 @@ static void put_memory(json_t *top)
 }
 
 json_t *status_json(const struct engine_figures *figures, const struct counters *control,
-                    struct mono started)
+                    const struct conf *conf, struct mono started)
 {
 	json_t *top = json_object();
 	int64_t uptime_ms = mono_diff_ms(clock_mono(), started);
@@ -313,7 +328,7 @@ json_t *status_json(const struct engine_figures *figures, const struct counters 
 	put_store(top, figures);
 	put_firewall(top, figures);
 	put_lists(top, figures);
-	put_sync(top, figures);
+	put_sync(top, figures, conf);
 	put_engine(top, figures);
 	put_memory(top);
 	return top;

@@ -5,8 +5,9 @@
 
 #include "base/clock.h"
 #include "base/counters.h"
+#include "conf/conf.h"
 #include "engine/engine.h"
 
 /* A new object. `control` are the control socket's counters, started the engine role's start. */
 json_t *status_json(const struct engine_figures *figures, const struct counters *control,
-                    struct mono started);
+                    const struct conf *conf, struct mono started);

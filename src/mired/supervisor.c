@@ -71,6 +71,7 @@ static void start_child(struct supervisor *s, struct child *child)
 	                                  .control = places->control,
 	                                  .cfg = places->cfg,
 	                                  .sockets = &places->sockets,
+	                                  .synced = &places->synced,
 	                                  .files = places->files,
 	                                  .n_files = places->n_files};
 	struct mono now = clock_mono();
@@ -187,9 +188,28 @@ static void reap(struct supervisor *s)
 /* --- saying what happens -----------------------------------------------------------------------
  */
 
+/* Mail is greylisted all the same, but each gateway for itself: nobody must find that out by a
+ * sender who was deferred twice. */
+static void say_unsynced(const struct supervisor *s)
+{
+	switch (s->places.synced.state) {
+	case SYNCED_UNWANTED:
+	case SYNCED_ON:
+		break;
+	case SYNCED_KEYLESS:
+		complain(s->conf, s->places.synced.note);
+		break;
+	case SYNCED_POINTLESS:
+		log_warning("blacklist-only: there is no greylist to keep in step; sync-listen "
+		            "and sync-peer do nothing");
+		break;
+	}
+}
+
 static void announce(struct supervisor *s)
 {
 	char where[SOCKETS_TEXT_MAX];
+	char in_step[SYNCED_TEXT_MAX];
 	const struct engine_capacity *capacity = &s->places.capacity;
 	(void)sockets_text(&s->places.sockets, s->conf, where);
 	log_warning("listening for incoming connections.");
@@ -203,10 +223,11 @@ static void announce(struct supervisor *s)
 		            "must send unknown hosts here",
 		            s->conf->nft_table);
 	}
-	(void)fprintf(stderr, "mired %s: serving on %s (up to %u connections%s%s)\n", MIRED_VERSION,
-	              where, capacity->max_connections, capacity->limit[0] ? ", limit: " : "",
-	              capacity->limit);
-	(void)sd_notifyf(0, "READY=1\nSTATUS=serving on %s", where);
+	(void)synced_text(&s->places.synced, in_step);
+	(void)fprintf(stderr, "mired %s: serving on %s (up to %u connections%s%s)%s\n",
+	              MIRED_VERSION, where, capacity->max_connections,
+	              capacity->limit[0] ? ", limit: " : "", capacity->limit, in_step);
+	(void)sd_notifyf(0, "READY=1\nSTATUS=serving on %s%s", where, in_step);
 }
 
 static void look_whether_ready(struct supervisor *s)
@@ -402,6 +423,7 @@ int supervisor_main(struct conf *conf)
 		places_close(&s.places);
 		return ROLE_EXIT_FAILED;
 	}
+	say_unsynced(&s);
 	start_all(&s);
 	while (!is_over(&s)) {
 		turn(&s);

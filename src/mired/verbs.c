@@ -55,7 +55,7 @@ static json_t *verb_status(void *ctx, struct ctl_request *request)
 	struct engine_figures figures;
 	(void)request;
 	engine_figures_get(verbs->env.engine, &figures);
-	return status_json(&figures, verbs->env.counters, verbs->env.started);
+	return status_json(&figures, verbs->env.counters, verbs->env.conf, verbs->env.started);
 }
 
 static json_t *verb_version(void *ctx, struct ctl_request *request)

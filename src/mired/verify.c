@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "fw/fw.h"
@@ -13,6 +14,7 @@
 #include "mired/textfile.h"
 #include "policy/cidr.h"
 #include "policy/domains.h"
+#include "sync/setup.h"
 
 enum { LINE_TEXT_MAX = 200 };
 
@@ -171,10 +173,47 @@ static int check_rules(const struct conf *conf, FILE *out)
 	return 1;
 }
 
+/* As the start does it, but at any port: the real one may be that of a mired that runs. */
+static int try_sync(struct conf *conf, char why[static SYNC_SETUP_WHY_MAX])
+{
+	struct sync_setup setup = {0};
+	int socket = -1;
+	conf->sync_port = 0;
+	int ret = sync_setup_open(conf, false, &setup, &socket, why);
+	explicit_bzero(&setup.key, sizeof setup.key);
+	if (ret == 0) {
+		(void)close(socket);
+	}
+	return ret;
+}
+
+static int check_sync(const struct conf *conf, FILE *out)
+{
+	char why[SYNC_SETUP_WHY_MAX] = "";
+	struct conf trial = *conf;
+	if (!sync_is_wanted(conf)) {
+		return 0;
+	}
+	if (conf->blacklist_only) {
+		(void)fputs("note: blacklist-only: there is no greylist to keep in step\n", out);
+		return 0;
+	}
+	int ret = try_sync(&trial, why);
+	if (ret == ERR_NOT_FOUND) {
+		(void)fprintf(out, "note: %s; nothing is synchronised\n", why);
+		trial.sync_insecure = true; /* the rest can be looked at without it */
+		ret = try_sync(&trial, why);
+	}
+	if (ret) {
+		(void)fprintf(out, "%s\n", why);
+	}
+	return ret ? 1 : 0;
+}
+
 int verify_conf(const struct conf *conf, FILE *out)
 {
 	int (*const checks[])(const struct conf *, FILE *) = {check_users, check_groups,
-	                                                      check_files, check_rules};
+	                                                      check_files, check_rules, check_sync};
 	int n_faults = 0;
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
 		n_faults += checks[i](conf, out);

@@ -19,6 +19,7 @@ MUST_USE int verify_find_user(const char *name, struct verify_user *out,
                               char why[static VERIFY_WHY_MAX]);
 
 /* mired --check-config: users, groups, lists of exempt networks and allowed domains, rule
- * template. Writes one line a fault to `out` and returns how many there are; notes are no faults.
+ * template, key and targets of synchronisation. Writes one line a fault to `out` and returns how
+ * many there are; notes are no faults.
  */
 int verify_conf(const struct conf *conf, FILE *out);

@@ -17,6 +17,9 @@ struct fixture {
 	char path[64]; /* of the list of exempt networks */
 	const char *domains_path;
 	const char *fetch_user;
+	const char *peer; /* NULL: none */
+	const char *key_path;
+	bool is_blacklist_only;
 	char *said;
 };
 
@@ -51,6 +54,10 @@ static int verify(struct fixture *fixture, const char *user)
 	                    .fetch_user = (char *)fixture->fetch_user,
 	                    .logd_user = "nobody",
 	                    .firewall = true,
+	                    .blacklist_only = fixture->is_blacklist_only,
+	                    .sync_peers = {(char *)(uintptr_t)fixture->peer},
+	                    .n_sync_peers = fixture->peer ? 1 : 0,
+	                    .sync_key_file = (char *)(uintptr_t)fixture->key_path,
 	                    .rules = CONF_RULES_NONE};
 	free(fixture->said);
 	FILE *out = open_memstream(&fixture->said, &len);
@@ -148,6 +155,36 @@ static void a_pipe_is_not_waited_for(void **state)
 	assert_non_null(strstr(fixture->said, "is a pipe"));
 }
 
+static void a_missing_key_is_noted_and_hides_no_other_fault(void **state)
+{
+	struct fixture *fixture = *state;
+	fixture->key_path = "/nonexistent/key";
+	fixture->peer = "127.0.0.1";
+	assert_int_equal(verify(fixture, "nobody"), 0);
+	assert_int_equal(strncmp(fixture->said, "note: ", 6), 0);
+	assert_non_null(strstr(fixture->said, "/nonexistent/key; miredctl sync-key makes one"));
+	fixture->peer = "nosuch0:1";
+	assert_int_equal(verify(fixture, "nobody"), 1);
+	assert_non_null(strstr(fixture->said, "miredctl sync-key"));
+	assert_non_null(strstr(fixture->said, "nosuch0:1"));
+	fixture->is_blacklist_only = true;
+	assert_int_equal(verify(fixture, "nobody"), 0);
+	assert_non_null(strstr(fixture->said, "no greylist to keep in step"));
+}
+
+static void a_key_that_may_not_be_used_is_a_fault(void **state)
+{
+	struct fixture *fixture = *state;
+	write_list(fixture, "192.0.2.1\n", 1);
+	fixture->key_path = fixture->path;
+	fixture->peer = "127.0.0.1";
+	assert_int_equal(verify(fixture, "nobody"), 0);
+	assert_string_equal(fixture->said, "");
+	assert_int_equal(chmod(fixture->path, 0644), 0);
+	assert_int_equal(verify(fixture, "nobody"), 1);
+	assert_non_null(strstr(fixture->said, fixture->path));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -160,6 +197,8 @@ int main(void)
 	        TEST(the_users_of_other_programs_are_only_noted),
 	        TEST(allowed_domains_are_checked_line_by_line),
 	        TEST(a_pipe_is_not_waited_for),
+	        TEST(a_missing_key_is_noted_and_hides_no_other_fault),
+	        TEST(a_key_that_may_not_be_used_is_a_fault),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
