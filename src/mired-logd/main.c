@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "mired-logd/herald.h"
 #include "mired-logd/nflog.h"
 #include "mired-logd/options.h"
 #include "mired-logd/packet.h"
@@ -32,6 +33,8 @@ struct logd {
 	struct options options;
 	struct conf conf;
 	struct nflog *nflog;
+	struct herald *herald;               /* NULL: no peers, or no key */
+	char herald_why[SYNC_SETUP_WHY_MAX]; /* why there is none though it is wanted, or "" */
 	struct reporter *reporter;
 	int signals;
 	struct mono now;
@@ -99,11 +102,13 @@ static void say_figures(const struct logd *logd, const struct reporter_figures *
 	struct nflog_figures nflog;
 	nflog_figures_get(logd->nflog, &nflog);
 	log_info("messages %llu, lost %llu, overruns %llu, ignored %llu, reported %llu, forgotten "
-	         "%llu, refused %llu",
+	         "%llu, refused %llu, told %llu, untold %llu",
 	         (unsigned long long)nflog.n_messages, (unsigned long long)nflog.n_lost,
 	         (unsigned long long)nflog.n_overruns, (unsigned long long)logd->n_ignored,
 	         (unsigned long long)reports->n_reported, (unsigned long long)reports->n_forgotten,
-	         (unsigned long long)reports->n_refused);
+	         (unsigned long long)reports->n_refused,
+	         (unsigned long long)reports->told.n_datagrams,
+	         (unsigned long long)reports->told.n_failures);
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
@@ -175,6 +180,22 @@ static struct nflog_options groups_of(const struct logd *logd)
 	};
 }
 
+/* Peers come from -Y, as with spamlogd; those of the configuration count when it says so. Without
+ * a key the whitelist here is kept alive all the same. */
+static int open_herald(struct logd *logd)
+{
+	const struct options *options = &logd->options;
+	const struct conf *conf = &logd->conf;
+	bool has_own = options->n_peers > 0 || !conf->logd_sync;
+	size_t n_targets = has_own ? options->n_peers : conf->n_sync_peers;
+	if (n_targets == 0) {
+		return EXIT_SUCCESS;
+	}
+	int ret = herald_open(&logd->herald, conf, has_own ? options->peers : conf->sync_peers,
+	                      n_targets, logd->herald_why);
+	return ret == 0 || ret == ERR_NOT_FOUND ? EXIT_SUCCESS : complain(logd->herald_why);
+}
+
 /* Everything that needs root, and then no more root. */
 static int open_and_drop(struct logd *logd)
 {
@@ -188,6 +209,9 @@ static int open_and_drop(struct logd *logd)
 	if (nflog_open_groups(&logd->nflog, &groups, why) != 0) {
 		return complain(why);
 	}
+	if (open_herald(logd) != EXIT_SUCCESS) {
+		return EXIT_FAILURE;
+	}
 	if (sandbox_drop(logd->conf.logd_user, false, sandbox_why) != 0) {
 		return complain(sandbox_why);
 	}
@@ -197,14 +221,18 @@ static int open_and_drop(struct logd *logd)
 static int serve(struct logd *logd)
 {
 	const int64_t asked_secs = logd->options.whiteexp_secs;
-	const struct reporter_options reports = {
-	        .socket = logd->conf.control_socket,
-	        .interval_ms = logd->conf.seen_ms,
-	        .life_secs = asked_secs ? asked_secs : logd->conf.whiteexp_secs};
+	const struct reporter_options reports = {.socket = logd->conf.control_socket,
+	                                         .interval_ms = logd->conf.seen_ms,
+	                                         .life_secs = asked_secs ? asked_secs
+	                                                                 : logd->conf.whiteexp_secs,
+	                                         .herald = logd->herald};
 	int ret = reporter_start(&logd->reporter, &reports);
 	if (ret != 0) {
 		log_error("the reporting thread: %s", err_text(ret));
 		return EXIT_FAILURE;
+	}
+	if (logd->herald_why[0]) {
+		log_error("%s; peers are not told", logd->herald_why);
 	}
 	log_info("listening on %s%s%s", logd->options.interface ? "" : "all interfaces",
 	         logd->options.interface ? logd->options.interface : "",
@@ -260,6 +288,7 @@ int main(int argc, char **argv)
 	}
 	int status = start(&logd);
 	nflog_close_groups(logd.nflog);
+	herald_close(logd.herald);
 	if (logd.signals >= 0) {
 		(void)close(logd.signals);
 	}

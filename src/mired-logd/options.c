@@ -1,4 +1,4 @@
-/* One row an option; -Y is known and refused until there is something to synchronise with. */
+/* One row an option. */
 #include "mired-logd/options.h"
 
 #include <getopt.h>
@@ -14,6 +14,7 @@ enum { OPTION_HELP = 256, OPTION_VERSION, WHITEEXP_MAX_HOURS = 2160, HOUR_SECS =
 
 const char options_usage[] =
         "usage: mired-logd [-DI] [-f file] [-i interface] [-l in[:out]] [-W hours]\n"
+        "                  [-Y target]\n"
         "\n"
         "Reads the kernel's log of passed SMTP connections and keeps mired's whitelist alive.\n"
         "  -D, --foreground           messages to stderr instead of syslog\n"
@@ -22,18 +23,16 @@ const char options_usage[] =
         "  -i, --interface NAME       only connections that pass this interface\n"
         "  -l, --nflog IN[:OUT]       NFLOG groups (keys nflog-in, nflog-out)\n"
         "  -W, --whiteexp HOURS       life of a host on the whitelist (key whiteexp)\n"
+        "  -Y, --sync-peer TARGET     tell this peer, or interface[:ttl], who was seen; "
+        "repeatable\n"
         "      --help, --version\n";
 
 static const struct option long_options[] = {
-        {"foreground", no_argument, NULL, 'D'},
-        {"config", required_argument, NULL, 'f'},
-        {"inbound-only", no_argument, NULL, 'I'},
-        {"interface", required_argument, NULL, 'i'},
-        {"nflog", required_argument, NULL, 'l'},
-        {"whiteexp", required_argument, NULL, 'W'},
-        {"help", no_argument, NULL, OPTION_HELP},
-        {"version", no_argument, NULL, OPTION_VERSION},
-        {NULL, 0, NULL, 0},
+        {"foreground", no_argument, NULL, 'D'},         {"config", required_argument, NULL, 'f'},
+        {"inbound-only", no_argument, NULL, 'I'},       {"interface", required_argument, NULL, 'i'},
+        {"nflog", required_argument, NULL, 'l'},        {"whiteexp", required_argument, NULL, 'W'},
+        {"sync-peer", required_argument, NULL, 'Y'},    {"help", no_argument, NULL, OPTION_HELP},
+        {"version", no_argument, NULL, OPTION_VERSION}, {NULL, 0, NULL, 0},
 };
 
 static int refuse(const char *what, const char *value, char why[static OPTIONS_WHY_MAX])
@@ -90,6 +89,19 @@ static int set_interface(struct options *options, const char *value,
 	return 0;
 }
 
+/* What it names is found out when it is resolved. */
+static int add_peer(struct options *options, char *value, char why[static OPTIONS_WHY_MAX])
+{
+	if (*value == '\0') {
+		return refuse("-Y needs a host, or interface[:ttl]", value, why);
+	}
+	if (options->n_peers == CONF_SYNC_PEERS_MAX) {
+		return refuse("-Y is given too often", value, why);
+	}
+	options->peers[options->n_peers++] = value;
+	return 0;
+}
+
 static int set_option(struct options *options, int letter, char why[static OPTIONS_WHY_MAX])
 {
 	switch (letter) {
@@ -109,8 +121,7 @@ static int set_option(struct options *options, int letter, char why[static OPTIO
 	case 'W':
 		return set_whiteexp(options, optarg, why);
 	case 'Y':
-		(void)snprintf(why, OPTIONS_WHY_MAX, "-Y is not supported in this version");
-		return ERR_UNSUPPORTED;
+		return add_peer(options, optarg, why);
 	case OPTION_HELP:
 		options->is_help = true;
 		return 0;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "conf/conf.h"
 
 enum { OPTIONS_WHY_MAX = 256 };
 
@@ -17,7 +19,9 @@ struct options {
 	uint16_t group_in;
 	bool has_group_out;
 	uint16_t group_out;
-	int64_t whiteexp_secs; /* -W; 0 = the configuration's */
+	int64_t whiteexp_secs;            /* -W; 0 = the configuration's */
+	char *peers[CONF_SYNC_PEERS_MAX]; /* -Y, in this order */
+	size_t n_peers;
 	bool is_help;
 	bool is_version;
 };

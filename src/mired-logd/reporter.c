@@ -112,6 +112,14 @@ static bool send_batch(struct reporter *reporter, size_t n, uint64_t *n_refused)
 	return is_good;
 }
 
+static void tell_peers(struct reporter *reporter, size_t n)
+{
+	struct herald *herald = reporter->options.herald;
+	if (herald) {
+		herald_tell(herald, reporter->batch, n, clock_wall(), reporter->options.life_secs);
+	}
+}
+
 /* --- the thread ------------------------------------------------------------------------------- */
 
 /* Under lock. */
@@ -157,6 +165,16 @@ static void put_back(struct reporter *reporter, size_t n)
 	}
 }
 
+/* Under lock. */
+static void count_batch(struct reporter *reporter, size_t n, uint64_t n_refused)
+{
+	reporter->figures.n_reported += n - n_refused;
+	reporter->figures.n_refused += n_refused;
+	if (reporter->options.herald) {
+		reporter->figures.told = herald_figures_get(reporter->options.herald);
+	}
+}
+
 static void *reporter_main(void *arg)
 {
 	struct reporter *reporter = arg;
@@ -170,10 +188,12 @@ static void *reporter_main(void *arg)
 		uint64_t n_refused = 0;
 		(void)pthread_mutex_unlock(&reporter->lock);
 		bool is_sent = send_batch(reporter, n, &n_refused);
+		if (is_sent && n_refused < n) {
+			tell_peers(reporter, n);
+		}
 		(void)pthread_mutex_lock(&reporter->lock);
 		if (is_sent) {
-			reporter->figures.n_reported += n - n_refused;
-			reporter->figures.n_refused += n_refused;
+			count_batch(reporter, n, n_refused);
 		} else {
 			put_back(reporter, n);
 			goes_on = pause_after_failure(reporter);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "mired-logd/herald.h"
 #include "mired-logd/sightings.h"
 
 struct reporter;
@@ -13,6 +14,9 @@ struct reporter_options {
 	const char *socket;   /* of the daemon; borrowed */
 	uint32_t interval_ms; /* between reports of the same address */
 	int64_t life_secs;    /* of a host on the whitelist from now on */
+	/* tells the peers what the daemon has taken; borrowed, the reporter's thread is its owner
+	 * until reporter_stop; NULL: there are none */
+	struct herald *herald;
 };
 
 MUST_USE int reporter_start(struct reporter **out, const struct reporter_options *options);
@@ -23,6 +27,7 @@ struct reporter_figures {
 	uint64_t n_reported;  /* addresses, as many times as they were reported */
 	uint64_t n_forgotten; /* sightings without room while the daemon was away */
 	uint64_t n_refused;   /* reports the daemon did not take: no room */
+	struct herald_figures told;
 };
 /* Any thread. */
 void reporter_figures_get(struct reporter *reporter, struct reporter_figures *out);

@@ -52,6 +52,27 @@ static void without_options_the_configuration_counts(void **state)
 	assert_null(options.interface);
 }
 
+static void peers_are_kept_in_their_order_up_to_a_bound(void **state)
+{
+	(void)state;
+	static const char *const words[] = {"-Ymx2", "-Y", "eth0:4", "--sync-peer=192.0.2.3", NULL};
+	char why[OPTIONS_WHY_MAX];
+	struct options options;
+	assert_int_equal(parse(words, &options, why), 0);
+	assert_int_equal(options.n_peers, 3);
+	assert_string_equal(options.peers[0], "mx2");
+	assert_string_equal(options.peers[1], "eth0:4");
+	assert_string_equal(options.peers[2], "192.0.2.3");
+	char *argv[CONF_SYNC_PEERS_MAX + 3] = {(char *)(uintptr_t) "mired-logd"};
+	for (int i = 1; i <= CONF_SYNC_PEERS_MAX + 1; i++) {
+		argv[i] = (char *)(uintptr_t) "-Ymx2";
+	}
+	assert_int_equal(options_parse(CONF_SYNC_PEERS_MAX + 1, argv, &options, why), 0);
+	assert_int_equal(options.n_peers, CONF_SYNC_PEERS_MAX);
+	assert_int_equal(options_parse(CONF_SYNC_PEERS_MAX + 2, argv, &options, why), ERR_SYNTAX);
+	assert_string_equal(why, "-Y is given too often: \"mx2\"");
+}
+
 static void bad_values_are_refused_with_a_reason(void **state)
 {
 	(void)state;
@@ -77,7 +98,7 @@ static void bad_values_are_refused_with_a_reason(void **state)
 	        {{"-i", "sixteen-letters-"},
 	         ERR_SYNTAX,
 	         "-i needs the name of an interface: \"sixteen-letters-\""},
-	        {{"-Y", "mx2"}, ERR_UNSUPPORTED, "-Y is not supported in this version"},
+	        {{"-Y", ""}, ERR_SYNTAX, "-Y needs a host, or interface[:ttl]: \"\""},
 	        {{"extra"}, ERR_SYNTAX, "no arguments are taken: \"extra\""},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -93,6 +114,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(letters_and_long_names_mean_the_same),
 	        cmocka_unit_test(without_options_the_configuration_counts),
+	        cmocka_unit_test(peers_are_kept_in_their_order_up_to_a_bound),
 	        cmocka_unit_test(bad_values_are_refused_with_a_reason),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
