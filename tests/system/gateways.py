@@ -27,7 +27,7 @@ class Switch:
 
     def __init__(self, world, label):
         self.world, self.ns, self.n_ports = world, world.netns(label), 0
-        self.ns.shell("ip link add br type bridge mcast_snooping 0; ip link set br up")
+        self.ns.shell("ip link add name br type bridge mcast_snooping 0; ip link set dev br up")
 
     def plug(self, ns, name, *addresses):
         """Connects a namespace by an interface of this name with these addresses."""

@@ -11,6 +11,7 @@ import time
 PORT = 8025
 GROUP = "224.0.1.240"
 BYTES_MAX = 1408
+IP_RECVTTL = 12  # <linux/in.h>; the module socket has no name for it
 END, GREY, WHITE, TRAPPED, DELETE_WHITE, DELETE_TRAPPED = range(6)
 GREY6, WHITE6, TRAPPED6, DELETE, MANUAL, PROMOTE = range(64, 70)
 KIND_WHITE, KIND_TRAPPED, KIND_SPAMTRAP = 1, 2, 4
@@ -140,7 +141,7 @@ class Peer:
         self.key, self.counter = key, 0
         self.sock = ns.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTTL, 1)
+        self.sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
         if group_at:
             self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
                                  socket.inet_aton(GROUP) + socket.inet_aton(group_at))
