@@ -134,30 +134,39 @@ static void send_plain(struct syncer *syncer)
 
 /* --- rows to blocks --------------------------------------------------------------------------- */
 
+/* A stored stamp may be later than its row: it is made to win over what was there (store_write.c),
+ * and so must it at the peers. An attempt's time is what counts of it. */
+static void take_stored(const struct journal_change *change, const struct store_row *stored,
+                        struct wire_block *block)
+{
+	if (change->kind != RECORD_GREY) {
+		block->at = stored->record.changed_at;
+	}
+	block->sender = stored->text.sender;
+	block->recipient = stored->text.recipient;
+	block->helo = stored->text.helo;
+}
+
 /* 1, 0 when there is nothing to tell any more, or a code of the store. */
 static int make_block(struct syncer *syncer, const struct journal_change *change,
                       const struct change_row *row, struct wire_block *block)
 {
-	bool is_host = change->kind == RECORD_WHITE || change->kind == RECORD_TRAPPED;
+	bool has_addr = change->kind != RECORD_TRAP_ADDRESS;
+	bool has_end = change->kind == RECORD_WHITE || change->kind == RECORD_TRAPPED;
 	struct store_row stored;
-	*block =
-	        (struct wire_block){.type = addr_is_v4(&change->addr) ? row->type_v4 : row->type_v6,
-	                            .kind = row->wire_kind,
-	                            .at = change->at,
-	                            .expire = change->expire,
-	                            .addr = change->addr};
-	if (is_host) {
-		return 1;
+	*block = (struct wire_block){.kind = row->wire_kind, .at = change->at};
+	block->type = addr_is_v4(&change->addr) ? row->type_v4 : row->type_v6;
+	if (has_addr) {
+		block->addr = change->addr;
+	}
+	if (has_end && !change->is_deleted) {
+		block->expire = change->expire;
 	}
 	int ret = store_reader_changed(syncer->reader, change, syncer->out.texts, &stored);
-	if (ret <= 0) {
-		return ret;
+	if (ret > 0) {
+		take_stored(change, &stored, block);
 	}
-	block->expire = (struct wall){0};
-	block->sender = stored.text.sender;
-	block->recipient = stored.text.recipient;
-	block->helo = stored.text.helo;
-	return 1;
+	return ret == 0 && has_end ? 1 : ret; /* a host's row says what it was then */
 }
 
 static void on_unsendable(struct syncer *syncer, const struct journal_change *change, int ret)

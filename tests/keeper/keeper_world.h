@@ -13,6 +13,7 @@
 
 #include "keeper/keeper.h"
 #include "keeper/knowledge.h"
+#include "lists/ranges.h"
 
 enum { WORLD_PORTS = 2, WORLD_WAIT_MS = 10000 };
 
@@ -28,6 +29,7 @@ struct world {
 	int wake_feeder;
 	int wake_syncer;
 	bool is_sync_sending; /* may be changed before world_start */
+	bool has_syncer;      /* likewise: the last port is a syncer's */
 	struct knowledge knowledge;
 	int wake_of_ports;              /* eventfd or -1; may be changed before world_start */
 	uint32_t low_priority_grace_ms; /* may be changed before world_start */
@@ -113,6 +115,9 @@ static inline void world_start(struct world *world)
 		world->ports[i].requests = mailbox_new(KEEPER_MAILBOX_BYTES);
 		world->ports[i].answers = mailbox_new(KEEPER_ANSWER_BYTES);
 		world->ports[i].wake = world->wake_of_ports;
+	}
+	if (world->has_syncer) {
+		world->ports[WORLD_PORTS - 1].wake = world->wake_syncer;
 	}
 	struct keeper_env env = {.conf = &world->conf,
 	                         .store = world->store,
@@ -361,6 +366,7 @@ static inline void world_seed_tuple(struct world *world, const struct world_tupl
 	                             .pass = {end},
 	                             .expire = {end},
 	                             .changed_at = {now - age_secs},
+	                             .last = {now - age_secs},
 	                             .bcount = 1};
 	struct tuple_text text = {.helo = span_of_str(tuple->helo),
 	                          .sender = span_of_str(tuple->sender),
@@ -387,6 +393,27 @@ static inline void world_seed_host(struct world *world, const char *text, enum r
 	store_begin(world->store, &txn, clock_wall());
 	store_put_host(&txn, &addr, kind, &record);
 	assert_int_equal(store_commit(&txn), 0);
+}
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+/* One list with one address; instead of none. */
+static inline void world_list(struct world *world, const char *addr)
+{
+	struct list_table *table = NULL;
+	struct list_ranges *ranges = NULL;
+	struct cidr cidr = {.addr = world_addr(addr), .bits = 128};
+	assert_int_equal(list_ranges_new(&cidr, 1, &ranges), 0);
+	struct list_source source = {.tag = SPAN("test"), .text = SPAN("text"), .ranges = ranges};
+	assert_int_equal(list_table_build(&source, 1, &table), 0);
+	list_ranges_free(ranges);
+	(void)qsbr_exchange(&world->knowledge.lists, table);
+}
+
+/* While the keeper is idle or stopped. */
+static inline void world_unlist(struct world *world)
+{
+	list_table_free(qsbr_exchange(&world->knowledge.lists, NULL));
 }
 
 /* --- a test's world ----------------------------------------------------------------------------
