@@ -113,12 +113,12 @@ enum verdict keeper_attempt(const struct keeper *keeper, const struct wall *peer
 
 /* --- deciding --------------------------------------------------------------------------------- */
 
-/* The stored tuple with the count that the cache may be ahead with. */
+/* The stored tuple, or its tombstone, with the count that the cache may be ahead with. */
 static bool stored_tuple(struct keeper *keeper, struct store_txn *txn,
                          const struct batch_result *result, struct grey_record *out)
 {
 	struct cache_entry entry;
-	if (!store_get_tuple(txn, &result->pending->key, out)) {
+	if (!store_get_tuple_register(txn, &result->pending->key, out)) {
 		return false;
 	}
 	if (!keeper_is_touched(&keeper->batch, &result->key) &&
@@ -142,22 +142,32 @@ static void keep_listed_grey(const struct keeper *keeper, const struct attempt *
 	}
 }
 
-/* Whether an early attempt is to be written now. A peer's that did not count leaves `last` as it
- * was. */
-static bool is_early_news(const struct keeper *keeper, const struct attempt *attempt,
-                          const struct grey_record *tuple, const struct batch_result *result)
+/* Whether a peer's attempt is one that we know of, or that was made before its tuple was deleted.
+ * The tuple may be dead: what counted in one life counts in no other. */
+static bool is_stale(const struct attempt *attempt, const struct grey_record *tuple)
 {
-	return attempt->is_peers ? result->tuple.last.secs > tuple->last.secs
-	                         : keeper_is_news(keeper, tuple->last);
+	return attempt->at.secs <= tuple->last.secs ||
+	       (tuple->is_deleted && attempt->at.secs <= tuple->changed_at.secs);
 }
 
-static void judge_early(const struct keeper *keeper, const struct attempt *attempt,
-                        const struct grey_record *tuple, struct batch_result *result)
+/* Whether what the verdict asks for is to be written. tuple: NULL if there is none. */
+static bool is_news(const struct keeper *keeper, const struct attempt *attempt,
+                    const struct grey_record *tuple, enum verdict verdict)
 {
-	result->is_news = is_early_news(keeper, attempt, tuple, result);
-	if (!result->is_news) {
-		result->tuple.last = tuple->last; /* as on disk, so that the next one is news */
+	if (attempt->is_peers && tuple && is_stale(attempt, tuple)) {
+		return false;
 	}
+	switch (verdict) {
+	case VERDICT_NEW:
+	case VERDICT_PROMOTE:
+		return true;
+	case VERDICT_EARLY:
+		return attempt->is_peers || keeper_is_news(keeper, tuple->last);
+	case VERDICT_WHITE:
+	case VERDICT_TRAPPED:
+		return false;
+	}
+	return false;
 }
 
 /* The rules over what is known of host and tuple. */
@@ -177,9 +187,9 @@ static void judge(struct keeper *keeper, struct store_txn *txn, const struct att
 	const struct wall *peers_at = attempt->is_peers ? &attempt->at : NULL;
 	result->verdict = keeper_attempt(keeper, peers_at, &known, &result->tuple, &result->host);
 	keep_listed_grey(keeper, attempt, &tuple, result);
-	result->is_news = result->verdict == VERDICT_NEW || result->verdict == VERDICT_PROMOTE;
-	if (result->verdict == VERDICT_EARLY) {
-		judge_early(keeper, attempt, &tuple, result);
+	result->is_news = is_news(keeper, attempt, known.tuple, result->verdict);
+	if (result->verdict == VERDICT_EARLY && !result->is_news) {
+		result->tuple.last = tuple.last; /* as on disk, so that the next one is news */
 	}
 	bool is_unknown = result->verdict == VERDICT_NEW || result->verdict == VERDICT_TRAPPED;
 	if (is_unknown && attempt->is_low_priority &&

@@ -124,13 +124,28 @@ static bool makes_white_unasked(const struct keeper *keeper, const struct change
 	return false;
 }
 
+static bool is_in_vain(const struct keeper *keeper, const struct change *change)
+{
+	return makes_white_unasked(keeper, change) && keeper_is_listed(keeper, &change->addr);
+}
+
+/* A peer's hit is told later than the trap it makes: the same one again must not prolong it, nor
+ * bring back what was deleted since. */
+static bool is_stale_hit(struct store_txn *txn, const struct change *change)
+{
+	struct grey_record trapped;
+	return change->kind == CHANGE_TRAP_HIT && change->is_peers &&
+	       store_get_host_register(txn, &change->addr, RECORD_TRAPPED, &trapped) &&
+	       change->record.changed_at.secs <= trapped.changed_at.secs;
+}
+
 void keeper_decide_change(struct keeper *keeper, struct store_txn *txn,
                           const struct pending *pending, struct batch_result *result)
 {
 	const struct keeper_change *message = pending_change(pending);
 	struct change change = message->change;
 	change.text = keeper_change_text(message);
-	if (makes_white_unasked(keeper, &change) && keeper_is_listed(keeper, &change.addr)) {
+	if (is_in_vain(keeper, &change) || is_stale_hit(txn, &change)) {
 		result->effect.ret = is_of_peers(&change) ? ERR_BUSY : 0;
 		return;
 	}
