@@ -1,0 +1,186 @@
+/* Packets on their way, between two network namespaces. Needs root. */
+#include <arpa/inet.h>
+
+#include "sync_net.h"
+#include "sync_vectors.h"
+
+#include "sync/sender.h"
+
+/* A packet of one block. */
+static struct wire_packet packet_of(struct wire_block block)
+{
+	struct wire_packet packet;
+	wire_begin(&packet);
+	assert_int_equal(wire_add(&packet, &block), 0);
+	return packet;
+}
+
+static void expect(int fd, const struct wire_packet *packet, const char *from_text)
+{
+	uint8_t bytes[WIRE_BYTES_MAX];
+	struct sockaddr_in from = {0};
+	size_t n = net_receive(fd, bytes, sizeof bytes, &from, NET_WAIT_MS);
+	assert_int_equal(n, packet->len);
+	assert_memory_equal(bytes, packet->bytes, n);
+	assert_int_equal(from.sin_addr.s_addr, inet_addr(from_text));
+}
+
+static void expect_silence(int fd)
+{
+	uint8_t bytes[WIRE_BYTES_MAX];
+	assert_int_equal(net_receive(fd, bytes, sizeof bytes, NULL, NET_SILENCE_MS), 0);
+}
+
+static void each_message_has_its_number_and_goes_to_every_peer(void **state)
+{
+	struct net *net = *state;
+	struct conf conf = net_conf(net, NULL, "192.0.2.2", "127.0.0.1");
+	struct conf there = net_conf(net, "192.0.2.2", NULL, NULL);
+	struct conf local = net_conf(net, "127.0.0.1", NULL, NULL);
+	struct sync_setup setup;
+	struct sync_setup other;
+	bool failed[CONF_SYNC_PEERS_MAX] = {true, true};
+	int fd = net_open(&conf, &setup);
+	int peer = net_open_there(net, &there, &other);
+	int second = net_open(&local, &other);
+	struct sync_sender sender = {.setup = &setup, .socket = fd};
+	for (size_t i = 0; i < 3; i++) {
+		struct wire_block blocks[WIRE_BLOCKS_MAX];
+		size_t n;
+		struct wire_packet packet = packet_of((struct wire_block)VECTOR_TRAPPED);
+		sync_send(&sender, &packet, failed);
+		expect(peer, &packet, "192.0.2.1");
+		expect(second, &packet, "127.0.0.1");
+		/* the counter goes up by one a message, not a target */
+		assert_int_equal(packet.bytes[7], i);
+		assert_int_equal(
+		        wire_decode(span_of(packet.bytes, packet.len), &setup.key, blocks, &n),
+		        WIRE_OK);
+	}
+	assert_int_equal(sender.counter, 3);
+	assert_int_equal(sender.n_datagrams, 6);
+	assert_int_equal(sender.n_failures, 0);
+	assert_false(failed[0]);
+	assert_false(failed[1]);
+	(void)close(second);
+	(void)close(peer);
+	(void)close(fd);
+}
+
+static void the_second_message_is_vector_b(void **state)
+{
+	struct net *net = *state;
+	struct conf conf = net_conf(net, NULL, "192.0.2.2", NULL);
+	struct conf there = net_conf(net, "p0", NULL, NULL);
+	struct sync_setup setup;
+	struct sync_setup other;
+	struct wire_packet wanted = {.len = 0};
+	int fd = net_open(&conf, &setup);
+	int peer = net_open_there(net, &there, &other);
+	struct sync_sender sender = {.setup = &setup, .socket = fd, .counter = 1};
+	struct wire_packet packet = packet_of((struct wire_block)VECTOR_TRAPPED);
+	wanted.len = vector_bytes(vectors[1].hex, wanted.bytes);
+	sync_send(&sender, &packet, NULL);
+	expect(peer, &wanted, "192.0.2.1");
+	(void)close(peer);
+	(void)close(fd);
+}
+
+static void the_group_gets_it_as_peers_do(void **state)
+{
+	struct net *net = *state;
+	struct conf conf = net_conf(net, "s0:2", "s0:2", "192.0.2.2");
+	struct conf there = net_conf(net, "p0", "p0", NULL);
+	struct sync_setup setup;
+	struct sync_setup other;
+	int fd = net_open(&conf, &setup);
+	int peer = net_open_there(net, &there, &other);
+	struct sync_sender sender = {.setup = &setup, .socket = fd};
+	struct wire_packet packet = packet_of((struct wire_block)VECTOR_GREY);
+	sync_send(&sender, &packet, NULL);
+	expect(peer, &packet, "192.0.2.1");
+	expect(peer, &packet, "192.0.2.1");
+	assert_int_equal(sender.n_datagrams, 2);
+	expect(fd, &packet, "192.0.2.1"); /* the group's comes back to who sent it */
+	struct sync_sender answer = {.setup = &other, .socket = peer};
+	packet = packet_of((struct wire_block)VECTOR_TRAPPED);
+	sync_send(&answer, &packet, NULL);
+	expect(fd, &packet, "192.0.2.2");
+	expect_silence(fd);
+	(void)close(peer);
+	(void)close(fd);
+}
+
+static void what_the_kernel_does_not_take_is_counted_by_peer(void **state)
+{
+	struct net *net = *state;
+	struct conf conf = net_conf(net, NULL, "203.0.113.9", "192.0.2.2"); /* no route there */
+	struct conf there = net_conf(net, "192.0.2.2", NULL, NULL);
+	struct sync_setup setup;
+	struct sync_setup other;
+	bool failed[CONF_SYNC_PEERS_MAX] = {false, true};
+	int fd = net_open(&conf, &setup);
+	int peer = net_open_there(net, &there, &other);
+	struct sync_sender sender = {.setup = &setup, .socket = fd};
+	for (size_t i = 1; i <= 5; i++) {
+		struct wire_packet packet = packet_of((struct wire_block)VECTOR_TRAPPED);
+		sync_send(&sender, &packet, failed);
+		expect(peer, &packet, "192.0.2.1");
+		assert_true(failed[0]);
+		assert_false(failed[1]);
+		assert_int_equal(sender.n_failures, i);
+		assert_int_equal(sender.n_logged, 1); /* one line a minute */
+	}
+	assert_int_equal(sender.n_datagrams, 10);
+	(void)close(peer);
+	(void)close(fd);
+}
+
+/* Ten thousand as fast as can be: nothing is lost at the sending host. */
+static void a_burst_waits_for_room(void **state)
+{
+	enum { N = 10000 };
+	struct net *net = *state;
+	struct conf conf = net_conf(net, NULL, "192.0.2.2", NULL);
+	struct conf there = net_conf(net, "192.0.2.2", NULL, NULL);
+	struct sync_setup setup;
+	struct sync_setup other;
+	int small = 1;
+	int fd = net_open(&conf, &setup);
+	int peer = net_open_there(net, &there, &other);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+	struct sync_sender sender = {.setup = &setup, .socket = fd};
+	size_t n_received = 0;
+	for (size_t i = 0; i < N; i++) {
+		uint8_t bytes[WIRE_BYTES_MAX];
+		struct wire_packet packet = packet_of((struct wire_block)VECTOR_TRAPPED);
+		sync_send(&sender, &packet, NULL);
+		while (recv(peer, bytes, sizeof bytes, 0) > 0) {
+			n_received++;
+		}
+	}
+	for (uint8_t bytes[WIRE_BYTES_MAX];
+	     n_received < N && net_receive(peer, bytes, sizeof bytes, NULL, NET_WAIT_MS) > 0;) {
+		n_received++;
+	}
+	assert_int_equal(sender.n_failures, 0);
+	assert_int_equal(n_received, N);
+	(void)close(peer);
+	(void)close(fd);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, net_setup, net_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        TEST(each_message_has_its_number_and_goes_to_every_peer),
+	        TEST(the_second_message_is_vector_b),
+	        TEST(the_group_gets_it_as_peers_do),
+	        TEST(what_the_kernel_does_not_take_is_counted_by_peer),
+	        TEST(a_burst_waits_for_room),
+	};
+	const struct CMUnitTest skipped[] = {cmocka_unit_test(net_needs_root)};
+	return geteuid() == 0 ? cmocka_run_group_tests(tests, NULL, NULL)
+	                      : cmocka_run_group_tests(skipped, NULL, NULL);
+}
