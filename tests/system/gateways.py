@@ -94,10 +94,11 @@ def write_key(mired, key):
         path.chmod(0o600)
 
 
-def pair(sites, **settings):
-    """Both gateways' mired in step by unicast on the LAN, started."""
-    return [gateway(sites, n, sync_listen="lan", sync_peer=[LAN4[1 - n]], **settings).start()
-            for n in range(2)]
+def pair(sites, of_each=({}, {}), **settings):
+    """Both gateways' mired in step by unicast on the LAN, started; of_each: what they have for
+    themselves."""
+    return [gateway(sites, n, sync_listen="lan", sync_peer=[LAN4[1 - n]], **settings,
+                    **of_each[n]).start() for n in range(2)]
 
 
 def sync(mired):
