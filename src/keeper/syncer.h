@@ -21,7 +21,7 @@
 #include "sync/setup.h"
 #include "sync/wire.h"
 
-#define SYNCER_CURSOR "sync"
+#define SYNCER_CURSOR CHANGE_SYNC_CURSOR
 
 enum {
 	SYNCER_PEERS_MAX = 64, /* the configured ones and, as they come, others */

@@ -1,9 +1,13 @@
-/* What a change does to records. The rules for a host's two registers are policy/hosts.h; here they
- * meet the store. A put stores one record as it stands and leaves the host's other register alone,
- * so that a dump comes back as it was. The grammar is change_parse.c. */
+/* What a change does to records. The rules for a host's two registers are policy/hosts.h, those for
+ * records of another gateway policy/merge.h; here they meet the store. A put stores one record as
+ * it stands and leaves the host's other register alone, so that a dump comes back as it was; so
+ * does a merge. What is deleted stays as a tombstone. The grammar is change_parse.c. */
 #include "store/change.h"
 
+#include <string.h>
+
 #include "base/err.h"
+#include "policy/merge.h"
 
 /* --- hosts ------------------------------------------------------------------------------------ */
 
@@ -23,12 +27,15 @@ struct registers {
 	struct hosts_known known;
 };
 
+/* Tombstones are among them, which the rules tell from what lives. */
 static void read_registers(const struct work *work, struct registers *out)
 {
 	const struct change_effect *effect = work->effect;
-	bool has_white = store_get_host(work->txn, &effect->white_addr, RECORD_WHITE, &out->white);
+	struct store_txn *txn = work->txn;
+	bool has_white =
+	        store_get_host_register(txn, &effect->white_addr, RECORD_WHITE, &out->white);
 	bool has_trapped =
-	        store_get_host(work->txn, &effect->trapped_addr, RECORD_TRAPPED, &out->trapped);
+	        store_get_host_register(txn, &effect->trapped_addr, RECORD_TRAPPED, &out->trapped);
 	out->known = (struct hosts_known){has_white ? &out->white : NULL,
 	                                  has_trapped ? &out->trapped : NULL};
 }
@@ -46,9 +53,68 @@ static const struct addr *register_addr(const struct work *work, enum record_kin
 	return kind == RECORD_TRAPPED ? &work->effect->trapped_addr : &work->effect->white_addr;
 }
 
+/* Of all that a change writes, the one register that peers are told of. */
+static enum change_origin origin_of(const struct change *change, enum record_kind kind)
+{
+	static const struct {
+		enum change_kind change;
+		enum record_kind kind;
+		enum change_origin origin;
+	} rows[] = {
+	        {CHANGE_WHITE, RECORD_WHITE, ORIGIN_MANUAL},
+	        {CHANGE_TRAPPED, RECORD_TRAPPED, ORIGIN_MANUAL},
+	        {CHANGE_SPAMTRAP, RECORD_TRAP_ADDRESS, ORIGIN_MANUAL},
+	        {CHANGE_DELETE, RECORD_WHITE, ORIGIN_MANUAL},
+	        {CHANGE_DELETE, RECORD_TRAPPED, ORIGIN_MANUAL},
+	        {CHANGE_DELETE, RECORD_TRAP_ADDRESS, ORIGIN_MANUAL},
+	        {CHANGE_TRAP_HIT, RECORD_TRAPPED, ORIGIN_TRAP},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (rows[i].change == change->kind && rows[i].kind == kind && !change->is_peers) {
+			return rows[i].origin;
+		}
+	}
+	return ORIGIN_SILENT;
+}
+
+/* When it happened: here, or there by the peer's clock. */
+static struct wall stamp_of(const struct work *work)
+{
+	switch (work->change->kind) {
+	case CHANGE_PEER_GREY:
+	case CHANGE_PEER_HOST:
+	case CHANGE_PEER_MANUAL:
+	case CHANGE_PEER_DELETE:
+		return work->change->record.changed_at;
+	case CHANGE_WHITE:
+	case CHANGE_TRAPPED:
+	case CHANGE_SPAMTRAP:
+	case CHANGE_DELETE:
+	case CHANGE_DELETE_GREY:
+	case CHANGE_PUT:
+	case CHANGE_SEEN:
+	case CHANGE_TRAP_HIT:
+	case CHANGE_MERGE:
+	case CHANGE_CURSOR:
+	case CHANGE_DELIST:
+	case CHANGE_KIND_COUNT:
+		break;
+	}
+	return work->now;
+}
+
+static void bury_register(const struct work *work, enum record_kind kind)
+{
+	const struct change_conf *conf = work->conf;
+	int64_t life_secs = kind == RECORD_TRAPPED ? conf->trapexp_secs : conf->whiteexp_secs;
+	store_bury_host(work->txn, register_addr(work, kind), kind, stamp_of(work),
+	                (struct wall){work->now.secs + life_secs});
+}
+
 static void write_register(const struct work *work, enum record_kind kind, enum hosts_write write,
                            const struct grey_record *record)
 {
+	work->txn->origin = origin_of(work->change, kind);
 	switch (write) {
 	case HOSTS_KEEP:
 		return;
@@ -56,7 +122,7 @@ static void write_register(const struct work *work, enum record_kind kind, enum 
 		store_put_host(work->txn, register_addr(work, kind), kind, record);
 		break;
 	case HOSTS_DELETE:
-		store_bury_host(work->txn, register_addr(work, kind), kind, work->now, work->now);
+		bury_register(work, kind);
 		break;
 	}
 	work->effect->n_writes++;
@@ -84,6 +150,35 @@ static void describe_host(const struct work *work)
 	}
 }
 
+static enum hosts_write delete_if(bool is_so)
+{
+	return is_so ? HOSTS_DELETE : HOSTS_KEEP;
+}
+
+static bool is_there(const struct grey_record *record)
+{
+	return record && !record->is_deleted;
+}
+
+static struct hosts_outcome decide_peer(const struct work *work, const struct hosts_known *known)
+{
+	struct hosts_peer peer = {.record = work->change->record,
+	                          .is_trapped = work->change->record_kind == RECORD_TRAPPED,
+	                          .is_manual = work->change->kind == CHANGE_PEER_MANUAL};
+	return hosts_peer(&peer, work->now, known);
+}
+
+static struct hosts_outcome decide_peer_delete(const struct work *work,
+                                               const struct hosts_known *known)
+{
+	const struct change *change = work->change;
+	bool is_trapped = change->record_kind == RECORD_TRAPPED;
+	const struct grey_record *old = is_trapped ? known->trapped : known->white;
+	bool is_later = !old || old->changed_at.secs < change->record.changed_at.secs;
+	return (struct hosts_outcome){.white = delete_if(is_later && !is_trapped),
+	                              .trapped = delete_if(is_later && is_trapped)};
+}
+
 /* The rules' part: nothing known or asked for but the two registers. */
 static struct hosts_outcome decide(const struct work *work, const struct hosts_known *known)
 {
@@ -99,19 +194,20 @@ static struct hosts_outcome decide(const struct work *work, const struct hosts_k
 	case CHANGE_TRAP_HIT:
 		return hosts_trap_hit(conf->trapexp_secs, work->now, known);
 	case CHANGE_DELETE:
-		return (struct hosts_outcome){.white = known->white ? HOSTS_DELETE : HOSTS_KEEP,
-		                              .trapped =
-		                                      known->trapped ? HOSTS_DELETE : HOSTS_KEEP};
+		return (struct hosts_outcome){.white = delete_if(is_there(known->white)),
+		                              .trapped = delete_if(is_there(known->trapped))};
 	case CHANGE_DELIST:
-		return (struct hosts_outcome){.white = known->white ? HOSTS_DELETE : HOSTS_KEEP};
+		return (struct hosts_outcome){.white = delete_if(is_there(known->white))};
+	case CHANGE_PEER_HOST:
+	case CHANGE_PEER_MANUAL:
+		return decide_peer(work, known);
+	case CHANGE_PEER_DELETE:
+		return decide_peer_delete(work, known);
 	case CHANGE_SPAMTRAP:
 	case CHANGE_DELETE_GREY:
 	case CHANGE_PUT:
 	case CHANGE_MERGE:
 	case CHANGE_PEER_GREY:
-	case CHANGE_PEER_HOST:
-	case CHANGE_PEER_MANUAL:
-	case CHANGE_PEER_DELETE:
 	case CHANGE_CURSOR:
 	case CHANGE_KIND_COUNT:
 		break; /* not of a host's registers */
@@ -137,31 +233,56 @@ static void delete_from_host(const struct work *work)
 	}
 }
 
-/* --- spamtraps, tuples, puts ------------------------------------------------------------------ */
+/* --- spamtraps -------------------------------------------------------------------------------- */
 
+static void write_spamtrap(const struct work *work, const struct grey_record *record)
+{
+	work->txn->origin = origin_of(work->change, RECORD_TRAP_ADDRESS);
+	store_put_trap_address(work->txn, work->change->text.recipient, record);
+	work->effect->has_spamtrap = true;
+	work->effect->is_spamtrap_deleted = record->is_deleted;
+	work->effect->n_writes++;
+}
+
+static void bury_spamtrap(const struct work *work)
+{
+	work->txn->origin = origin_of(work->change, RECORD_TRAP_ADDRESS);
+	(void)store_bury_trap_address(work->txn, work->change->text.recipient, stamp_of(work));
+	work->effect->has_spamtrap = true;
+	work->effect->is_spamtrap_deleted = true;
+	work->effect->n_writes++;
+}
+
+/* A second time is a change, too: it is later than another gateway's deletion. */
+static void add_spamtrap(const struct work *work)
+{
+	struct grey_record old;
+	struct grey_record record = {.first = stamp_of(work), .bcount = 1};
+	if (store_get_trap_register(work->txn, work->change->text.recipient, &old) &&
+	    !old.is_deleted) {
+		record = old;
+	}
+	record.changed_at = stamp_of(work);
+	write_spamtrap(work, &record);
+}
+
+/* An import changes nothing where nothing is new. */
 static void put_spamtrap(const struct work *work)
 {
-	struct span address = work->change->text.recipient;
-	work->effect->has_spamtrap = true;
-	if (!store_has_trap_address(work->txn, address)) {
-		struct grey_record record = {
-		        .first = work->now, .changed_at = work->now, .bcount = 1};
-		store_put_trap_address(work->txn, address, &record);
-		work->effect->n_writes++;
+	if (store_has_trap_address(work->txn, work->change->text.recipient)) {
+		work->effect->has_spamtrap = true;
+	} else {
+		add_spamtrap(work);
 	}
 }
 
 static void delete_spamtrap(const struct work *work)
 {
-	struct span address = work->change->text.recipient;
-	if (!store_has_trap_address(work->txn, address)) {
+	if (store_has_trap_address(work->txn, work->change->text.recipient)) {
+		bury_spamtrap(work);
+	} else {
 		work->effect->ret = ERR_NOT_FOUND;
-		return;
 	}
-	(void)store_bury_trap_address(work->txn, address, work->now);
-	work->effect->has_spamtrap = true;
-	work->effect->is_spamtrap_deleted = true;
-	work->effect->n_writes++;
 }
 
 static void delete_key(const struct work *work)
@@ -172,6 +293,8 @@ static void delete_key(const struct work *work)
 		delete_spamtrap(work);
 	}
 }
+
+/* --- tuples, puts ----------------------------------------------------------------------------- */
 
 static void delete_grey(const struct work *work)
 {
@@ -200,17 +323,28 @@ static void put_host(const struct work *work)
 	describe_host(work);
 }
 
-static void put_tuple(const struct work *work)
+static void write_tuple(const struct work *work, const struct grey_record *record,
+                        const struct tuple_text *text)
+{
+	store_put_tuple(work->txn, &work->effect->tuple, record, text);
+	work->effect->has_tuple = true;
+	work->effect->n_writes++;
+}
+
+static void name_tuple(const struct work *work)
 {
 	const struct change *change = work->change;
 	struct addr host = addr_group(&change->addr, work->conf->ipv6_prefix);
-	struct change_effect *effect = work->effect;
-	struct grey_record record = change->record;
+	work->effect->tuple =
+	        record_tuple_key(store_hash_key(work->txn->store), &host, &change->text);
+}
+
+static void put_tuple(const struct work *work)
+{
+	struct grey_record record = work->change->record;
 	record.changed_at = work->now;
-	effect->tuple = record_tuple_key(store_hash_key(work->txn->store), &host, &change->text);
-	effect->has_tuple = true;
-	store_put_tuple(work->txn, &effect->tuple, &record, &change->text);
-	effect->n_writes++;
+	name_tuple(work);
+	write_tuple(work, &record, &work->change->text);
 }
 
 static void put_record(const struct work *work)
@@ -229,18 +363,156 @@ static void put_record(const struct work *work)
 	}
 }
 
+/* --- records of another gateway --------------------------------------------------------------- */
+
+static bool is_same(const struct grey_record *a, const struct grey_record *b)
+{
+	return a->first.secs == b->first.secs && a->pass.secs == b->pass.secs &&
+	       a->expire.secs == b->expire.secs && a->changed_at.secs == b->changed_at.secs &&
+	       a->bcount == b->bcount && a->pcount == b->pcount && a->last.secs == b->last.secs &&
+	       a->is_deleted == b->is_deleted;
+}
+
+static void merge_into_host(const struct work *work)
+{
+	const struct change *change = work->change;
+	struct grey_record merged = change->record;
+	struct grey_record old;
+	name_host(work);
+	bool is_known = store_get_host_register(work->txn, register_addr(work, change->record_kind),
+	                                        change->record_kind, &old);
+	if (is_known) {
+		merged = merge_host(&old, &change->record);
+	}
+	if (!is_known || !is_same(&merged, &old)) {
+		write_register(work, change->record_kind, HOSTS_PUT, &merged);
+	}
+	describe_host(work);
+}
+
+static int compare_spans(struct span a, struct span b)
+{
+	size_t len = a.len < b.len ? a.len : b.len;
+	int order = len > 0 ? memcmp(a.ptr, b.ptr, len) : 0;
+	return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+static int compare_texts(const struct tuple_text *a, const struct tuple_text *b)
+{
+	int order = compare_spans(a->sender, b->sender);
+	return order ? order : compare_spans(a->recipient, b->recipient);
+}
+
+/* Texts under one key differ in case and brackets at most: everybody ends with those whose bytes
+ * come first. */
+static void merge_into_tuple(const struct work *work)
+{
+	const struct change *change = work->change;
+	uint8_t buf[STORE_TEXT_BYTES];
+	struct grey_record merged = change->record;
+	struct grey_record old;
+	struct tuple_text text = change->text;
+	struct tuple_text old_text = change->text;
+	name_tuple(work);
+	bool is_known = store_get_tuple_register(work->txn, &work->effect->tuple, &old) &&
+	                store_get_tuple_text(work->txn, &work->effect->tuple, buf, &old_text);
+	if (is_known) {
+		merged = merge_tuple(&old, &change->record);
+		text = compare_texts(&old_text, &text) < 0 ? old_text : text;
+	}
+	if (!is_known || !is_same(&merged, &old) || compare_texts(&old_text, &text) != 0) {
+		write_tuple(work, &merged, &text);
+	}
+}
+
+static void merge_into_spamtrap(const struct work *work)
+{
+	const struct change *change = work->change;
+	struct grey_record merged = change->record;
+	struct grey_record old;
+	bool is_known = store_get_trap_register(work->txn, change->text.recipient, &old);
+	if (is_known) {
+		merged = merge_spamtrap(&old, &change->record);
+	}
+	if (!is_known || !is_same(&merged, &old)) {
+		write_spamtrap(work, &merged);
+	}
+}
+
+static void merge_record(const struct work *work)
+{
+	switch (work->change->record_kind) {
+	case RECORD_WHITE:
+	case RECORD_TRAPPED:
+		merge_into_host(work);
+		break;
+	case RECORD_GREY:
+		merge_into_tuple(work);
+		break;
+	case RECORD_TRAP_ADDRESS:
+		merge_into_spamtrap(work);
+		break;
+	}
+}
+
+/* --- what peers tell ---------------------------------------------------------------------------
+ */
+
+static void apply_peer_spamtrap(const struct work *work)
+{
+	struct grey_record old;
+	bool is_known = store_get_trap_register(work->txn, work->change->text.recipient, &old);
+	if (is_known && old.changed_at.secs >= stamp_of(work).secs) {
+		return;
+	}
+	if (work->change->kind == CHANGE_PEER_DELETE) {
+		bury_spamtrap(work);
+	} else {
+		add_spamtrap(work);
+	}
+}
+
+/* What is stale writes nothing. */
+static void apply_peer(const struct work *work)
+{
+	switch (work->change->record_kind) {
+	case RECORD_WHITE:
+	case RECORD_TRAPPED:
+		apply_to_host(work);
+		break;
+	case RECORD_TRAP_ADDRESS:
+		apply_peer_spamtrap(work);
+		break;
+	case RECORD_GREY:
+		break; /* attempts are decided with this host's own */
+	}
+	if (work->effect->n_writes == 0) {
+		work->effect->ret = ERR_BUSY;
+	}
+}
+
+static void put_cursor(const struct work *work)
+{
+	store_put_cursor(work->txn, CHANGE_SYNC_CURSOR, work->change->seq);
+	work->effect->n_writes++;
+}
+
 void change_apply(struct store_txn *txn, const struct change_conf *conf, struct wall now,
                   const struct change *change, struct change_effect *effect)
 {
 	static void (*const applies[CHANGE_KIND_COUNT])(const struct work *work) = {
 	        [CHANGE_WHITE] = apply_to_host,     [CHANGE_TRAPPED] = apply_to_host,
-	        [CHANGE_SPAMTRAP] = put_spamtrap,   [CHANGE_DELETE] = delete_key,
+	        [CHANGE_SPAMTRAP] = add_spamtrap,   [CHANGE_DELETE] = delete_key,
 	        [CHANGE_DELETE_GREY] = delete_grey, [CHANGE_PUT] = put_record,
 	        [CHANGE_SEEN] = apply_to_host,      [CHANGE_TRAP_HIT] = apply_to_host,
+	        [CHANGE_MERGE] = merge_record,      [CHANGE_PEER_GREY] = apply_peer,
+	        [CHANGE_PEER_HOST] = apply_peer,    [CHANGE_PEER_MANUAL] = apply_peer,
+	        [CHANGE_PEER_DELETE] = apply_peer,  [CHANGE_CURSOR] = put_cursor,
 	        [CHANGE_DELIST] = delete_from_host,
 	};
 	struct work work = {txn, conf, now, change, effect};
 	*effect = (struct change_effect){.ret = 0};
 	ASSERT(change->kind < CHANGE_KIND_COUNT);
 	applies[change->kind](&work);
+	txn->origin = ORIGIN_SILENT;
 }

@@ -27,6 +27,9 @@
 #include "store/record.h"
 #include "store/store.h"
 
+/* The place in the journal up to which the peers were told. */
+#define CHANGE_SYNC_CURSOR "sync"
+
 enum change_kind {
 	CHANGE_WHITE,
 	CHANGE_TRAPPED,
@@ -37,18 +40,21 @@ enum change_kind {
 	CHANGE_SEEN,
 	CHANGE_TRAP_HIT, /* of a dialogue; not in text form */
 	CHANGE_MERGE,    /* record_kind says of what; record may be a tombstone */
-	/* of peers; not in text form. record.changed_at: the block's timestamp */
-	CHANGE_PEER_GREY,   /* an attempt: record.changed_at, text */
-	CHANGE_PEER_HOST,   /* record_kind WHITE (traffic, promotion) or TRAPPED, record.expire */
+	/* of peers; not in text form. record.changed_at: the block's timestamp; what is not later
+	 * than what is known does nothing (ERR_BUSY) */
+	CHANGE_PEER_GREY,   /* an attempt: record.changed_at, text; the keeper decides it with its
+	                     * own attempts, change_apply does nothing */
+	CHANGE_PEER_HOST,   /* record_kind WHITE (traffic, promotion) or TRAPPED, record.expire;
+	                     * record.pass of a promotion: the block's timestamp */
 	CHANGE_PEER_MANUAL, /* record_kind WHITE, TRAPPED or TRAP_ADDRESS, record.expire */
 	CHANGE_PEER_DELETE, /* record_kind WHITE, TRAPPED or TRAP_ADDRESS */
-	CHANGE_CURSOR,      /* seq: the syncer's cursor */
+	CHANGE_CURSOR,      /* seq: of CHANGE_SYNC_CURSOR */
 	CHANGE_DELIST,      /* the host is on a list: its white register goes; not in text form */
 	CHANGE_KIND_COUNT
 };
 
 enum {
-	CHANGE_LINE_MAX = DUMP_LINE_MAX + 4, /* the longest is a put */
+	CHANGE_LINE_MAX = DUMP_LINE_MAX + 6, /* the longest is a merge */
 	CHANGE_TEXT_BYTES = DUMP_TEXT_BYTES,
 	CHANGE_WHY_MAX = DUMP_WHY_MAX,
 	CHANGE_LIFE_MAX = 10 * 365 * 24 * 3600, /* the longest whiteexp there is */
@@ -59,13 +65,14 @@ struct change {
 	bool has_addr;
 	struct addr addr; /* whole, not grouped */
 	enum record_kind record_kind;
-	struct grey_record record; /* PUT */
+	struct grey_record record; /* PUT, MERGE, PEER_... */
 	uint32_t count;            /* SEEN */
 	int64_t life_secs;         /* SEEN */
 	bool is_outbound;          /* SEEN */
 	bool is_peers;             /* TRAP_HIT: of a peer's tuple, so peers are not told */
 	uint64_t seq;              /* CURSOR */
-	/* PUT of a tuple; a mailbox (normalised) is text.recipient. Points into the parser's buffer
+	/* PUT, MERGE of a tuple; a mailbox (normalised) is text.recipient. Points into the parser's
+	 * buffer
 	 */
 	struct tuple_text text;
 };
@@ -86,7 +93,7 @@ MUST_USE int change_parse(struct span line, uint8_t buf[static CHANGE_TEXT_BYTES
 
 /* What a change did, for whoever keeps copies in memory. Valid when the transaction commits. */
 struct change_effect {
-	int ret; /* ERR_NOT_FOUND: nothing to delete */
+	int ret; /* ERR_NOT_FOUND: nothing to delete; ERR_BUSY: a peer's that is stale */
 	unsigned n_writes;
 	bool has_host;            /* registers of these hosts changed: forget them */
 	struct addr white_addr;   /* grouped */
@@ -96,11 +103,12 @@ struct change_effect {
 	struct wall expire;
 	bool has_tuple; /* this tuple changed or went */
 	struct tuple_key tuple;
-	bool has_spamtrap; /* text.recipient was added, or deleted */
+	bool has_spamtrap; /* text.recipient is one, or was deleted */
 	bool is_spamtrap_deleted;
 };
 
-/* Carries the change out at `now` (the time by which records live). Store errors stay in the
- * transaction, as everywhere. */
+/* Carries the change out at `now` (the time by which records live). The one write that peers are to
+ * hear of gets its origin, all others are silent. Store errors stay in the transaction, as
+ * everywhere. */
 void change_apply(struct store_txn *txn, const struct change_conf *conf, struct wall now,
                   const struct change *change, struct change_effect *effect);

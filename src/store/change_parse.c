@@ -98,19 +98,32 @@ static int parse_delete(struct words *words, struct change *out)
 	return take_mailbox(words, out);
 }
 
+static int take_record(struct words *words, int ret, const struct dump_record *record,
+                       struct change *out)
+{
+	if (ret == 0) {
+		words->rest = SPAN("");
+		out->record_kind = record->kind;
+		out->has_addr = record->kind != RECORD_TRAP_ADDRESS;
+		out->addr = record->addr;
+		out->record = record->record;
+		out->text = record->text;
+	}
+	return ret;
+}
+
 static int parse_put(struct words *words, struct change *out)
 {
 	struct dump_record record;
 	int ret = dump_parse(words->rest, words->buf, &record, words->why);
-	if (ret == 0) {
-		words->rest = SPAN("");
-		out->record_kind = record.kind;
-		out->has_addr = record.kind != RECORD_TRAP_ADDRESS;
-		out->addr = record.addr;
-		out->record = record.record;
-		out->text = record.text;
-	}
-	return ret;
+	return take_record(words, ret, &record, out);
+}
+
+static int parse_merge(struct words *words, struct change *out)
+{
+	struct dump_record record;
+	int ret = dump_parse_merge(words->rest, words->buf, &record, words->why);
+	return take_record(words, ret, &record, out);
 }
 
 static int parse_seen(struct words *words, struct change *out)
@@ -141,6 +154,7 @@ static const struct {
         {"delete", CHANGE_DELETE, parse_delete},
         {"delete-grey", CHANGE_DELETE_GREY, take_address},
         {"put", CHANGE_PUT, parse_put},
+        {"merge", CHANGE_MERGE, parse_merge},
         {"seen", CHANGE_SEEN, parse_seen},
 };
 

@@ -69,6 +69,9 @@ bool store_get_host(struct store_txn *txn, const struct addr *addr, enum record_
                     struct grey_record *out);
 bool store_get_tuple_register(struct store_txn *txn, const struct tuple_key *key,
                               struct grey_record *out);
+/* Of a tuple or its tombstone; copied to buf. */
+bool store_get_tuple_text(struct store_txn *txn, const struct tuple_key *key,
+                          uint8_t buf[static STORE_TEXT_BYTES], struct tuple_text *out);
 bool store_get_host_register(struct store_txn *txn, const struct addr *addr, enum record_kind kind,
                              struct grey_record *out);
 bool store_get_trap_register(struct store_txn *txn, struct span address, struct grey_record *out);

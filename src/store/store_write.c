@@ -230,6 +230,28 @@ bool store_get_tuple_register(struct store_txn *txn, const struct tuple_key *key
 	return get_register(txn, &t, out);
 }
 
+static struct span copy_text(uint8_t *buf, struct span text)
+{
+	if (text.len > 0) {
+		memcpy(buf, text.ptr, text.len);
+	}
+	return span_of(buf, text.len);
+}
+
+bool store_get_tuple_text(struct store_txn *txn, const struct tuple_key *key,
+                          uint8_t buf[static STORE_TEXT_BYTES], struct tuple_text *out)
+{
+	struct target t = target_tuple(key);
+	struct stored stored = load(txn, &t);
+	if (stored.is_sound) {
+		out->helo = copy_text(buf, stored.text.helo);
+		out->sender = copy_text(buf + RECORD_STRING_MAX, stored.text.sender);
+		out->recipient =
+		        copy_text(buf + (size_t)2 * RECORD_STRING_MAX, stored.text.recipient);
+	}
+	return stored.is_sound;
+}
+
 void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
                      const struct grey_record *record, const struct tuple_text *text)
 {

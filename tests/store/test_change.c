@@ -7,13 +7,7 @@
 // clang-format on
 #include <errno.h>
 
-#include "store/change.h"
-#include "store_fixture.h"
-
-enum { NOW = FIXTURE_T0 };
-
-static const struct change_conf change_conf = {
-        .whiteexp_secs = INT64_C(36) * 86400, .trapexp_secs = 86400, .ipv6_prefix = 64};
+#include "change_fixture.h"
 
 /* --- grammar ---------------------------------------------------------------------------------- */
 
@@ -36,6 +30,8 @@ static void lines_are_read(void **state)
 	        {"delete-grey 192.0.2.1", CHANGE_DELETE_GREY, "192.0.2.1", ""},
 	        {"put TRAPPED|192.0.2.1|77", CHANGE_PUT, "192.0.2.1", ""},
 	        {"put SPAMTRAP|a@c", CHANGE_PUT, NULL, "a@c"},
+	        {"merge -TRAPPED|192.0.2.1|1|2|3|4|5|6", CHANGE_MERGE, "192.0.2.1", ""},
+	        {"merge +SPAMTRAP|a@c|1|2", CHANGE_MERGE, NULL, "a@c"},
 	        {"seen in 192.0.2.1 5 3600", CHANGE_SEEN, "192.0.2.1", ""},
 	        {"seen out 192.0.2.1 1 315360000", CHANGE_SEEN, "192.0.2.1", ""},
 	};
@@ -98,6 +94,8 @@ static void bad_lines_say_why_in_spamdbs_words(void **state)
 		{"put x", ERR_SYNTAX, "no kind of record: x"},
 		{"put DOMAIN|example.org", ERR_UNSUPPORTED,
 		 "a DOMAIN belongs into the file of allowed domains"},
+		{"put +SPAMTRAP|a@c|1|2", ERR_SYNTAX, "a record for import --merge"},
+		{"merge SPAMTRAP|a@c", ERR_SYNTAX, "neither + nor - at its head"},
 		{"seen up 192.0.2.1 1 1", ERR_SYNTAX, "neither in nor out: up"},
 		{"seen in 192.0.2.1 0 1", ERR_RANGE, "number out of range: 0"},
 		{"seen in 192.0.2.1 1 315360001", ERR_RANGE, "number out of range: 315360001"},
@@ -128,61 +126,6 @@ static void lines_and_mailboxes_have_a_bound(void **state)
 }
 
 /* --- what they do ----------------------------------------------------------------------------- */
-
-static struct change parsed(const char *line)
-{
-	static uint8_t buf[CHANGE_TEXT_BYTES];
-	char why[CHANGE_WHY_MAX];
-	struct change change;
-	assert_int_equal(change_parse(span_of_str(line), buf, &change, why), 0);
-	return change;
-}
-
-static struct change_effect apply_change(struct store *store, const struct change *change,
-                                         int64_t at)
-{
-	struct change_effect effect;
-	struct store_txn txn;
-	struct wall now = {at};
-	store_begin(store, &txn, now);
-	change_apply(&txn, &change_conf, now, change, &effect);
-	assert_int_equal(txn.n_changes, effect.n_writes);
-	assert_int_equal(store_commit(&txn), 0);
-	return effect;
-}
-
-static struct change_effect apply_at(struct store *store, const char *line, int64_t at)
-{
-	struct change change = parsed(line);
-	return apply_change(store, &change, at);
-}
-
-static struct change_effect apply(struct store *store, const char *line)
-{
-	return apply_at(store, line, NOW);
-}
-
-/* All rows of the store as lines, in the walk's order. */
-static const char *listing(struct store *store)
-{
-	static char text[4096];
-	struct store_reader *reader = fixture_reader(store);
-	struct store_walk *walk = store_walk_new(reader, STORE_WALK_ALL, NULL, NULL);
-	const struct store_row *rows = NULL;
-	FILE *out = fmemopen(text, sizeof text, "w");
-	int n = 0;
-	while ((n = store_walk_next(walk, &rows, NULL)) > 0) {
-		for (int i = 0; i < n; i++) {
-			assert_int_equal(dump_print(&rows[i], out), 0);
-		}
-	}
-	assert_int_equal(n, 0);
-	(void)fputc('\0', out);
-	assert_int_equal(fclose(out), 0);
-	store_walk_free(walk);
-	store_reader_close(reader);
-	return text;
-}
 
 static void a_white_host_is_added_renewed_and_deleted(void **state)
 {
@@ -245,9 +188,13 @@ static void spamtraps_come_and_go(void **state)
 	struct change_effect effect = apply(store, "spamtrap Trap@Example.org");
 	assert_true(effect.has_spamtrap && !effect.is_spamtrap_deleted);
 	assert_string_equal(listing(store), "SPAMTRAP|trap@example.org\n");
-	effect = apply(store, "spamtrap trap@example.org");
+	effect = apply(store, "put SPAMTRAP|trap@example.org");
 	assert_true(effect.has_spamtrap);
 	assert_int_equal(effect.n_writes, 0);
+	effect = apply_at(store, "spamtrap trap@example.org", NOW + 1); /* a later fact */
+	assert_true(effect.has_spamtrap);
+	assert_int_equal(effect.n_writes, 1);
+	assert_string_equal(merge_listing(store), "+SPAMTRAP|trap@example.org|1000001|1000000\n");
 	effect = apply(store, "delete TRAP@example.org");
 	assert_true(effect.has_spamtrap && effect.is_spamtrap_deleted);
 	assert_string_equal(listing(store), "");
@@ -354,7 +301,97 @@ static void a_read_only_store_takes_no_change(void **state)
 	store_close(store);
 }
 
-#define CHANGE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+/* --- tombstones and origins ------------------------------------------------------------------- */
+
+static void deletions_leave_tombstones(void **state)
+{
+	struct store *store = fixture_open(*state);
+	(void)apply(store, "seen in 192.0.2.1 1 1000");
+	(void)apply_at(store, "delete 192.0.2.1", NOW + 5);
+	assert_string_equal(merge_listing(store),
+	                    "-WHITE|192.0.2.1|1000005|1000000|1000000|4110405|1|0\n");
+	(void)apply_at(store, "seen in 192.0.2.1 1 1000", NOW + 6);
+	assert_string_equal(merge_listing(store),
+	                    "+WHITE|192.0.2.1|1000006|1000006|1000006|1001006|1|0\n");
+	(void)apply_at(store, "delete 192.0.2.1", NOW - 300); /* the clock went back */
+	assert_string_equal(merge_listing(store),
+	                    "-WHITE|192.0.2.1|1000007|1000006|1000006|4110100|1|0\n");
+	(void)apply(store, "put GREY|192.0.2.9|h|<a@b>|<c@d>|1|2|9000000|4|0");
+	(void)apply_at(store, "delete-grey 192.0.2.9", NOW + 1);
+	(void)apply(store, "spamtrap a@b");
+	(void)apply_at(store, "delete a@b", NOW + 2);
+	(void)apply(store, "delete never@there");
+	assert_string_equal(merge_listing(store),
+	                    "-WHITE|192.0.2.1|1000007|1000006|1000006|4110100|1|0\n"
+	                    "-GREY|192.0.2.9|h|<a@b>|<c@d>|1000001|1|2|9000000|4|0|0\n"
+	                    "-SPAMTRAP|a@b|1000002|1000000\n");
+	store_close(store);
+}
+
+static void trapping_leaves_one_in_the_white_register_and_white_by_hand_in_the_other(void **state)
+{
+	struct store *store = fixture_open(*state);
+	(void)apply(store, "trapped 192.0.2.1");
+	assert_string_equal(merge_listing(store),
+	                    "-WHITE|192.0.2.1|1000000|0|0|4110400|0|0\n"
+	                    "+TRAPPED|192.0.2.1|1000000|1000000|0|1086400|1|0\n");
+	(void)apply_at(store, "white 192.0.2.1", NOW + 1);
+	assert_string_equal(merge_listing(store),
+	                    "+WHITE|192.0.2.1|1000001|1000000|1000001|4110401|1|0\n"
+	                    "-TRAPPED|192.0.2.1|1000001|1000000|0|1086401|1|0\n");
+	(void)apply(store, "seen in 192.0.2.2 3 1000");
+	(void)apply(store, "white 192.0.2.3");
+	assert_string_equal(merge_listing(store),
+	                    "+WHITE|192.0.2.1|1000001|1000000|1000001|4110401|1|0\n"
+	                    "-TRAPPED|192.0.2.1|1000001|1000000|0|1086401|1|0\n"
+	                    "+WHITE|192.0.2.2|1000000|1000000|1000000|1001000|1|2\n"
+	                    "+WHITE|192.0.2.3|1000000|1000000|1000000|4110400|1|0\n"
+	                    "-TRAPPED|192.0.2.3|1000000|0|0|1086400|0|0\n");
+	store_close(store);
+}
+
+static void peers_are_told_of_one_register_a_change(void **state)
+{
+	struct store *store = fixture_open(*state);
+	struct change hit = parsed("white 192.0.2.1");
+	hit.kind = CHANGE_TRAP_HIT;
+	struct change peers_hit = hit;
+	peers_hit.is_peers = true;
+	static const struct {
+		const char *line; /* NULL: a hit of a client, "": one of a peer's tuple */
+		const char *journal;
+	} rows[] = {
+	        {"white 192.0.2.1", "W+m "},
+	        {"trapped 192.0.2.1", "T+m W-. "},
+	        {"white 192.0.2.1", "T-. W+m "},
+	        {NULL, "T+t W-. "},
+	        {"", "T+. "},
+	        {"delete 192.0.2.1", "T-m "},
+	        {"seen in 192.0.2.1 1 1000", "W+. "},
+	        {"delete 192.0.2.1", "W-m "},
+	        {"spamtrap a@b", "S+m "},
+	        {"delete a@b", "S-m "},
+	        {"put SPAMTRAP|a@b", "S+. "},
+	        {"put WHITE|192.0.2.1|||1|2|9000000|4|5", "W+. "},
+	        {"put GREY|192.0.2.1|h|<a@b>|<c@d>|1|2|9000000|4|0", "G+. "},
+	        {"delete-grey 192.0.2.1", "G-. "},
+	        {"merge +WHITE|192.0.2.1|2000000|2|3|9000000|5|6", "W+. "},
+	        {"merge -WHITE|192.0.2.1|2000001|2|3|9000000|5|6", "W-. "},
+	        {"merge -WHITE|192.0.2.1|2000001|2|3|9000000|5|6", ""},
+	};
+	uint64_t seq = 0;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *line = rows[i].line;
+		if (line && line[0]) {
+			(void)apply(store, line);
+		} else {
+			(void)apply_change(store, line ? &peers_hit : &hit, NOW);
+		}
+		assert_string_equal(journal(store, seq), rows[i].journal);
+		seq += strlen(rows[i].journal) / 4;
+	}
+	store_close(store);
+}
 
 int main(void)
 {
@@ -371,6 +408,10 @@ int main(void)
 	        CHANGE_TEST(a_put_stores_the_record_as_it_is),
 	        CHANGE_TEST(traffic_refreshes_and_never_untraps),
 	        CHANGE_TEST(a_hit_traps_and_a_listed_host_is_no_longer_white),
+	        CHANGE_TEST(deletions_leave_tombstones),
+	        CHANGE_TEST(
+	                trapping_leaves_one_in_the_white_register_and_white_by_hand_in_the_other),
+	        CHANGE_TEST(peers_are_told_of_one_register_a_change),
 	        CHANGE_TEST(a_read_only_store_takes_no_change),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
