@@ -158,7 +158,7 @@ def test_the_check_tells_key_and_targets_and_leaves_the_port_alone(world):
     check(useless.returncode == 0 and "no greylist" in useless.stderr, useless.stderr)
 
 
-# options; whether it receives and sends; where the socket is bound; TTL of what arrives by the group
+# options; whether it receives and sends; where the socket is bound; TTL of what the group gets
 FORMS = [
     (["-y", "lan"], True, False, "0.0.0.0", None),
     (["-y", "lo"], True, False, "0.0.0.0", None),  # unicast is taken from anywhere
