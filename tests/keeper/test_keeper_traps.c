@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 
 #include "keeper_world.h"
-#include "lists/ranges.h"
 
 static const char member[] = "2001:db8:1:2::25";
 static const char other_member[] = "2001:db8:1:2:9999::1";
@@ -445,39 +444,22 @@ static void spamtrap_addresses_are_known_after_the_commit_and_after_a_restart(vo
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
-static struct list_table *list_with(const char *addr)
-{
-	struct list_table *table = NULL;
-	struct list_ranges *ranges = NULL;
-	struct cidr cidr = {.addr = world_addr(addr), .bits = 128};
-	assert_int_equal(list_ranges_new(&cidr, 1, &ranges), 0);
-	struct list_source source = {.tag = SPAN("test"), .text = SPAN("text"), .ranges = ranges};
-	assert_int_equal(list_table_build(&source, 1, &table), 0);
-	list_ranges_free(ranges);
-	return table;
-}
-
-static void lists_stop(struct world *world)
-{
-	world_stop(world);
-	list_table_free(qsbr_exchange(&world->knowledge.lists, NULL));
-}
-
 static void a_listed_host_is_not_promoted(void **state)
 {
 	struct world *world = *state;
 	struct grey_record record = {.bcount = 0};
 	world_seed_tuple(world, &letter, 1600);
-	(void)qsbr_exchange(&world->knowledge.lists, list_with(letter.addr));
+	world_list(world, letter.addr);
 	world_start(world);
 	assert_int_equal(world_ask(world, KEEPER_TUPLE, &letter).host, CACHE_NONE);
 	assert_false(world_host(world, letter.addr, RECORD_WHITE, &record));
 	assert_int_equal(world_count(world, COUNTER_hosts_promoted), 0);
-	list_table_free(qsbr_exchange(&world->knowledge.lists, NULL)); /* the keeper is idle */
+	world_unlist(world); /* the keeper is idle */
 	assert_int_equal(world_ask(world, KEEPER_TUPLE, &letter).host, CACHE_WHITE);
 	assert_true(world_host(world, letter.addr, RECORD_WHITE, &record));
 	assert_int_equal(record.bcount, 3);
-	lists_stop(world);
+	world_stop(world);
+	world_unlist(world);
 }
 
 static void traffic_makes_no_listed_or_trapped_host_white(void **state)
@@ -485,7 +467,7 @@ static void traffic_makes_no_listed_or_trapped_host_white(void **state)
 	struct world *world = *state;
 	struct grey_record record;
 	world_seed_host(world, "192.0.2.8", RECORD_TRAPPED, 1000);
-	(void)qsbr_exchange(&world->knowledge.lists, list_with(letter.addr));
+	world_list(world, letter.addr);
 	world_start(world);
 	const char *addrs[] = {letter.addr, "192.0.2.8", "192.0.2.9"};
 	for (uint64_t i = 0; i < 3; i++) {
@@ -501,7 +483,8 @@ static void traffic_makes_no_listed_or_trapped_host_white(void **state)
 	struct change delist = change_of(CHANGE_DELIST, letter.addr);
 	assert_int_equal(world_change(world, 0, &delist, 5).ret, 0);
 	assert_false(world_host(world, letter.addr, RECORD_WHITE, &record));
-	lists_stop(world);
+	world_stop(world);
+	world_unlist(world);
 }
 
 /* --- a store that fails ----------------------------------------------------------------------- */
