@@ -227,6 +227,32 @@ def test_a_new_engine_is_in_step_on_the_same_socket(world):
     check(sockets == ["supervisor"], "who needs it not does not have it:", sockets)
 
 
+@marked(timeout_secs=60, tags=("once",))
+def test_the_next_supervisor_waits_for_the_port_of_the_one_before(world):
+    sites = gateways.make(world)
+    mired = gateway(sites, 0, sync_listen="lan", sync_peer=[LAN4[1]]).start()
+    (inode,) = udp_sockets(sites.nets[0].gw)
+    with sites.nets[0].gw.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            thief.bind((LAN4[0], gateways.PORT))
+            check(False, "nobody can take the port, or datagrams from it")
+        except OSError:
+            pass
+    mired.kill9("supervisor")  # the engine leaves by itself, a moment later
+    mired.start()
+    check(sync(mired)["active"] is True, "it is in step:", sync(mired))
+    check(list(udp_sockets(sites.nets[0].gw)) != [inode], "on a socket of its own")
+    mired.stop()
+    with sites.nets[0].gw.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("", gateways.PORT))
+        began = time.monotonic()
+        done = mired.run_to_end()
+        check(done.returncode == 1 and f"port {gateways.PORT}/udp" in done.stderr,
+              "somebody else's port ends the start:", done.returncode, done.stderr)
+        check(time.monotonic() - began < 4, "at once")
+
+
 @marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_two_gateways_see_each_other(world):
     sites = gateways.make(world)
