@@ -81,7 +81,7 @@ static const struct option options[] = {
 
 static void print_usage(FILE *out)
 {
-	(void)fputs("usage: miredctl [-f FILE] [--socket PATH] COMMAND [-n ROWS] [--json]\n\n"
+	(void)fputs("usage: miredctl [-f FILE] [--socket PATH] COMMAND [-n ROWS] [--json] [--check]\n\n"
 	            "  -f, --config FILE  configuration file (" MIRED_CONF_PATH ")\n"
 	            "      --socket PATH  control socket (the configuration's)\n"
 	            "  -n, --rows N       rows of the report (48)\n"
