@@ -21,14 +21,12 @@ enum {
 	PENDING_MAX = 1024,
 	/* A check whose child gives no sign of life for so long has hung on damage. */
 	CHECK_STALL_MS = 60000,
-	/* Handle of a database that is not there (LMDB's own free list, never one of ours). */
-	DOOR_ABSENT = 0,
 };
 
 /* Immutable after store_open but for the fields of the writer and n_bad. */
 struct store {
 	MDB_env *env;
-	MDB_dbi dbi[DB_COUNT]; /* DB_TRAP may be DOOR_ABSENT when read_only */
+	MDB_dbi dbi[DB_COUNT];
 	char *dir;
 	uint64_t journal_max;
 	struct store_meta meta;
@@ -65,14 +63,10 @@ MUST_USE int door_env_open(MDB_env **out, const char *dir, uint64_t map_bytes, u
 /* ERR_CORRUPT when the file ends before the last page its meta page names: reading there would be
  * SIGBUS, and LMDB does not look. */
 MUST_USE int door_check_size(MDB_env *env, char why[static STORE_WHY_MAX]);
-/* Opens the databases into dbi[]; flags 0 or MDB_CREATE. Without MDB_CREATE a store of the time
- * before spamtraps is all right: DB_TRAP becomes DOOR_ABSENT. LMDB's code. */
+/* Opens the databases into dbi[]; flags 0 or MDB_CREATE. LMDB's code. */
 MUST_USE int door_open_dbs(MDB_txn *txn, MDB_dbi dbi[static DB_COUNT], unsigned flags);
 /* Writes the meta record with this clean mark into the transaction. LMDB's code. */
 MUST_USE int door_mark(struct store *store, MDB_txn *txn, bool is_clean);
-/* A cursor over a database; MDB_NOTFOUND when that is absent. LMDB's code. */
-MUST_USE int door_cursor(const struct store *store, MDB_txn *txn, enum store_db db,
-                         MDB_cursor **out);
 /* Counts a bad record, and logs the 1st, 2nd, 4th, 8th …: no clock is needed for that limit. */
 void door_bad_record(struct store *store, const char *db, struct span key);
 /* How many rows are tombstones; none where the count is missing or damaged. */

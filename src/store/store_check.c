@@ -66,12 +66,14 @@ static bool get(struct check *check, enum store_db db, const struct record_key *
 
 static bool check_meta_row(struct check *check, const MDB_val *key, const MDB_val *data)
 {
-	(void)check;
 	struct store_meta meta;
 	struct record_counts counts;
 	uint64_t seq = 0;
 	if (span_equal(door_span(key), record_meta_key)) {
-		return record_meta_decode(door_span(data), &meta) == 0;
+		int ret = record_meta_decode(door_span(data), &meta);
+		return ret == ERR_VERSION
+		               ? finding(check, "written by a version of mired with other rows")
+		               : ret == 0;
 	}
 	if (span_equal(door_span(key), record_counts_key)) {
 		return record_counts_decode(door_span(data), &counts) == 0;
@@ -279,7 +281,7 @@ static int check_dbs(struct check *check)
 		return FOUND_DAMAGE;
 	}
 	for (enum store_db db = 0; db < DB_COUNT; db++) {
-		if (check->dbi[db] != DOOR_ABSENT && !check_db(check, db)) {
+		if (!check_db(check, db)) {
 			return FOUND_DAMAGE;
 		}
 	}

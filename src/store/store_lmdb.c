@@ -167,18 +167,8 @@ int door_open_dbs(MDB_txn *txn, MDB_dbi dbi[static DB_COUNT], unsigned flags)
 	int rc = 0;
 	for (int db = 0; db < DB_COUNT && rc == 0; db++) {
 		rc = mdb_dbi_open(txn, db_names[db], flags, &dbi[db]);
-		if (rc == MDB_NOTFOUND && db == DB_TRAP) {
-			dbi[db] = DOOR_ABSENT;
-			rc = 0;
-		}
 	}
 	return rc;
-}
-
-int door_cursor(const struct store *store, MDB_txn *txn, enum store_db db, MDB_cursor **out)
-{
-	return store->dbi[db] == DOOR_ABSENT ? MDB_NOTFOUND
-	                                     : mdb_cursor_open(txn, store->dbi[db], out);
 }
 
 /* --- meta record ------------------------------------------------------------------------------ */
@@ -265,6 +255,26 @@ static int create_content(struct store *store)
 	return mdb_txn_commit(txn);
 }
 
+/* The meta record first: a store with other rows may lack a database, and is no damaged one. */
+static int read_dbs(struct store *store, MDB_txn *txn, char why[static STORE_WHY_MAX])
+{
+	int rc = mdb_dbi_open(txn, db_names[DB_META], 0, &store->dbi[DB_META]);
+	int ret = rc ? 0 : meta_read(store, txn, why);
+	if (ret) {
+		return ret;
+	}
+	rc = rc ? rc : door_open_dbs(txn, store->dbi, 0);
+	if (rc) {
+		(void)snprintf(
+		        why, STORE_WHY_MAX,
+		        "%s/" DOOR_DATA_FILE
+		        " lacks a database (%s): damaged, or not a store of mired. It was left "
+		        "as it is: put back a backup",
+		        store->dir, mdb_strerror(rc));
+	}
+	return rc == MDB_NOTFOUND ? ERR_CORRUPT : door_error(store, rc);
+}
+
 static int read_content(struct store *store, char why[static STORE_WHY_MAX])
 {
 	MDB_txn *txn = NULL;
@@ -273,46 +283,13 @@ static int read_content(struct store *store, char why[static STORE_WHY_MAX])
 		door_explain(why, "%s: %s", store->dir, mdb_strerror(rc));
 		return door_error(store, rc);
 	}
-	rc = door_open_dbs(txn, store->dbi, 0);
-	int ret = rc == MDB_NOTFOUND ? ERR_CORRUPT : door_error(store, rc);
-	if (rc) {
-		(void)snprintf(
-		        why, STORE_WHY_MAX,
-		        "%s/" DOOR_DATA_FILE
-		        " lacks a database (%s): damaged, or not a store of mired. It was left "
-		        "as it is: put back a backup",
-		        store->dir, mdb_strerror(rc));
-	} else if ((ret = meta_read(store, txn, why)) == 0) {
-		newest_read(store, txn);
-	}
+	int ret = read_dbs(store, txn, why);
 	if (ret) {
 		mdb_txn_abort(txn);
 		return ret;
 	}
+	newest_read(store, txn);
 	return door_error(store, mdb_txn_commit(txn)); /* keeps the handles */
-}
-
-/* A store of the time before spamtraps gets their database; older versions pass over it. */
-static int add_missing(struct store *store, char why[static STORE_WHY_MAX])
-{
-	MDB_txn *txn = NULL;
-	if (store->dbi[DB_TRAP] != DOOR_ABSENT) {
-		return 0;
-	}
-	int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
-	if (rc == 0) {
-		rc = door_open_dbs(txn, store->dbi, MDB_CREATE);
-		if (rc == 0) {
-			rc = mdb_txn_commit(txn);
-		} else {
-			mdb_txn_abort(txn);
-		}
-	}
-	if (rc) {
-		door_explain(why, "%s: the spamtraps' database cannot be made: %s", store->dir,
-		             mdb_strerror(rc));
-	}
-	return door_error(store, rc);
 }
 
 /* True for an environment that never had a first commit. */
@@ -357,7 +334,6 @@ static int open_content(struct store *store, const struct store_conf *conf, bool
 		}
 	} else {
 		int ret = read_content(store, why);
-		ret = ret || conf->read_only ? ret : add_missing(store, why);
 		if (ret) {
 			return ret;
 		}

@@ -107,9 +107,6 @@ static int look_up(struct store_reader *reader, const struct look *look, struct 
 	struct store *store = reader->store;
 	MDB_val key = door_key(&look->key);
 	MDB_val data;
-	if (store->dbi[look->db] == DOOR_ABSENT) {
-		return 0;
-	}
 	int rc = mdb_get(reader->txn, store->dbi[look->db], &key, &data);
 	if (rc) {
 		return rc == MDB_NOTFOUND ? 0 : door_error(store, rc);
@@ -378,9 +375,6 @@ static int entries(struct store_reader *reader, enum store_db db, uint64_t *n)
 {
 	MDB_stat stats;
 	*n = 0;
-	if (reader->store->dbi[db] == DOOR_ABSENT) {
-		return 0;
-	}
 	int rc = mdb_stat(reader->txn, reader->store->dbi[db], &stats);
 	*n = rc ? 0 : stats.ms_entries;
 	return rc;

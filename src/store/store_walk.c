@@ -182,7 +182,8 @@ static int walk_slice(struct store_walk *walk)
 	MDB_val data;
 	struct mono since = clock_mono();
 	const struct store *store = walk->reader->store;
-	int rc = door_cursor(store, walk->reader->txn, parts_in_order[walk->part].db, &cursor);
+	int rc = mdb_cursor_open(walk->reader->txn, store->dbi[parts_in_order[walk->part].db],
+	                         &cursor);
 	if (rc) {
 		return rc;
 	}

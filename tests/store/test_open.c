@@ -6,6 +6,7 @@
 #include <cmocka.h>
 // clang-format on
 #include <errno.h>
+#include <lmdb.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -231,6 +232,63 @@ static void the_clean_mark_tells_a_stop_from_a_death(void **state)
 	store_close(store);
 }
 
+static MDB_txn *raw_begin(const struct fixture *f, MDB_env **env)
+{
+	MDB_txn *txn = NULL;
+	assert_int_equal(mdb_env_create(env), 0);
+	assert_int_equal(mdb_env_set_mapsize(*env, FIXTURE_MAP_BYTES), 0);
+	assert_int_equal(mdb_env_set_maxdbs(*env, 16), 0);
+	assert_int_equal(mdb_env_open(*env, f->dir, 0, 0600), 0);
+	assert_int_equal(mdb_txn_begin(*env, NULL, 0, &txn), 0);
+	return txn;
+}
+
+/* As the first version left it: its schema, and no spamtraps yet. */
+static void make_old(const struct fixture *f)
+{
+	MDB_env *env = NULL;
+	MDB_txn *txn = raw_begin(f, &env);
+	MDB_dbi meta = 0;
+	MDB_dbi trap = 0;
+	MDB_val key = {record_meta_key.len, (void *)(uintptr_t)record_meta_key.ptr};
+	MDB_val data;
+	struct record_value value = {.len = 0};
+	assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
+	assert_int_equal(mdb_dbi_open(txn, "trap", 0, &trap), 0);
+	assert_int_equal(mdb_drop(txn, trap, 1), 0);
+	assert_int_equal(mdb_get(txn, meta, &key, &data), 0);
+	memcpy(value.bytes, data.mv_data, data.mv_size);
+	value.len = data.mv_size;
+	value.bytes[13] = 1; /* schema, behind sum and magic */
+	record_seal(record_meta_key, &value);
+	data = (MDB_val){value.len, value.bytes};
+	assert_int_equal(mdb_put(txn, meta, &key, &data, 0), 0);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+}
+
+static void a_store_with_other_rows_is_refused_with_what_to_do(void **state)
+{
+	struct fixture *f = *state;
+	struct store_conf conf = fixture_conf(f);
+	struct store *store = fixture_open(f);
+	assert_int_equal(rows_commit(store, 0, 9), 0);
+	store_close(store);
+	make_old(f);
+	for (int read_only = 0; read_only < 2; read_only++) {
+		conf.read_only = read_only;
+		assert_int_equal(store_open(&store, &conf, f->why), ERR_VERSION);
+		assert_non_null(strstr(f->why, f->dir));
+		assert_non_null(strstr(f->why, "miredb export"));
+		assert_non_null(strstr(f->why, "left as it is"));
+	}
+	assert_int_not_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
+	/* what it advises leads to a store again */
+	fixture_remove(f, "data.mdb");
+	fixture_remove(f, "installed");
+	store_close(fixture_open(f));
+}
+
 #define OPEN_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -245,6 +303,7 @@ int main(void)
 	        OPEN_TEST(files_are_for_the_owner_only),
 	        OPEN_TEST(a_check_beside_a_writer_finds_nothing),
 	        OPEN_TEST(a_process_can_check_the_store_it_has_open),
+	        OPEN_TEST(a_store_with_other_rows_is_refused_with_what_to_do),
 	        OPEN_TEST(the_clean_mark_tells_a_stop_from_a_death),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

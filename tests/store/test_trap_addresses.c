@@ -6,7 +6,6 @@
 #include <setjmp.h>
 #include <cmocka.h>
 // clang-format on
-#include <lmdb.h>
 
 #include "store_fixture.h"
 
@@ -276,67 +275,6 @@ static void the_first_tuple_of_a_host_is_found_by_its_address(void **state)
 	store_close(store);
 }
 
-/* --- a store of the version before ------------------------------------------------------------ */
-
-/* That version knew no database of spamtraps; the other rows have not changed. */
-static void make_old(const struct fixture *f)
-{
-	MDB_env *env = NULL;
-	MDB_txn *txn = NULL;
-	MDB_dbi dbi = 0;
-	assert_int_equal(mdb_env_create(&env), 0);
-	assert_int_equal(mdb_env_set_mapsize(env, FIXTURE_MAP_BYTES), 0);
-	assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
-	assert_int_equal(mdb_env_open(env, f->dir, 0, 0600), 0);
-	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-	assert_int_equal(mdb_dbi_open(txn, "trap", 0, &dbi), 0);
-	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
-	assert_int_equal(mdb_txn_commit(txn), 0);
-	mdb_env_close(env);
-}
-
-static void a_store_without_spamtraps_database_is_read_and_checked(void **state)
-{
-	struct fixture *f = *state;
-	struct store_conf conf = fixture_conf(f);
-	struct store *store = fixture_open(f);
-	struct grey_record found;
-	struct store_stats stats;
-	assert_int_equal(rows_commit(store, 0, 9), 0);
-	store_close(store);
-	make_old(f);
-	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
-	conf.read_only = true;
-	assert_int_equal(store_open(&store, &conf, f->why), 0);
-	struct store_reader *reader = fixture_reader(store);
-	assert_int_equal(rows_walk(reader, NULL), 10);
-	assert_int_equal(store_reader_trap_address(reader, SPAN("trap@example.org"), &found), 0);
-	assert_int_equal(store_stats_get(reader, &stats), 0);
-	assert_int_equal(stats.n_trap_addresses, 0);
-	assert_int_equal(stats.n_tuples, 10);
-	store_reader_close(reader);
-	store_close(store);
-}
-
-static void a_writer_adds_the_spamtraps_database_to_an_old_store(void **state)
-{
-	struct fixture *f = *state;
-	static const char *const addresses[] = {"trap@example.org"};
-	struct store *store = fixture_open(f);
-	assert_int_equal(rows_commit(store, 0, 9), 0);
-	store_close(store);
-	make_old(f);
-	store = fixture_open(f);
-	put_traps(store, addresses, 1);
-	store_close(store);
-	store = fixture_open(f);
-	struct store_reader *reader = fixture_reader(store);
-	assert_int_equal(rows_walk(reader, NULL), 11);
-	store_reader_close(reader);
-	store_close(store);
-	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
-}
-
 #define TRAP_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -350,8 +288,6 @@ int main(void)
 	        TRAP_TEST(a_walk_carries_the_text_of_spamtraps),
 	        TRAP_TEST(bounds_are_inclusive_and_hold_across_slices),
 	        TRAP_TEST(the_first_tuple_of_a_host_is_found_by_its_address),
-	        TRAP_TEST(a_store_without_spamtraps_database_is_read_and_checked),
-	        TRAP_TEST(a_writer_adds_the_spamtraps_database_to_an_old_store),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
