@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -31,6 +33,9 @@ struct fixture {
 	char body[BODY_BYTES]; /* of the last request */
 	pthread_t daemon;
 	struct reporter *reporter;
+	struct conf conf; /* of the herald */
+	struct herald *herald;
+	int peer; /* whom it tells */
 };
 
 /* One request: its line, then its body. */
@@ -66,8 +71,10 @@ static void *daemon_main(void *arg)
 static int begin(struct fixture *fixture)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	const struct reporter_options options = {
-	        .socket = fixture->path, .interval_ms = INTERVAL_MS, .life_secs = LIFE_SECS};
+	const struct reporter_options options = {.socket = fixture->path,
+	                                         .interval_ms = INTERVAL_MS,
+	                                         .life_secs = LIFE_SECS,
+	                                         .herald = fixture->herald};
 	(void)snprintf(sun.sun_path, sizeof sun.sun_path, "%s", fixture->path);
 	fixture->listener = socket(AF_UNIX, SOCK_STREAM, 0);
 	assert_int_equal(bind(fixture->listener, (struct sockaddr *)&sun, sizeof sun), 0);
@@ -76,18 +83,24 @@ static int begin(struct fixture *fixture)
 	return reporter_start(&fixture->reporter, &options);
 }
 
+static int prepare(struct fixture *fixture)
+{
+	(void)snprintf(fixture->dir, sizeof fixture->dir, "/tmp/mired-reporter-XXXXXX");
+	fixture->answer = "{\"ok\":true,\"dropped\":0,\"refused\":0}\n";
+	assert_non_null(mkdtemp(fixture->dir));
+	(void)snprintf(fixture->path, sizeof fixture->path, "%s/sock", fixture->dir);
+	(void)snprintf(fixture->log_path, sizeof fixture->log_path, "%s/log", fixture->dir);
+	fixture->stderr_fd = dup(STDERR_FILENO);
+	assert_non_null(freopen(fixture->log_path, "w", stderr));
+	return begin(fixture);
+}
+
 static int setup(void **state)
 {
 	static struct fixture fixture;
-	fixture = (struct fixture){.dir = "/tmp/mired-reporter-XXXXXX",
-	                           .answer = "{\"ok\":true,\"dropped\":0,\"refused\":0}\n"};
-	assert_non_null(mkdtemp(fixture.dir));
-	(void)snprintf(fixture.path, sizeof fixture.path, "%s/sock", fixture.dir);
-	(void)snprintf(fixture.log_path, sizeof fixture.log_path, "%s/log", fixture.dir);
-	fixture.stderr_fd = dup(STDERR_FILENO);
-	assert_non_null(freopen(fixture.log_path, "w", stderr));
+	fixture = (struct fixture){.peer = -1};
 	*state = &fixture;
-	return begin(&fixture);
+	return prepare(&fixture);
 }
 
 static int teardown(void **state)
@@ -101,6 +114,36 @@ static int teardown(void **state)
 	(void)unlink(fixture->path);
 	(void)unlink(fixture->log_path);
 	return rmdir(fixture->dir);
+}
+
+/* The empty key will do: what is sent is looked at elsewhere. */
+static int setup_with_peer(void **state)
+{
+	static struct fixture fixture;
+	char why[SYNC_SETUP_WHY_MAX];
+	char *targets[] = {(char *)(uintptr_t) "127.0.0.1"};
+	struct sockaddr_in name = {.sin_family = AF_INET,
+	                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof name;
+	int peer = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(peer, (struct sockaddr *)&name, sizeof name), 0);
+	assert_int_equal(getsockname(peer, (struct sockaddr *)&name, &len), 0);
+	fixture = (struct fixture){.peer = peer};
+	fixture.conf = (struct conf){.sync_key_file = (char *)(uintptr_t) "/nonexistent/key",
+	                             .sync_insecure = true,
+	                             .sync_port = ntohs(name.sin_port),
+	                             .ipv6_prefix = 64};
+	assert_int_equal(herald_open(&fixture.herald, &fixture.conf, targets, 1, why), 0);
+	*state = &fixture;
+	return prepare(&fixture);
+}
+
+static int teardown_with_peer(void **state)
+{
+	struct fixture *fixture = *state;
+	herald_close(fixture->herald);
+	(void)close(fixture->peer);
+	return teardown(state);
 }
 
 static void report(struct fixture *fixture, const char *host)
@@ -163,6 +206,24 @@ static void what_was_refused_as_a_whole_is_reported_again(void **state)
 	assert_true(has_log(fixture, "permission denied; trying again"));
 }
 
+static void peers_are_told_what_the_daemon_took_and_nothing_else(void **state)
+{
+	struct fixture *fixture = *state;
+	struct reporter_figures last;
+	uint8_t byte;
+	fixture->answer = "{\"ok\":true,\"dropped\":1,\"refused\":0}\n";
+	report(fixture, "192.0.2.1");
+	fixture->answer = "{\"ok\":true,\"dropped\":0,\"refused\":0}\n";
+	report(fixture, "192.0.2.2");
+	report(fixture, "2001:db8::3");
+	reporter_stop(fixture->reporter, &last);
+	assert_int_equal(last.told.n_datagrams, 2);
+	assert_int_equal(last.told.n_failures, 0);
+	assert_int_equal(recv(fixture->peer, &byte, 1, MSG_DONTWAIT), 1);
+	assert_int_equal(recv(fixture->peer, &byte, 1, MSG_DONTWAIT), 1);
+	assert_int_equal(recv(fixture->peer, &byte, 1, MSG_DONTWAIT), -1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -171,6 +232,9 @@ int main(void)
 	        TEST(a_connection_that_was_closed_since_is_no_failure),
 	        TEST(what_the_daemon_does_not_take_is_not_counted_as_reported),
 	        TEST(what_was_refused_as_a_whole_is_reported_again),
+	        cmocka_unit_test_setup_teardown(
+	                peers_are_told_what_the_daemon_took_and_nothing_else, setup_with_peer,
+	                teardown_with_peer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
