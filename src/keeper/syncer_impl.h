@@ -21,7 +21,7 @@ enum {
 	SYNCER_IN_FLIGHT_MAX = 4096, /* peers' changes the keeper has not answered */
 	SYNCER_RETRY_MS = 1000,      /* after the store could not be read or written */
 	SYNCER_FULL_MS = 10000,      /* how long a block waits for room in the keeper's mailbox */
-	SYNCER_LOG_AGAIN_MS = 60000, /* tuples too long for a datagram: one line in this time */
+	SYNCER_LOG_AGAIN_MS = 60000, /* lines that may come again: one in this time */
 	SYNCER_NO_PEER = SYNCER_PEERS_MAX, /* index of a host for which there is no place */
 };
 static_assert(SYNCER_IN_FLIGHT_MAX + 1 < KEEPER_IN_FLIGHT_MAX, "the way back is never full");
@@ -74,6 +74,7 @@ struct syncer_in {
 struct syncer_marks {
 	uint32_t dropped;
 	uint32_t refused;
+	struct mono log_key_at; /* another key is not spoken of again before */
 };
 
 struct syncer {

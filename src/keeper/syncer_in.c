@@ -249,8 +249,8 @@ static void read_datagram(struct syncer *syncer)
 	in->addr_be = in->from[i].sin_addr.s_addr;
 	in->block = 0;
 	in->n_blocks = 0;
-	if (in->messages[i].msg_len == 0 || is_own(syncer, in->addr_be)) {
-		return; /* spamd drops empty ones silently */
+	if (is_own(syncer, in->addr_be)) {
+		return;
 	}
 	enum wire_drop drop = wire_decode(span_of(in->bytes[i], in->messages[i].msg_len),
 	                                  &syncer->env.setup->key, in->blocks, &in->n_blocks);

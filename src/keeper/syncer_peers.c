@@ -122,10 +122,20 @@ void syncer_count(struct syncer *syncer, uint64_t *figure)
 	(void)pthread_mutex_unlock(&syncer->lock);
 }
 
+/* A key that fits makes a later one that does not worth a line again; where both come from one
+ * address by turns (sources can be forged), not for each of them. */
+static void forget_key_mark(struct syncer_marks *marks)
+{
+	const uint32_t bit = 1U << WIRE_DROP_MAC;
+	if ((marks->dropped & bit) != 0 && clock_mono().ns >= marks->log_key_at.ns) {
+		marks->dropped &= ~bit;
+	}
+}
+
 void syncer_peer_contact(struct syncer *syncer, size_t peer)
 {
 	counters_add(&syncer->counters, COUNTER_sync_received, 1);
-	syncer->marks[peer].dropped &= ~(1U << WIRE_DROP_MAC);
+	forget_key_mark(&syncer->marks[peer]);
 	if (peer == SYNCER_NO_PEER) {
 		return;
 	}
@@ -190,7 +200,8 @@ static void log_drop(size_t peer, uint32_t addr_be, enum wire_drop reason)
 	const char *text = peer_text(peer, addr_be, buf);
 	if (reason == WIRE_DROP_MAC) {
 		log_error("sync: datagrams of %s are dropped, their signature is wrong: most "
-		          "likely its key file is not the same as here; said once until one fits",
+		          "likely its key file is not the same as here; said once until one fits, "
+		          "and once a minute at most",
 		          text);
 	} else {
 		log_warning("sync: a datagram of %s was dropped, whole or in part: %s; further "
@@ -205,9 +216,13 @@ void syncer_peer_dropped(struct syncer *syncer, size_t peer, uint32_t addr_be,
 	counters_add(&syncer->counters, COUNTER_sync_dropped, 1);
 	syncer_count(syncer, peer == SYNCER_NO_PEER ? &syncer->figures.n_strangers_dropped
 	                                            : &syncer->figures.peers[peer].dropped[reason]);
-	if (mark(&syncer->marks[peer].dropped, (unsigned)reason)) {
-		log_drop(peer, addr_be, reason);
+	if (!mark(&syncer->marks[peer].dropped, (unsigned)reason)) {
+		return;
 	}
+	if (reason == WIRE_DROP_MAC) {
+		syncer->marks[peer].log_key_at = mono_add_ms(clock_mono(), SYNCER_LOG_AGAIN_MS);
+	}
+	log_drop(peer, addr_be, reason);
 }
 
 void syncer_peer_refused(struct syncer *syncer, size_t peer, uint32_t addr_be,
