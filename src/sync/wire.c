@@ -115,12 +115,12 @@ const char *wire_drop_name(enum wire_drop drop)
 
 static bool is_good_text(struct span text, bool may_be_empty)
 {
+	bool has_control = false;
 	for (size_t i = 0; i < text.len; i++) {
-		if (text.ptr[i] < 0x20 || text.ptr[i] == 0x7f) {
-			return false;
-		}
+		/* without a branch: compilers make vectors of it */
+		has_control |= (text.ptr[i] < 0x20) | (text.ptr[i] == 0x7f);
 	}
-	return text.len <= WIRE_STRING_MAX && (text.len > 0 || may_be_empty);
+	return !has_control && text.len <= WIRE_STRING_MAX && (text.len > 0 || may_be_empty);
 }
 
 static bool has_good_texts(const struct shape *shape, const struct wire_block *block)
