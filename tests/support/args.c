@@ -5,11 +5,21 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "base/addr.h"
 #include "base/span.h"
 
-static bool read_place(const char *value, struct args_place *out)
+static bool read_path(const char *value, struct args_place *out)
+{
+	struct sockaddr_un *name = (struct sockaddr_un *)&out->name;
+	name->sun_family = AF_UNIX;
+	out->len = sizeof *name;
+	return span_to_str(span_of_str(value), name->sun_path, sizeof name->sun_path) ==
+	       strlen(value);
+}
+
+static bool read_address(const char *value, struct args_place *out)
 {
 	struct span rest;
 	struct span host = span_cut(span_of_str(value), ':', &rest);
@@ -33,7 +43,8 @@ static bool read_value(const char *value, const struct args_row *row)
 		return span_to_u64(span_of_str(value), row->number_max, row->number) == 0;
 	}
 	if (row->place) {
-		return read_place(value, row->place);
+		return *value == '/' ? read_path(value, row->place)
+		                     : read_address(value, row->place);
 	}
 	*row->text = value;
 	return true;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* A place on the network, "192.0.2.1:25" in text form. */
+/* A place for datagrams or streams: "192.0.2.1:25", or the path of a local socket. */
 struct args_place {
 	struct sockaddr_storage name;
 	socklen_t len; /* 0: not given */

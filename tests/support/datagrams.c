@@ -25,7 +25,7 @@ bool datagrams_open(struct datagrams *out, const struct args_place *to, uint64_t
 	memset(out, 0, sizeof *out);
 	out->rate = rate;
 	out->start = clock_mono();
-	out->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	out->socket = socket(to->name.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	return out->socket >= 0 &&
 	       connect(out->socket, (const struct sockaddr *)&to->name, to->len) == 0;
 }

@@ -1,14 +1,15 @@
 /* A load of synchronisation datagrams: sound ones, and whatever else a socket open to the network
  * may get.
  *
- *   syncload --to ADDR:PORT --key FILE --at SECONDS [--hosts N] [--packets N] [--rate R]
+ *   syncload --to PLACE --key FILE --at SECONDS [--hosts N] [--packets N] [--rate R]
  *            [--seed S] [--mix sound|noise]
  *
- * There are N sound datagrams, one a host and one block each, all with the timestamp --at and the
- * same in every run; no two are about the same record, so that their order cannot matter. `sound`
- * sends each once, in order. `noise` sends --packets drawn by the seed: the sound ones again and
- * again, and all the rows of `makers`, none of which may change anything. Prints how many of each
- * as one JSON object. Exit status: 0, 1 for a socket or key that cannot be had, 2 usage. */
+ * PLACE is ADDR:PORT or the path of a local socket. There are N sound datagrams, one a host and one
+ * block each, all with the timestamp --at and the same in every run; no two are about the same
+ * record, so that their order cannot matter. `sound` sends each once, in order. `noise` sends
+ * --packets drawn by the seed: the sound ones again and again, and all the rows of `makers`, none
+ * of which may change anything. Prints how many of each as one JSON object. Exit status: 0, 1 for a
+ * socket or key that cannot be had, 2 usage. */
 #include <stdio.h>
 #include <string.h>
 
@@ -299,7 +300,7 @@ int main(int argc, char **argv)
 	static struct load load = {
 	        .hosts = 1000, .packets = 1000, .rate = 50000, .seed = 1, .mix = "sound"};
 	if (argc < 1 || !read_args(argv, &load)) {
-		(void)fputs("usage: syncload --to ADDR:PORT --key FILE --at SECONDS ...\n", stderr);
+		(void)fputs("usage: syncload --to PLACE --key FILE --at SECONDS ...\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (!open_all(&load)) {

@@ -1,10 +1,11 @@
 /* A bad network between two hosts, in user space: takes datagrams on one address and passes them on
  * to another, having lost, doubled, exchanged, cut, damaged and repeated some by a seeded chance.
  *
- *   syncrelay --listen ADDR:PORT --to ADDR:PORT [--seed S] [--rate R] [--packets N] [--seconds S]
+ *   syncrelay --listen PLACE --to ADDR:PORT [--seed S] [--rate R] [--packets N] [--seconds S]
  *             [--lose P] [--double P] [--swap P] [--cut P] [--flip P] [--repeat P]
  *
- * P is in thousandths. It ends when it has taken N datagrams, or after S seconds, or when nothing
+ * PLACE is ADDR:PORT, or the path of a local socket, which makes a sender that is too fast wait. P
+ * is in thousandths. It ends when it has taken N datagrams, or after S seconds, or when nothing
  * came for a second once something had. Prints what it did as one JSON object. Exit status: 0, 1
  * for a socket that cannot be had, 2 usage. */
 #include <errno.h>
@@ -170,7 +171,7 @@ static void print(const struct relay *relay)
 static bool open_sockets(struct relay *relay)
 {
 	int buffer = BUFFER;
-	relay->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	relay->socket = socket(relay->listen.name.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	return relay->socket >= 0 &&
 	       setsockopt(relay->socket, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer) == 0 &&
 	       bind(relay->socket, (const struct sockaddr *)&relay->listen.name,
@@ -201,7 +202,7 @@ int main(int argc, char **argv)
 	static struct relay relay = {
 	        .seed = 1, .rate = 50000, .packets = UINT32_MAX, .seconds = 60};
 	if (argc < 1 || !read_args(argv, &relay)) {
-		(void)fputs("usage: syncrelay --listen ADDR:PORT --to ADDR:PORT ...\n", stderr);
+		(void)fputs("usage: syncrelay --listen PLACE --to ADDR:PORT ...\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (!open_sockets(&relay)) {
