@@ -151,7 +151,7 @@ static void the_end_of_a_tombstone_is_told_nobody(void **state)
 	struct store *store = fixture_open(f);
 	struct store_txn txn;
 	struct grey_record found;
-	struct wall end = after(10 * FIXTURE_LIFE);
+	struct wall end = after(INT64_C(10) * FIXTURE_LIFE);
 	unsigned n_told = 0;
 	bury_one_of_each(store);
 	assert_int_equal(rows_commit(store, 2, 2), 0); /* lives, and is told */
