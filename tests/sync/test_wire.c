@@ -336,6 +336,33 @@ static void the_pad_of_the_header_may_hold_anything(void **state)
 	assert_int_equal(n, 1);
 }
 
+/* Signed by somebody with the key, but cut: the whole blocks before the cut count. */
+static void a_cut_anywhere_leaves_the_blocks_before_it(void **state)
+{
+	static const size_t ends[] = {16, 32, 64, 68}; /* of the blocks and the end mark */
+	struct wire_block whole[WIRE_BLOCKS_MAX];
+	struct draft draft;
+	size_t n_whole = 0;
+	(void)state;
+	draft_make(&draft, WHITE_1 TRAPPED_1 GREY_1 END);
+	assert_int_equal(decode(&draft, whole, &n_whole), WIRE_OK);
+	for (size_t len = 0; len <= ends[3]; len++) {
+		struct wire_block blocks[WIRE_BLOCKS_MAX];
+		size_t n = 77;
+		size_t n_wanted = (size_t)(len >= ends[0]) + (len >= ends[1]) + (len >= ends[2]);
+		bool is_between = len == 0 || len == ends[0] || len == ends[1] || len == ends[2] ||
+		                  len == ends[3];
+		draft.len = WIRE_HEADER_BYTES + len;
+		draft_sign(&draft, draft.len);
+		enum wire_drop drop = decode(&draft, blocks, &n);
+		assert_int_equal(drop, is_between ? WIRE_OK : WIRE_DROP_BLOCK);
+		assert_int_equal(n, n_wanted);
+		for (size_t i = 0; i < n; i++) {
+			assert_true(vector_blocks_equal(&blocks[i], &whole[i]));
+		}
+	}
+}
+
 static void a_datagram_full_of_blocks_is_read_whole(void **state)
 {
 	enum { N = (WIRE_BYTES_MAX - WIRE_HEADER_BYTES) / 16 };
@@ -602,6 +629,7 @@ int main(void)
 	        cmocka_unit_test(a_flipped_bit_anywhere_is_noticed),
 	        cmocka_unit_test(bytes_behind_the_length_are_not_read),
 	        cmocka_unit_test(the_pad_of_the_header_may_hold_anything),
+	        cmocka_unit_test(a_cut_anywhere_leaves_the_blocks_before_it),
 	        cmocka_unit_test(a_datagram_full_of_blocks_is_read_whole),
 	        cmocka_unit_test(the_longest_tuple_fits_and_a_byte_more_does_not),
 	        cmocka_unit_test(own_and_plain_blocks_never_share_a_packet),
