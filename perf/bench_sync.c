@@ -241,9 +241,9 @@ static void carry(struct host hosts[static N_HOSTS], post_function *post, const 
 	uint64_t first = store_journal_last(hosts[1].reader);
 	uint64_t last = first;
 	struct mono begun = clock_mono();
-	struct mono news = begun;
 	post_all(&hosts[0], post, 0, n_changes);
 	double here_secs = secs_since(begun);
+	struct mono news = clock_mono();
 	while (last - first < n_changes && mono_diff_ms(clock_mono(), news) < QUIET_MS) {
 		uint64_t now = store_journal_last(hosts[1].reader);
 		news = now > last ? clock_mono() : news;

@@ -227,7 +227,14 @@ static int start_lister(struct engine *engine, struct span domains, char why[sta
 	return ret ? explain(why, "lister", ret) : 0;
 }
 
-/* From here on the syncer owns the socket, or nobody does. */
+static void close_sync_socket(struct engine *engine)
+{
+	if (engine->sync_socket >= 0) {
+		(void)close(engine->sync_socket);
+	}
+	engine->sync_socket = -1;
+}
+
 static int start_syncer(struct engine *engine, const struct engine_given *given,
                         char why[static ENGINE_WHY_MAX])
 {
@@ -236,7 +243,7 @@ static int start_syncer(struct engine *engine, const struct engine_given *given,
 	}
 	if (!has_sync(engine, given)) {
 		log_info("sync: nothing is sent or taken in blacklist mode");
-		(void)close(given->sync_socket);
+		close_sync_socket(engine);
 		return 0;
 	}
 	engine->sync = *given->sync;
@@ -248,11 +255,15 @@ static int start_syncer(struct engine *engine, const struct engine_given *given,
 	        .wake = engine->wake_syncer,
 	        .knowledge = &engine->knowledge,
 	        .setup = &engine->sync,
-	        .socket = given->sync_socket,
+	        .socket = engine->sync_socket,
 	        .life_now_secs = &engine->life_now_secs,
 	};
 	int ret = syncer_start(&engine->syncer, &env);
-	return ret ? explain(why, "syncer", ret) : 0;
+	if (ret != 0) {
+		return explain(why, "syncer", ret);
+	}
+	engine->sync_socket = -1; /* the syncer's */
+	return 0;
 }
 
 /* The worker's listeners lie together, first of them at `at`. */
@@ -345,6 +356,7 @@ static void free_parts(struct engine *engine)
 			(void)close(fds[i]);
 		}
 	}
+	close_sync_socket(engine);
 	free(engine->listeners);
 	(void)pthread_mutex_destroy(&engine->figures_lock);
 	free(engine);
@@ -399,6 +411,7 @@ int engine_start(struct engine **out, const struct conf *conf, const struct engi
 	engine->wake_feeder = -1;
 	engine->wake_lister = -1;
 	engine->wake_syncer = -1;
+	engine->sync_socket = given->sync ? given->sync_socket : -1;
 	engine->results = -1;
 	(void)pthread_mutex_init(&engine->figures_lock, NULL);
 	measure(engine);

@@ -32,6 +32,7 @@ struct engine {
 	struct keeper *keeper;
 	struct feeder *feeder;
 	struct lister *lister;
+	int sync_socket;        /* until the syncer owns it; -1: none */
 	struct sync_setup sync; /* with a syncer */
 	struct syncer *syncer;  /* NULL: nobody to be in step with */
 	int results;            /* eventfd: the caller's results wait */

@@ -31,7 +31,7 @@ enum {
 struct syncer;
 struct knowledge;
 
-/* Borrows all pointers until syncer_stop; owns socket. */
+/* Borrows all pointers until syncer_stop; owns socket once it has started. */
 struct syncer_env {
 	const struct conf *conf;
 	struct store *store;

@@ -27,6 +27,9 @@ struct fixture {
 	struct engine_listener listeners[WORKERS];
 	struct engine *engine;
 	struct span domains;
+	struct sync_setup sync; /* with open_sync */
+	int sync_socket;
+	int peer;
 };
 
 static void open_listeners(struct fixture *fix)
@@ -42,6 +45,34 @@ static void open_listeners(struct fixture *fix)
 		fix->port = ntohs(sin.sin_port);
 		fix->listeners[w] = (struct engine_listener){.fd = fd, .worker = w};
 	}
+}
+
+/* A peer at another loopback address and the same port: the test. */
+static int open_udp(uint32_t addr_be, uint16_t *port)
+{
+	struct sockaddr_in sin = {
+	        .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = addr_be};
+	socklen_t len = sizeof sin;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof sin), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
+	*port = ntohs(sin.sin_port);
+	return fd;
+}
+
+static void open_sync(struct fixture *fix)
+{
+	uint32_t own_be = htonl(0x7f000000U | ((uint32_t)getpid() & 0xffff) << 8 | 1);
+	uint32_t peer_be = own_be + htonl(1);
+	if (fix->peer > 0) {
+		(void)close(fix->peer);
+	}
+	fix->sync = (struct sync_setup){
+	        .key = sync_key_of(span_of_str("secret")), .n_peers = 1, .must_receive = true};
+	fix->sync.peers[0] = (struct sync_peer){.addr_be = peer_be, .name = "peer"};
+	fix->sync_socket = open_udp(own_be, &fix->sync.port);
+	fix->peer = open_udp(peer_be, &fix->sync.port);
 }
 
 static int setup(void **state)
@@ -73,6 +104,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *fix = *state;
+	if (fix->peer > 0) {
+		(void)close(fix->peer);
+	}
 	if (fix->engine) {
 		engine_stop(fix->engine);
 	}
@@ -86,8 +120,11 @@ static void start(struct fixture *fix)
 {
 	char why[ENGINE_WHY_MAX] = "";
 	open_listeners(fix);
-	struct engine_given given = {
-	        .listeners = fix->listeners, .n_listeners = WORKERS, .domains = fix->domains};
+	struct engine_given given = {.listeners = fix->listeners,
+	                             .n_listeners = WORKERS,
+	                             .domains = fix->domains,
+	                             .sync = fix->sync.n_peers > 0 ? &fix->sync : NULL,
+	                             .sync_socket = fix->sync_socket};
 	if (engine_start(&fix->engine, &fix->conf, &given, why) != 0) {
 		fail_msg("%s", why);
 	}
@@ -292,7 +329,11 @@ static void assert_start_fails(struct fixture *fix, int code, const char *words)
 {
 	char why[ENGINE_WHY_MAX] = "";
 	open_listeners(fix);
-	struct engine_given given = {.listeners = fix->listeners, .n_listeners = WORKERS};
+	open_sync(fix);
+	struct engine_given given = {.listeners = fix->listeners,
+	                             .n_listeners = WORKERS,
+	                             .sync = &fix->sync,
+	                             .sync_socket = fix->sync_socket};
 	assert_int_equal(engine_start(&fix->engine, &fix->conf, &given, why), code);
 	if (!strstr(why, words)) {
 		fail_msg("\"%s\" lacks \"%s\"", why, words);
@@ -300,6 +341,7 @@ static void assert_start_fails(struct fixture *fix, int code, const char *words)
 	for (int w = 0; w < WORKERS; w++) {
 		assert_int_equal(fcntl(fix->listeners[w].fd, F_GETFD), -1);
 	}
+	assert_int_equal(fcntl(fix->sync_socket, F_GETFD), -1);
 }
 
 static void a_failed_start_says_why_and_closes_its_listeners(void **state)
@@ -317,6 +359,50 @@ static void a_failed_start_says_why_and_closes_its_listeners(void **state)
 	fix->conf.state_dir = dir;
 	fix->conf.workers = 1; /* fewer than there are listeners for */
 	assert_start_fails(fix, ERR_RANGE, "listener");
+}
+
+/* --- in step with others ---------------------------------------------------------------------- */
+
+static void a_deferred_mail_is_told_to_the_peer(void **state)
+{
+	struct fixture *fix = *state;
+	uint8_t bytes[WIRE_BYTES_MAX];
+	static struct wire_block blocks[WIRE_BLOCKS_MAX];
+	size_t n = 0;
+	open_sync(fix);
+	start(fix);
+	defer_one(fix);
+	struct pollfd pfd = {.fd = fix->peer, .events = POLLIN};
+	assert_int_equal(poll(&pfd, 1, WORLD_WAIT_MS), 1);
+	ssize_t len = recv(fix->peer, bytes, sizeof bytes, 0);
+	assert_true(len > 0);
+	assert_int_equal(wire_decode(span_of(bytes, (size_t)len), &fix->sync.key, blocks, &n),
+	                 WIRE_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(blocks[0].type, WIRE_GREY);
+	assert_true(span_equal(blocks[0].recipient, span_of_str("<b@example.net>")));
+	struct engine_figures *figures = calloc(1, sizeof *figures);
+	assert_non_null(figures);
+	engine_figures_get(fix->engine, figures);
+	assert_true(figures->has_sync);
+	assert_true(figures->sync.is_sending && figures->sync.is_receiving);
+	assert_string_equal(figures->sync.peers[0].name, "peer");
+	free(figures);
+}
+
+static void blacklist_mode_sends_and_takes_nothing(void **state)
+{
+	struct fixture *fix = *state;
+	fix->conf.blacklist_only = true;
+	open_sync(fix);
+	start(fix);
+	/* its port is free */
+	(void)close(open_udp(fix->sync.peers[0].addr_be - htonl(1), &fix->sync.port));
+	struct engine_figures *figures = calloc(1, sizeof *figures);
+	assert_non_null(figures);
+	engine_figures_get(fix->engine, figures);
+	assert_false(figures->has_sync);
+	free(figures);
 }
 
 /* --- from outside ----------------------------------------------------------------------------- */
@@ -429,6 +515,10 @@ int main(void)
 	                                        setup, teardown),
 	        cmocka_unit_test_setup_teardown(a_failed_start_says_why_and_closes_its_listeners,
 	                                        setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_deferred_mail_is_told_to_the_peer, setup,
+	                                        teardown),
+	        cmocka_unit_test_setup_teardown(blacklist_mode_sends_and_takes_nothing, setup,
+	                                        teardown),
 	        cmocka_unit_test_setup_teardown(
 	                changes_and_lists_are_answered_when_they_are_on_disk, setup, teardown),
 	        cmocka_unit_test_setup_teardown(

@@ -267,15 +267,20 @@ static void what_is_told_again_changes_nothing(void **state)
 		struct wire_block block = block_of(types[i], hosts[i], gateway->life_now_secs);
 		tell(fix, gateway, &block);
 	}
+	change_at(gateway, CHANGE_SPAMTRAP, "trap@example.net");
+	struct wire_block hit = block_of(WIRE_GREY, "192.0.2.5", gateway->life_now_secs);
+	hit.recipient = span_of_str("<trap@example.net>");
+	tell(fix, gateway, &hit);
 	settle(fix, gateway);
 	uint64_t last = store_journal_last(gateway->world.reader);
 	uint64_t n = n_in(gateway, fix->stranger_be);
+	tell(fix, gateway, &hit);
 	for (size_t i = 0; i < ARRAY_LEN(types) * 5; i++) {
 		struct wire_block block = block_of(types[i % 4], hosts[i % 4],
 		                                   gateway->life_now_secs - (int64_t)(i / 4));
 		tell(fix, gateway, &block);
 	}
-	until_heard(gateway, fix->stranger_be, n + ARRAY_LEN(types) * 5);
+	until_heard(gateway, fix->stranger_be, n + 1 + ARRAY_LEN(types) * 5);
 	world_sleep_ms(QUIET_MS);
 	assert_int_equal(store_journal_last(gateway->world.reader), last);
 }
