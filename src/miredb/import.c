@@ -1,6 +1,7 @@
-/* miredb import: the whole input is read and parsed before anything is changed; then its lines go
- * to the store in batches. What cannot be read twice is kept in an unlinked temporary file. Each
- * record replaces the one under its key, so an import that was cut off is simply run again. */
+/* miredb import, with --merge or without: the whole input is read and parsed before anything is
+ * changed; then its lines go to the store in batches. What cannot be read twice is kept in an
+ * unlinked temporary file. Each record replaces the one under its key, or joins it (--merge), so an
+ * import that was cut off is simply run again. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "base/err.h"
 #include "mired/ctl.h"
 #include "miredb/sink.h"
+#include "miredb/stamp.h"
 #include "store/change.h"
 
 enum {
@@ -16,6 +18,7 @@ enum {
 	COPY_BYTES = 1 << 16,
 	/* one byte more than a line may have, and its end */
 	LINE_BYTES = DUMP_LINE_MAX + 2,
+	CHANGE_BYTES = CHANGE_LINE_MAX + 2,
 };
 
 struct import {
@@ -23,9 +26,12 @@ struct import {
 	FILE *in;            /* can be read twice */
 	struct stat at_open; /* of it */
 	struct sink *sink;
+	bool is_merge;
+	struct stamp_conf stamp_conf;                   /* is_merge */
 	uint64_t line_no;                               /* of the last line read */
 	uint64_t batch_line_nos[MIRED_CTL_CHANGES_MAX]; /* of the sink's lines */
 	unsigned n_batch;
+	uint64_t n_sent;
 	uint64_t n_failed;
 	uint64_t n_skipped;
 };
@@ -144,12 +150,26 @@ static int each_line(struct import *import, take_line *take)
 	return status ? status : check_unchanged(import);
 }
 
+static int read_record(const struct import *import, struct span line,
+                       uint8_t buf[static DUMP_TEXT_BYTES], struct dump_record *out,
+                       char why[static DUMP_WHY_MAX])
+{
+	if (!import->is_merge) {
+		return dump_parse(line, buf, out, why);
+	}
+	if (feof(import->in)) { /* of a number nobody knows whether that is all of it */
+		(void)snprintf(why, DUMP_WHY_MAX, "no end: the input was cut off");
+		return ERR_SYNTAX;
+	}
+	return stamp_read(&import->stamp_conf, line, buf, out, why);
+}
+
 static int check_line(struct import *import, struct span line)
 {
 	uint8_t buf[DUMP_TEXT_BYTES];
 	char why[DUMP_WHY_MAX];
 	struct dump_record record;
-	int ret = dump_parse(line, buf, &record, why);
+	int ret = read_record(import, line, buf, &record, why);
 	uint64_t *n = ret == ERR_UNSUPPORTED ? &import->n_skipped : &import->n_failed;
 	if (ret && ++*n <= SHOWN_MAX) {
 		(void)fail("%s:%llu: %s%s", import->name, (unsigned long long)import->line_no, why,
@@ -185,29 +205,60 @@ static int flush_lines(struct import *import)
 	return status;
 }
 
+/* The change that stores a line, without an end. */
+static size_t print_put(struct span line, FILE *out)
+{
+	(void)fputs("put ", out);
+	(void)fwrite(line.ptr, 1, line.len, out);
+	return (size_t)ftell(out);
+}
+
+static size_t print_merge(const struct dump_record *record, FILE *out)
+{
+	struct store_row row = {.kind = record->kind,
+	                        .key.addr = record->addr,
+	                        .record = record->record,
+	                        .text = record->text};
+	(void)fputs("merge ", out);
+	int ret = dump_print_merge(&row, out);
+	return ret ? 0 : (size_t)ftell(out) - 1;
+}
+
+/* Into text; 0 without memory. */
+static size_t print_change(const struct import *import, struct span line,
+                           const struct dump_record *record, char text[static CHANGE_BYTES])
+{
+	FILE *out = fmemopen(text, CHANGE_BYTES, "w");
+	if (!out) {
+		return 0;
+	}
+	size_t len = import->is_merge ? print_merge(record, out) : print_put(line, out);
+	return fclose(out) ? 0 : len;
+}
+
+static int add_change(struct import *import, struct span text)
+{
+	int status = sink_is_full(import->sink, text.len + 1) ? flush_lines(import) : 0;
+	if (status == 0) {
+		import->batch_line_nos[import->n_batch++] = import->line_no;
+		import->n_sent++;
+		sink_add(import->sink, text);
+	}
+	return status;
+}
+
 static int send_line(struct import *import, struct span line)
 {
-	static const char verb[] = "put ";
-	char text[sizeof verb + LINE_BYTES];
+	char text[CHANGE_BYTES];
 	uint8_t buf[DUMP_TEXT_BYTES];
 	char why[DUMP_WHY_MAX];
 	struct dump_record record;
-	int ret = dump_parse(line, buf, &record, why);
+	int ret = read_record(import, line, buf, &record, why);
 	if (ret) {
 		return ret == ERR_UNSUPPORTED ? 0 : changed(import);
 	}
-	size_t len = sizeof verb - 1 + line.len;
-	memcpy(text, verb, sizeof verb - 1);
-	memcpy(text + sizeof verb - 1, line.ptr, line.len);
-	if (sink_is_full(import->sink, len + 1)) {
-		int status = flush_lines(import);
-		if (status) {
-			return status;
-		}
-	}
-	import->batch_line_nos[import->n_batch++] = import->line_no;
-	sink_add(import->sink, span_of(text, len));
-	return 0;
+	size_t len = print_change(import, line, &record, text);
+	return len > 0 ? add_change(import, span_of(text, len)) : fail("out of memory");
 }
 
 static int send_lines(struct import *import)
@@ -217,6 +268,10 @@ static int send_lines(struct import *import)
 	if (status == 0 && import->n_failed > 0) {
 		status = fail("%s: %llu records failed", import->name,
 		              (unsigned long long)import->n_failed);
+	}
+	if (status == 0 && import->is_merge) {
+		(void)fprintf(stderr, "miredb: %llu records joined\n",
+		              (unsigned long long)import->n_sent);
 	}
 	return status;
 }
@@ -237,7 +292,11 @@ int import_main(const struct run *run)
 {
 	const char *path = run->options->file;
 	path = path && strcmp(path, "-") == 0 ? NULL : path;
-	struct import import = {.name = path ? path : "stdin"};
+	struct import import = {.name = path ? path : "stdin", .is_merge = run->options->is_merge};
+	import.stamp_conf = (struct stamp_conf){.now = clock_wall(),
+	                                        .whiteexp_secs = run->conf.whiteexp_secs,
+	                                        .trapexp_secs = run->conf.trapexp_secs,
+	                                        .skew_secs = run->conf.sync_skew_secs};
 	import.in = open_input(import.name, path);
 	if (!import.in) {
 		return 1;

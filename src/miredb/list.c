@@ -21,6 +21,7 @@ struct list {
 	struct store *store;
 	struct store_reader *reader;
 	print_row *print;
+	unsigned parts; /* of the store, of a listing of everything */
 	FILE *out;
 	unsigned v6_bits;
 	unsigned n_found; /* of the current key */
@@ -54,7 +55,7 @@ static int list_all(struct list *list)
 	uint64_t n_bad = 0;
 	int n = 0;
 	int status = 0;
-	struct store_walk *walk = store_walk_new(list->reader, STORE_WALK_ALL, NULL, NULL);
+	struct store_walk *walk = store_walk_new(list->reader, list->parts, NULL, NULL);
 	if (!walk) {
 		return fail("out of memory");
 	}
@@ -219,7 +220,12 @@ static int list_keys(struct list *list, const struct options *options)
 static int open_list(const struct run *run, struct list *list)
 {
 	*list = (struct list){.print = run->options->is_json ? json_print_row : dump_print,
+	                      .parts = STORE_WALK_ALL,
 	                      .v6_bits = run->conf.ipv6_prefix};
+	if (run->options->is_merge) {
+		list->print = dump_print_merge;
+		list->parts = STORE_WALK_ALL | STORE_WALK_DELETED;
+	}
 	int status = become_user(run);
 	return status ? status : open_reader(run, &list->store, &list->reader);
 }

@@ -8,7 +8,14 @@
 #include "mired/names.h"
 #include "miredb/miredb.h"
 
-enum { OPTION_JSON = 256, OPTION_CHECK, OPTION_WATCH, OPTION_HELP, OPTION_VERSION };
+enum {
+	OPTION_JSON = 256,
+	OPTION_MERGE,
+	OPTION_CHECK,
+	OPTION_WATCH,
+	OPTION_HELP,
+	OPTION_VERSION,
+};
 
 /* A spamdb's own exit status for a call that cannot be meant. */
 enum { EXIT_SENSELESS = 2 };
@@ -22,6 +29,7 @@ static const struct option long_options[] = {
 	{"spamtrap", no_argument,       NULL, 'T'},
 	{"config",   required_argument, NULL, 'f'},
 	{"json",     no_argument,       NULL, OPTION_JSON},
+	{"merge",    no_argument,       NULL, OPTION_MERGE},
 	{"check",    no_argument,       NULL, OPTION_CHECK},
 	{"watch",    no_argument,       NULL, OPTION_WATCH},
 	{"help",     no_argument,       NULL, OPTION_HELP},
@@ -34,8 +42,8 @@ static const char usage_text[] =
         "usage: miredb [-f file] [--json] [key ...]\n"
         "       miredb [-f file] -a [-t | -T] key ...\n"
         "       miredb [-f file] -d [-G | -t | -T] key ...\n"
-        "       miredb [-f file] export [file]\n"
-        "       miredb [-f file] import [file]\n"
+        "       miredb [-f file] export [--merge] [file]\n"
+        "       miredb [-f file] import [--merge] [file]\n"
         "       miredb [-f file] [--json] --watch\n"
         "       miredb [-f file] --check\n"
         "\n"
@@ -50,6 +58,8 @@ static const char usage_text[] =
         "  -T, --spamtrap     the key is a mail address\n"
         "  -f, --config file  configuration (" MIRED_CONF_PATH ")\n"
         "      --json         one JSON object a line\n"
+        "      --merge        records with all that another gateway needs to join them with its "
+        "own\n"
         "      --watch        print changes as they happen\n"
         "      --check        walk the whole store and verify it\n"
         "      --help, --version\n";
@@ -89,6 +99,9 @@ static int take_option(int c, struct options *options)
 		return 0;
 	case OPTION_JSON:
 		options->is_json = true;
+		return 0;
+	case OPTION_MERGE:
+		options->is_merge = true;
 		return 0;
 	case OPTION_CHECK:
 		options->mode = MODE_CHECK;
@@ -148,6 +161,9 @@ static int check_change(struct options *options)
 
 static int check_rest(const struct options *options)
 {
+	if (options->is_merge && options->mode != MODE_EXPORT && options->mode != MODE_IMPORT) {
+		return usage();
+	}
 	switch (options->mode) {
 	case MODE_LIST:
 	case MODE_CHANGE:

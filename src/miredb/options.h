@@ -27,6 +27,7 @@ struct options {
 	enum action action; /* MODE_CHANGE */
 	enum key_type type;
 	bool is_json;
+	bool is_merge;    /* export and import: the merge form */
 	const char *file; /* of export and import; NULL = stdout, stdin */
 	char **keys;
 	int n_keys;
