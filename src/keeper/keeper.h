@@ -69,7 +69,9 @@ struct keeper_answer {
 	struct conn_ref conn;
 	uint32_t host;   /* enum cache_kind: NONE, WHITE, TRAPPED: what the host is by now */
 	uint64_t cookie; /* CHANGED */
-	int32_t ret;     /* CHANGED: 0, or ERR_NOT_FOUND (deletes), ERR_BUSY (a peer's, stale) */
+	/* CHANGED: 0, or ERR_NOT_FOUND (deletes), ERR_BUSY (a peer's that changed nothing: stale,
+	 * or of a host that is white, trapped or listed) */
+	int32_t ret;
 };
 
 enum {
@@ -111,7 +113,7 @@ struct keeper_env {
 	struct keeper_port *ports;
 	uint32_t n_ports;
 	int wake_feeder;
-	int wake_syncer;      /* eventfd written after each commit, or -1 */
+	int wake_syncer;      /* eventfd written when the journal has grown, or -1 */
 	bool is_sync_sending; /* attempts that change nothing else are stored and journaled, for
 	                         peers */
 	/* addresses to assert again without a change of the store; keeper writes, feeder reads */
