@@ -241,8 +241,10 @@ def test_the_next_supervisor_waits_for_the_port_of_the_one_before(world):
             pass
     mired.kill9("supervisor")  # the engine leaves by itself, a moment later
     mired.start()
+    wait_for("a socket of its own", lambda: list(udp_sockets(sites.nets[0].gw)) not in
+             ([], [inode]), 10)
+    mired.wait_ready()  # the old engine may have answered before
     check(sync(mired)["active"] is True, "it is in step:", sync(mired))
-    check(list(udp_sockets(sites.nets[0].gw)) != [inode], "on a socket of its own")
     mired.stop()
     with sites.nets[0].gw.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("", gateways.PORT))
