@@ -284,6 +284,15 @@ static inline bool world_cached(const struct world *world, const char *text, enu
 	return is_there;
 }
 
+/* Whether a worker would find this spamtrap. */
+static inline bool world_has_trap(const struct world *world, const char *address)
+{
+	qsbr_register();
+	bool has = trapset_has(world->knowledge.traps, span_of_str(address));
+	qsbr_unregister();
+	return has;
+}
+
 static inline uint64_t world_count(const struct world *world, enum counter which)
 {
 	return counters_get(keeper_counters(world->keeper), which);

@@ -1,5 +1,4 @@
-/* What peers tell and what they are told: the keeper against a real store; the test plays the
- * syncer. */
+/* Attempts that peers tell of: the keeper against a real store; the test plays the syncer. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,96 +9,7 @@
 
 #include <sys/wait.h>
 
-#include "base/err.h"
-#include "keeper_world.h"
-
-enum { ROWS_MAX = 256 };
-
-/* --- playing the syncer ----------------------------------------------------------------------- */
-
-static struct change grey_at(const struct world_tuple *tuple, int64_t at_secs)
-{
-	return (struct change){
-	        .kind = CHANGE_PEER_GREY,
-	        .has_addr = true,
-	        .addr = world_addr(tuple->addr),
-	        .record = {.changed_at = {at_secs}},
-	        .is_peers = true,
-	        .text = {.helo = span_of_str(tuple->helo),
-	                 .sender = span_of_str(tuple->sender),
-	                 .recipient = span_of_str(tuple->recipient)},
-	};
-}
-
-/* 0 or ERR_BUSY. */
-static int tell(struct world *world, const struct world_tuple *tuple, int64_t at_secs)
-{
-	struct change grey = grey_at(tuple, at_secs);
-	struct keeper_answer answer = world_change(world, 1, &grey, 7);
-	assert_int_equal(answer.kind, KEEPER_ANSWER_CHANGED);
-	assert_int_equal(answer.cookie, 7);
-	return answer.ret;
-}
-
-static unsigned n_rows(struct world *world, enum record_kind kind, enum change_origin origin)
-{
-	struct journal_change changes[ROWS_MAX];
-	unsigned n_found = 0;
-	int n = store_journal_read(world->reader, 0, changes, ROWS_MAX);
-	assert_in_range(n, 0, ROWS_MAX - 1);
-	for (int i = 0; i < n; i++) {
-		n_found += changes[i].kind == kind && changes[i].origin == origin;
-	}
-	return n_found;
-}
-
-/* Nothing that peers would be told. */
-static bool is_silent(struct world *world)
-{
-	struct journal_change changes[ROWS_MAX];
-	int n = store_journal_read(world->reader, 0, changes, ROWS_MAX);
-	assert_in_range(n, 0, ROWS_MAX - 1);
-	for (int i = 0; i < n; i++) {
-		if (changes[i].origin != ORIGIN_SILENT) {
-			return false;
-		}
-	}
-	return true;
-}
-
-static struct grey_record tuple_of(struct world *world, const struct world_tuple *tuple)
-{
-	struct grey_record record = {.bcount = 0};
-	assert_true(world_find(world, tuple, &record));
-	return record;
-}
-
-static void assert_same(const struct grey_record *a, const struct grey_record *b)
-{
-	assert_int_equal(a->first.secs, b->first.secs);
-	assert_int_equal(a->pass.secs, b->pass.secs);
-	assert_int_equal(a->expire.secs, b->expire.secs);
-	assert_int_equal(a->changed_at.secs, b->changed_at.secs);
-	assert_int_equal(a->last.secs, b->last.secs);
-	assert_int_equal(a->bcount, b->bcount);
-	assert_int_equal(a->pcount, b->pcount);
-}
-
-static void wait_for_next_second(void)
-{
-	int64_t now = world_now_secs();
-	while (world_now_secs() == now) {
-		world_sleep_ms(5);
-	}
-}
-
-static bool is_readable(int fd)
-{
-	uint64_t n = 0;
-	return read(fd, &n, sizeof n) == sizeof n;
-}
-
-/* --- attempts that peers tell of -------------------------------------------------------------- */
+#include "peers_fixture.h"
 
 static void a_peers_attempt_makes_a_tuple_on_disk_and_tells_nobody(void **state)
 {
@@ -406,150 +316,6 @@ static void what_was_deleted_is_not_brought_back_by_older_attempts(void **state)
 	assert_int_equal(tuple_of(world, &letter).bcount, 1);
 }
 
-/* --- hits and hosts --------------------------------------------------------------------------- */
-
-static void a_peers_hit_counts_once_and_tells_nobody(void **state)
-{
-	struct world *world = *state;
-	int64_t now = world_now_secs();
-	struct grey_record first;
-	struct grey_record record;
-	struct change hit = grey_at(&letter, now);
-	hit.kind = CHANGE_TRAP_HIT;
-	world->conf.trapexp_secs = 1000;
-	world->is_sync_sending = true;
-	world_start(world);
-	assert_int_equal(world_change(world, 1, &hit, 1).ret, 0);
-	assert_true(world_host(world, letter.addr, RECORD_TRAPPED, &first));
-	assert_int_equal(world_ask(world, KEEPER_HOST, &letter).host, CACHE_TRAPPED);
-	wait_for_next_second();
-	assert_int_equal(world_change(world, 1, &hit, 2).ret, ERR_BUSY);
-	assert_true(world_host(world, letter.addr, RECORD_TRAPPED, &record));
-	assert_same(&record, &first);
-	hit.record.changed_at.secs = now + 100;
-	assert_int_equal(world_change(world, 1, &hit, 3).ret, 0);
-	assert_true(world_host(world, letter.addr, RECORD_TRAPPED, &record));
-	assert_true(record.expire.secs > first.expire.secs);
-	assert_true(is_silent(world));
-	assert_int_equal(world_count(world, COUNTER_sync_applied), 2);
-	assert_int_equal(world_count(world, COUNTER_sync_stale), 1);
-}
-
-static void other_gateways_records_make_no_listed_host_white(void **state)
-{
-	static const enum change_kind kinds[] = {CHANGE_PUT, CHANGE_MERGE, CHANGE_PEER_HOST};
-	struct world *world = *state;
-	struct grey_record record;
-	world_list(world, letter.addr);
-	world_start(world);
-	struct wall now = clock_wall();
-	struct change white = {
-	        .has_addr = true,
-	        .addr = world_addr(letter.addr),
-	        .record_kind = RECORD_WHITE,
-	        .record = {.first = now, .expire = {now.secs + 1000}, .changed_at = now}};
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		white.kind = kinds[i];
-		int ret = world_change(world, 0, &white, i).ret;
-		assert_int_equal(ret, kinds[i] == CHANGE_PEER_HOST ? ERR_BUSY : 0);
-		assert_false(world_host(world, letter.addr, RECORD_WHITE, &record));
-	}
-	white.kind = CHANGE_PEER_MANUAL;
-	white.is_peers = true;
-	assert_int_equal(world_change(world, 0, &white, 9).ret, 0);
-	assert_true(world_host(world, letter.addr, RECORD_WHITE, &record));
-	world_stop(world);
-	world_unlist(world);
-}
-
-/* --- what peers are told of ------------------------------------------------------------------- */
-
-static void own_attempts_are_journaled_once_a_second_when_peers_are_told(void **state)
-{
-	struct world *world = *state;
-	world->is_sync_sending = true;
-	world_seed_tuple(world, &letter, 60);
-	world_start(world);
-	int64_t begun = world_now_secs();
-	for (int i = 0; i < 200; i++) {
-		(void)world_ask(world, KEEPER_TUPLE, &letter);
-	}
-	unsigned n = n_rows(world, RECORD_GREY, ORIGIN_ATTEMPT);
-	assert_in_range(n, 1, world_now_secs() - begun + 1);
-	assert_int_equal(world_count(world, COUNTER_commits), n);
-	wait_for_next_second();
-	int64_t next = world_now_secs();
-	for (int i = 0; i < 10; i++) {
-		(void)world_ask(world, KEEPER_TUPLE, &letter);
-	}
-	assert_in_range(n_rows(world, RECORD_GREY, ORIGIN_ATTEMPT), n + 1,
-	                n + 1 + world_now_secs() - next);
-	assert_in_range(tuple_of(world, &letter).last.secs, next, world_now_secs());
-	assert_int_equal(world_count(world, COUNTER_tuples_early), 210);
-	assert_int_equal(world_ask(world, KEEPER_HOST, &letter).host, CACHE_NONE);
-	world_stop(world);
-	assert_int_equal(tuple_of(world, &letter).bcount, 211);
-}
-
-static void own_attempts_are_only_counted_when_nobody_is_told(void **state)
-{
-	struct world *world = *state;
-	world_seed_tuple(world, &letter, 60);
-	world_start(world);
-	(void)world_ask(world, KEEPER_TUPLE, &letter);
-	wait_for_next_second();
-	(void)world_ask(world, KEEPER_TUPLE, &letter);
-	assert_int_equal(n_rows(world, RECORD_GREY, ORIGIN_ATTEMPT), 0);
-	assert_int_equal(world_count(world, COUNTER_commits), 0);
-	assert_int_equal(world_count(world, COUNTER_tuples_early), 2);
-}
-
-static void the_journal_says_where_a_change_began(void **state)
-{
-	struct world *world = *state;
-	struct world_tuple fresh = letter;
-	struct world_tuple old = letter;
-	struct world_tuple hit = letter;
-	fresh.addr = "192.0.2.8";
-	hit.addr = "192.0.2.9";
-	hit.flags = KEEPER_IS_TRAP;
-	world_seed_tuple(world, &old, 1600);
-	world->conf.trapexp_secs = 1;
-	world_start(world);
-	(void)world_ask(world, KEEPER_TUPLE, &fresh);
-	assert_int_equal(n_rows(world, RECORD_GREY, ORIGIN_ATTEMPT), 1);
-	(void)world_ask(world, KEEPER_TUPLE, &old);
-	assert_int_equal(n_rows(world, RECORD_GREY, ORIGIN_ATTEMPT), 2);
-	assert_int_equal(n_rows(world, RECORD_WHITE, ORIGIN_PROMOTION), 1);
-	(void)world_ask(world, KEEPER_TUPLE, &hit);
-	assert_int_equal(n_rows(world, RECORD_TRAPPED, ORIGIN_TRAP), 1);
-	assert_true(world_reaches(world, COUNTER_expired_hosts, 1));
-	assert_int_equal(n_rows(world, RECORD_TRAPPED, ORIGIN_SILENT), 1);
-	assert_int_equal(n_rows(world, RECORD_TRAPPED, ORIGIN_TRAP), 1);
-}
-
-static void the_syncer_is_woken_by_the_journal_and_not_by_its_cursor(void **state)
-{
-	struct world *world = *state;
-	struct change cursor = {.kind = CHANGE_CURSOR, .seq = 41};
-	uint64_t seq = 0;
-	world_start(world);
-	(void)world_ask(world, KEEPER_HOST, &letter);
-	assert_false(is_readable(world->wake_syncer));
-	struct mono begun = clock_mono();
-	assert_int_equal(world_change(world, 1, &cursor, 1).ret, 0);
-	assert_true(mono_diff_ms(clock_mono(), begun) < 1000);
-	assert_int_equal(store_reader_cursor(world->reader, "sync", &seq), 1);
-	assert_int_equal(seq, 41);
-	assert_int_equal(world_count(world, COUNTER_commits), 1);
-	assert_int_equal(world_count(world, COUNTER_changes), 0);
-	(void)world_ask(world, KEEPER_HOST, &letter); /* the turn of that commit is over */
-	assert_false(is_readable(world->wake_syncer));
-	(void)world_ask(world, KEEPER_TUPLE, &letter);
-	(void)world_ask(world, KEEPER_HOST, &letter);
-	assert_true(is_readable(world->wake_syncer));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -568,12 +334,6 @@ int main(void)
 	        WORLD_TEST(a_recorded_attempt_counts_no_second_time_after_a_crash),
 	        WORLD_TEST(a_recorded_attempt_counts_in_no_later_life),
 	        WORLD_TEST(what_was_deleted_is_not_brought_back_by_older_attempts),
-	        WORLD_TEST(a_peers_hit_counts_once_and_tells_nobody),
-	        WORLD_TEST(other_gateways_records_make_no_listed_host_white),
-	        WORLD_TEST(own_attempts_are_journaled_once_a_second_when_peers_are_told),
-	        WORLD_TEST(own_attempts_are_only_counted_when_nobody_is_told),
-	        WORLD_TEST(the_journal_says_where_a_change_began),
-	        WORLD_TEST(the_syncer_is_woken_by_the_journal_and_not_by_its_cursor),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

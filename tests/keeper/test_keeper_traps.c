@@ -406,15 +406,6 @@ static void a_put_tuple_has_its_own_texts_and_counts(void **state)
 
 /* --- spamtrap addresses ----------------------------------------------------------------------- */
 
-/* As a worker would look. */
-static bool has_trap(const struct world *world, const char *address)
-{
-	qsbr_register();
-	bool has = trapset_has(world->knowledge.traps, span_of_str(address));
-	qsbr_unregister();
-	return has;
-}
-
 static struct change spamtrap(enum change_kind kind, const char *address)
 {
 	return (struct change){
@@ -431,14 +422,14 @@ static void spamtrap_addresses_are_known_after_the_commit_and_after_a_restart(vo
 	world_start(world);
 	assert_int_equal(world_change(world, 0, &add, 1).ret, 0);
 	assert_int_equal(world_change(world, 0, &add_other, 2).ret, 0);
-	assert_true(has_trap(world, "trap@example.org"));
+	assert_true(world_has_trap(world, "trap@example.org"));
 	world_stop(world);
 	world_start(world);
 	assert_int_equal(trapset_count(world->knowledge.traps), 2);
-	assert_true(has_trap(world, "trap@example.org"));
+	assert_true(world_has_trap(world, "trap@example.org"));
 	assert_int_equal(world_change(world, 0, &gone, 3).ret, 0);
-	assert_false(has_trap(world, "trap@example.org"));
-	assert_true(has_trap(world, "trap@example.net"));
+	assert_false(world_has_trap(world, "trap@example.org"));
+	assert_true(world_has_trap(world, "trap@example.net"));
 	assert_true(world_change(world, 0, &gone, 4).ret < 0);
 }
 
@@ -513,7 +504,7 @@ static void hits_and_changes_survive_failed_commits(void **state)
 	keeper_wake(world->keeper);
 	bool has_failed = world_reaches(world, COUNTER_commit_failures, 3);
 	bool was_answered = world_answer_within(world, 1, 0, &answer);
-	bool was_known = has_trap(world, "trap@example.org");
+	bool was_known = world_has_trap(world, "trap@example.org");
 	uint32_t host = ask(world, KEEPER_HOST, letter.addr, 0);
 	limit_file_size(RLIM_INFINITY);
 	assert_true(has_failed);
@@ -522,7 +513,7 @@ static void hits_and_changes_survive_failed_commits(void **state)
 	assert_int_equal(host, CACHE_NONE);
 	assert_int_equal(world_answer(world, 1).host, CACHE_TRAPPED);
 	assert_int_equal(world_answer(world, 1).cookie, 2);
-	assert_true(has_trap(world, "trap@example.org"));
+	assert_true(world_has_trap(world, "trap@example.org"));
 	assert_true(world_host(world, letter.addr, RECORD_TRAPPED, &record));
 	assert_int_equal(ask(world, KEEPER_HOST, letter.addr, 0), CACHE_TRAPPED);
 	assert_int_equal(world_count(world, COUNTER_hosts_trapped), 1);
