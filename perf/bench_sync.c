@@ -29,6 +29,7 @@ enum {
 	PORT_OF_WORKER = 0,
 	PORT_OF_SYNCER = 1,
 	DATAGRAM_BYTES = 148, /* of the tuples below */
+	RECEIVE_BYTES = 4 << 20,
 };
 
 struct host {
@@ -66,6 +67,8 @@ static int open_udp(uint32_t addr_be, uint16_t *port)
 	    getsockname(fd, (struct sockaddr *)&sin, &len) < 0) {
 		die("no UDP socket");
 	}
+	int bytes = RECEIVE_BYTES; /* as sync_setup_open does; root gets it */
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
 	*port = ntohs(sin.sin_port);
 	return fd;
 }

@@ -18,8 +18,6 @@
 #include "keeper/syncer_impl.h"
 
 enum {
-	RECEIVE_BYTES = 4 << 20, /* asked for; net.core.rmem_max may give less */
-	SEND_BYTES = 1 << 20,
 	STOP_WAIT_MS = 300, /* for the answer to a cursor that was asked for */
 };
 
@@ -152,19 +150,6 @@ static void syncer_free(struct syncer *syncer)
 	free(syncer);
 }
 
-/* What the kernel gives counts; the rest is dropped by it unseen. */
-static void widen_socket(int socket)
-{
-	int receive_bytes = RECEIVE_BYTES;
-	int send_bytes = SEND_BYTES;
-	if (setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &receive_bytes, sizeof receive_bytes) <
-	    0) {
-		(void)setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &receive_bytes,
-		                 sizeof receive_bytes);
-	}
-	(void)setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes);
-}
-
 static int init(struct syncer *syncer)
 {
 	const struct sync_setup *setup = syncer->env.setup;
@@ -176,7 +161,6 @@ static int init(struct syncer *syncer)
 	if (ret != 0) {
 		return ret;
 	}
-	widen_socket(syncer->env.socket);
 	syncer_peers_init(syncer);
 	syncer_in_init(syncer);
 	return syncer->is_sending ? syncer_out_init(syncer) : 0;
