@@ -48,7 +48,7 @@ const struct schema_row schema_rows[] = {
 	 "group that may give orders over the control socket"},
 	{"log-ident", 0, SCHEMA_NAME, AT(log_ident), 1, 48, NULL, "mired",
 	 "name in front of the log lines (spamd for old scripts)"},
-	{"report-interval", 0, SCHEMA_SECS, AT(report_interval_secs), 1, 24 * 3600, NULL, "30m",
+	{"report-interval", 0, SCHEMA_SECS, AT(report_interval_secs), 1, DAY / SEC, NULL, "30m",
 	 "miredctl report has a row for each such time"},
 	{"verbose", 'v', SCHEMA_BOOL, AT(verbose), 0, 1, bool_words, "no",
 	 "log sender and recipient of each attempt"},
