@@ -3,13 +3,14 @@ import ipaddress
 import struct
 import time
 
+import gateways
 import syncpeer
 import topology
 from client import try_mail
-from daemon import Mired
+from daemon import Mired, prefix64
 from gateways import KEY, write_key
 from sink import Sink
-from test_logd import STRANGER4, STRANGER6, Logd, connect, stranger
+from test_logd import STRANGER4, STRANGER6, Logd, connect, records, stranger
 from world import BUILD, check, marked, run, wait_for
 
 KEY_TEXT = syncpeer.key_text(KEY)
@@ -81,6 +82,20 @@ def test_each_target_is_told_and_the_life_is_that_of_w(world):
     check_white(seen, 0, STRANGER4, life_secs=24 * 3600)
     wait_for("the other target", other.look, 5, 0.01)
     check(other.look()[0].raw == seen.raw, "the same datagram, with the same counter")
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_the_group_is_told_at_the_interface_with_its_ttl(world):
+    site = Site(world)
+    member = syncpeer.Peer(site.net.mta, syncpeer.GROUP, KEY_TEXT, group_at=topology.MX4)
+    outside = syncpeer.Peer(site.net.out, syncpeer.GROUP, KEY_TEXT, group_at=topology.OUT4)
+    site.logd("-Y", "int:4")
+    site.write_to(STRANGER4)
+    seen = wait_for("the group", member.look, 5, 0.01)[0]
+    check_white(seen, 0, STRANGER4)
+    check((seen.source, seen.ttl) == (topology.INNER4_GW, 4), "from there, so far:", seen)
+    site.told(0)
+    check(outside.look() == [], "and at no other interface")
 
 
 @marked(timeout_secs=60, tags=("once",))
@@ -156,3 +171,29 @@ def test_it_does_not_start_with_a_target_or_key_it_cannot_use(world):
         done = run([*command, *options], ns=site.net.gw, check_code=False, timeout_secs=20)
         check(done.returncode == 1 and reason in done.stderr, "refused with its reason:", options,
               done.returncode, done.stderr)
+
+
+@marked(timeout_secs=60, tags=("once", "sanitize"))
+def test_mail_at_one_gateway_keeps_its_host_alive_at_the_other(world):
+    sites = gateways.make(world)
+    one, two = gateways.pair(sites, stutter="0s")
+    Sink(world, sites.nets[0].mta, [gateways.MX4[0], gateways.MX6[0]])
+    Logd(world, one, "-Y", gateways.LAN4[1])
+    hosts = {topology.client4(1): gateways.MX4[0], topology.client6(1): gateways.MX6[0]}
+    for host in hosts:
+        run([BUILD / "miredb", "-f", one.conf, "-a", host])
+    before = {}
+    for host in hosts:
+        key = prefix64(host) if ":" in host else host
+        before[key] = wait_for(f"{host} at the other", lambda k=key: records(two, k), 5)
+    time.sleep(2)  # lives are counted in seconds
+    for host, target in hosts.items():
+        check(connect(sites.bots, host, target).startswith(b"220"), "its mail passes:", host)
+    for key, was in before.items():
+        now = wait_for(f"{key} seen at the other", lambda k=key, w=was: records(two, k) if
+                       records(two, k)["pcount"] > w["pcount"] else None, 5)
+        check(now["pcount"] == was["pcount"] + 1, "one more connection:", was, now)
+        check(now["expire"] >= was["expire"] + 2, "a longer life:", was, now)
+        check(two.has_white(key), "in the kernel, too")
+    peer = [peer for peer in gateways.sync(two)["peers"] if peer["address"] == gateways.LAN4[0]][0]
+    check(peer["in"]["white"] == 1 and peer["in"]["white6"] == 1, "one of each came:", peer)
