@@ -301,6 +301,25 @@ static void the_sweep_drops_an_expiry_row_whose_record_lives_on(void **state)
 	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
 }
 
+static void a_damaged_tuple_is_deleted_without_a_tombstone(void **state)
+{
+	struct fixture *f = *state;
+	struct store_txn txn;
+	struct row row;
+	struct grey_record found;
+	damage_row_77(f);
+	struct store *store = fixture_open(f);
+	row_fill(&row, store, 77);
+	store_begin(store, &txn, (struct wall){FIXTURE_T0});
+	store_bury_tuple(&txn, &row.key, (struct wall){FIXTURE_T0});
+	assert_int_equal(txn.n_changes, 1); /* it may have been a live one */
+	assert_false(store_get_tuple_register(&txn, &row.key, &found));
+	assert_int_equal(store_sweep(&txn, row_record(77).expire, 1000, NULL, NULL), 78);
+	assert_int_equal(store_commit(&txn), 0);
+	store_close(store);
+	assert_int_equal(store_check(f->dir, FIXTURE_MAP_BYTES, f->why), 0);
+}
+
 static void a_first_start_that_was_interrupted_is_finished(void **state)
 {
 	struct fixture *f = *state;
@@ -362,6 +381,7 @@ int main(void)
 	        DAMAGE_TEST(a_file_of_something_else_is_refused),
 	        DAMAGE_TEST(a_damaged_record_counts_as_absent_and_can_be_written_again),
 	        DAMAGE_TEST(the_sweep_drops_an_expiry_row_whose_record_lives_on),
+	        DAMAGE_TEST(a_damaged_tuple_is_deleted_without_a_tombstone),
 	        DAMAGE_TEST(a_first_start_that_was_interrupted_is_finished),
 	        DAMAGE_TEST(a_check_that_cannot_look_says_so),
 	        DAMAGE_TEST(a_check_that_hangs_is_ended),
