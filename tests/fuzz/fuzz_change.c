@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ASSERT(why[0] != '\0');
 		return 0;
 	}
-	ASSERT(change.kind < CHANGE_TRAP_HIT); /* the others are not in text form */
+	/* the others are not in text form */
+	ASSERT(change.kind < CHANGE_TRAP_HIT || change.kind == CHANGE_MERGE);
 	ASSERT(change.has_addr || change.text.recipient.len > 0 || change.kind == CHANGE_DELETE);
 	ASSERT(change.kind != CHANGE_SEEN || (change.count > 0 && change.life_secs > 0));
 	ASSERT(is_in(change.text.helo, buf, sizeof buf));
