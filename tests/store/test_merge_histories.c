@@ -284,7 +284,7 @@ static const struct {
 
 static char folded(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+	return (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
 }
 
 /* Without what makes two texts the same tuple. */
