@@ -7,10 +7,24 @@
 
 #include <cmocka.h>
 
+#include <sys/syscall.h>
+
 #include "base/err.h"
 #include "syncer_fixture.h"
 
-enum { SMALL_MAILBOX_BYTES = 1 << 14 };
+enum { SMALL_MAILBOX_BYTES = 1 << 14, MUCH = 150, TOO_LONG_SECS = 11 };
+
+static _Atomic int mono_ahead_secs;
+
+/* Stands before the C library's: monotonic time may jump. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int ret = (int)syscall(SYS_clock_gettime, id, ts);
+	if (ret == 0 && id == CLOCK_MONOTONIC) {
+		ts->tv_sec += atomic_load(&mono_ahead_secs);
+	}
+	return ret;
+}
 
 struct crash {
 	struct fixture *fix;
@@ -226,29 +240,53 @@ static void rows_nobody_is_told_of_move_the_cursor_in_memory_only(void **state)
 	assert_int_equal(figures_of(crash->gateway).n_behind, 0);
 }
 
-static void what_the_keeper_has_no_room_for_waits_in_the_socket(void **state)
+/* More than the small mailbox takes and fewer than the socket. */
+static void tell_much(struct crash *crash)
 {
-	enum { N = 150 };
-	struct crash *crash = *state;
-	struct keeper_change message;
-	int n = 0;
 	crash->gateway->setup.n_peers = 0;
 	start(crash);
-	for (int i = 0; i < N; i++) {
+	for (int i = 0; i < MUCH; i++) {
 		struct wire_block block = block_of(WIRE_WHITE, "192.0.2.1", world_now_secs());
 		tell(crash->fix, crash->gateway, &block);
 	}
 	world_sleep_ms(QUIET_MS);
+}
+
+static void what_the_keeper_has_no_room_for_waits_in_the_socket(void **state)
+{
+	struct crash *crash = *state;
+	struct keeper_change message;
+	int n = 0;
+	tell_much(crash);
 	uint64_t n_before = n_in(crash->gateway, crash->fix->stranger_be);
-	assert_in_range(n_before, 1, N - 1);
-	while (n < N) {
+	assert_in_range(n_before, 1, MUCH - 1);
+	while (n < MUCH) {
 		assert_true(take_change(crash, WORLD_WAIT_MS, &message));
 		assert_int_equal(message.change.kind, CHANGE_PEER_HOST);
 		answer(crash, message.cookie, 0);
 		n++;
 	}
-	until_heard(crash->gateway, crash->fix->stranger_be, N);
+	until_heard(crash->gateway, crash->fix->stranger_be, MUCH);
 	assert_int_equal(n_refused(crash->gateway, crash->fix->stranger_be), 0);
+}
+
+static void what_waits_for_too_long_is_refused_and_counted(void **state)
+{
+	struct crash *crash = *state;
+	struct keeper_change message;
+	tell_much(crash);
+	uint64_t n_before = n_in(crash->gateway, crash->fix->stranger_be);
+	atomic_store(&mono_ahead_secs, TOO_LONG_SECS);
+	until_heard(crash->gateway, crash->fix->stranger_be, MUCH);
+	struct syncer_peer_figures figures = peer_of(crash->gateway, crash->fix->stranger_be);
+	assert_int_equal(figures.refused[SYNCER_REFUSED_FULL], MUCH - n_before);
+	while (take_change(crash, 1, &message)) {
+		answer(crash, message.cookie, 0);
+	}
+	struct wire_block block = block_of(WIRE_WHITE, "192.0.2.1", world_now_secs());
+	tell(crash->fix, crash->gateway, &block); /* and from here on as before */
+	until_heard(crash->gateway, crash->fix->stranger_be, MUCH + 1);
+	assert_int_equal(n_in(crash->gateway, crash->fix->stranger_be), n_before + 1);
 }
 
 #define CRASH_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -263,6 +301,7 @@ int main(void)
 	        CRASH_TEST(a_cursor_that_cannot_be_stored_is_tried_again),
 	        CRASH_TEST(rows_nobody_is_told_of_move_the_cursor_in_memory_only),
 	        CRASH_TEST(what_the_keeper_has_no_room_for_waits_in_the_socket),
+	        CRASH_TEST(what_waits_for_too_long_is_refused_and_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
