@@ -143,6 +143,35 @@ def test_a_promotion_is_sent_in_a_datagram_of_its_own(world):
 
 
 @marked(timeout_secs=60, tags=("once",))
+def test_a_tuple_too_long_for_a_datagram_is_kept_counted_and_said(world):
+    company = Company(world)
+    reader = Reader(company)
+    head = s.HEADER_BYTES + 18 + 4  # all but the texts of the longest datagram
+
+    def names(n_bytes):
+        """Texts of together so many bytes with their NULs."""
+        words = ["<" + "s" * 600 + "@a.example>", "<b@mx.example>", "mail.example"]
+        words[1] = "<" + "b" * (n_bytes - len("".join(words)) - 3) + words[1][1:]
+        return words
+
+    def attempt(source, n_bytes):
+        sender, recipient, helo = names(n_bytes)
+        reply = try_mail(company.sites.bots, MX4[0], source, sender=sender, recipient=recipient,
+                         helo=helo)
+        check(reply.startswith("451"), "put off:", reply)
+
+    fits = (s.BYTES_MAX - head + 18) // 16 * 16 - 18  # a block is a multiple of 16
+    attempt(client4(7), fits)
+    reader.expect("the longest", lambda at: s.grey(at, client4(7), *names(fits)))
+    attempt(client4(8), fits + 1)
+    wait_for("it to be counted", lambda: company.mired.status()["sync"]["too_long"] == 1, 3)
+    company.wait_row("GREY", client4(8))
+    check(f"a tuple of {client4(8)} fits no datagram" in company.mired.log_text(), "and said",
+          company.mired.log_text())
+    reader.expect_no_more()
+
+
+@marked(timeout_secs=60, tags=("once",))
 def test_what_is_changed_by_hand_is_told_to_other_mireds_alone(world):
     company = Company(world)
     reader = Reader(company)
