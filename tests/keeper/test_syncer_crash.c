@@ -7,24 +7,10 @@
 
 #include <cmocka.h>
 
-#include <sys/syscall.h>
-
 #include "base/err.h"
 #include "syncer_fixture.h"
 
 enum { SMALL_MAILBOX_BYTES = 1 << 14, MUCH = 150, TOO_LONG_SECS = 11 };
-
-static _Atomic int mono_ahead_secs;
-
-/* Stands before the C library's: monotonic time may jump. */
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-	int ret = (int)syscall(SYS_clock_gettime, id, ts);
-	if (ret == 0 && id == CLOCK_MONOTONIC) {
-		ts->tv_sec += atomic_load(&mono_ahead_secs);
-	}
-	return ret;
-}
 
 struct crash {
 	struct fixture *fix;

@@ -90,6 +90,26 @@ static void another_key_changes_nothing_and_is_logged_once_also_beside_one_that_
 	assert_int_equal(capture_end(&log, "signature"), 1);
 }
 
+static void a_wrong_key_is_logged_again_a_minute_after_one_that_fits(void **state)
+{
+	struct fixture *fix = *state;
+	struct sync_key other = sync_key_of(span_of_str("another secret\n"));
+	struct captured log = capture_begin();
+	struct gateway *gateway = start_one(fix);
+	struct wire_block block = block_of(WIRE_WHITE, "192.0.2.1", world_now_secs());
+	struct wire_packet packet = packet_of(fix, &block, &other);
+	send_packet_from(fix->stranger, gateway, &packet);
+	until_heard(gateway, fix->stranger_be, 1);
+	atomic_store(&mono_ahead_secs, 61);
+	send_packet_from(fix->stranger, gateway, &packet); /* but not without */
+	until_heard(gateway, fix->stranger_be, 2);
+	settle(fix, gateway);
+	send_packet_from(fix->stranger, gateway, &packet);
+	until_heard(gateway, fix->stranger_be, 4);
+	world_sleep_ms(QUIET_MS);
+	assert_int_equal(capture_end(&log, "signature"), 2);
+}
+
 static void other_drops_are_counted_by_reason_and_logged_once_each(void **state)
 {
 	struct fixture *fix = *state;
@@ -309,6 +329,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        GATEWAYS_TEST(
 	                another_key_changes_nothing_and_is_logged_once_also_beside_one_that_fits),
+	        GATEWAYS_TEST(a_wrong_key_is_logged_again_a_minute_after_one_that_fits),
 	        GATEWAYS_TEST(other_drops_are_counted_by_reason_and_logged_once_each),
 	        GATEWAYS_TEST(more_hosts_than_places_share_one_count_and_the_key_gets_a_place),
 	        GATEWAYS_TEST(own_datagrams_that_come_back_are_no_peers),
