@@ -108,10 +108,13 @@ static void listed_host_hears_a_byte_at_a_time_from_the_first_to_the_last(void *
 	world->session.grey_stutter_ms = 40;
 	lists_put(&knowledge, ONE_AND_TWO, 1);
 	world_start(world);
+	struct mono began = clock_mono();
 	int fd = open_with_whole_mail(world);
 	client_expect(fd, "450-127.0.0.1 is on one");
 	client_expect(fd, "450 ask there");
 	client_expect_end(fd);
+	int64_t held_secs = mono_diff_ms(clock_mono(), began) / MS_PER_SEC;
+	assert_in_range(world_count(world, COUNTER_tarpit_seconds), held_secs - 1, held_secs + 1);
 	assert_int_equal(world_count(world, COUNTER_bytes_stuttered),
 	                 world_count(world, COUNTER_bytes_sent));
 	close(fd);
