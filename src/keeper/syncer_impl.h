@@ -14,10 +14,11 @@
 #include "sync/sender.h"
 
 enum {
-	SYNCER_CHANGES_MAX = 512,    /* journal rows of one turn */
-	SYNCER_UNSAVED_MAX = 1000,   /* rows nobody is told of, before the cursor is stored */
-	SYNCER_DATAGRAMS_MAX = 32,   /* taken with one call */
-	SYNCER_RECEIVES_MAX = 16,    /* calls before it is the journal's turn again */
+	SYNCER_CHANGES_MAX = 512,  /* journal rows of one turn */
+	SYNCER_UNSAVED_MAX = 500,  /* rows nobody is told of, before the cursor is stored; below the
+	                            * least journal-max */
+	SYNCER_DATAGRAMS_MAX = 32, /* taken with one call */
+	SYNCER_RECEIVES_MAX = 16,  /* calls before it is the journal's turn again */
 	SYNCER_IN_FLIGHT_MAX = 4096, /* peers' changes the keeper has not answered */
 	SYNCER_RETRY_MS = 1000,      /* after the store could not be read or written */
 	SYNCER_FULL_MS = 10000,      /* how long a block waits for room in the keeper's mailbox */
