@@ -66,6 +66,32 @@ static void a_peers_attempt_counts_only_if_it_is_later_than_the_last(void **stat
 	assert_int_equal(world_count(world, COUNTER_hosts_promoted), 0);
 }
 
+/* Recorded, reordered, repeated: what counts is what is later than all before. */
+static void attempts_in_any_order_count_by_the_latest_so_far(void **state)
+{
+	enum { N = 500, SPAN_SECS = 200 };
+	struct world *world = *state;
+	unsigned seed = (unsigned)clock_mono().ns;
+	print_message("seed %u\n", seed);
+	world_seed_tuple(world, &letter, 1000);
+	world_start(world);
+	struct grey_record seeded = tuple_of(world, &letter);
+	int64_t latest = seeded.last.secs;
+	uint32_t n_counted = 0;
+	for (int i = 0; i < N; i++) {
+		int64_t at_secs = seeded.last.secs - SPAN_SECS / 2 + rand_r(&seed) % SPAN_SECS;
+		bool is_later = at_secs > latest;
+		assert_int_equal(tell(world, &letter, at_secs), is_later ? 0 : ERR_BUSY);
+		latest = is_later ? at_secs : latest;
+		n_counted += is_later;
+	}
+	struct grey_record record = tuple_of(world, &letter);
+	assert_int_equal(record.bcount, 1 + n_counted);
+	assert_int_equal(record.last.secs, latest);
+	assert_int_equal(record.first.secs, seeded.first.secs);
+	assert_int_equal(world_count(world, COUNTER_commits), n_counted);
+}
+
 static void a_replay_after_passtime_promotes_nobody(void **state)
 {
 	struct world *world = *state;
@@ -321,6 +347,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        WORLD_TEST(a_peers_attempt_makes_a_tuple_on_disk_and_tells_nobody),
 	        WORLD_TEST(a_peers_attempt_counts_only_if_it_is_later_than_the_last),
+	        WORLD_TEST(attempts_in_any_order_count_by_the_latest_so_far),
 	        WORLD_TEST(a_replay_after_passtime_promotes_nobody),
 	        WORLD_TEST(ageing_goes_by_our_clock),
 	        WORLD_TEST(a_promotion_by_peers_reaches_caches_and_the_journal_silently),
