@@ -384,9 +384,11 @@ static void merge_into_host(const struct work *work)
 	if (is_known) {
 		merged = merge_host(&old, &change->record);
 	}
-	if (!is_known || !is_same(&merged, &old)) {
-		write_register(work, change->record_kind, HOSTS_PUT, &merged);
+	if (is_known && is_same(&merged, &old)) {
+		work->effect->has_host = false;
+		return;
 	}
+	write_register(work, change->record_kind, HOSTS_PUT, &merged);
 	describe_host(work);
 }
 
@@ -487,7 +489,7 @@ static void apply_peer(const struct work *work)
 		break; /* attempts are decided with this host's own */
 	}
 	if (work->effect->n_writes == 0) {
-		work->effect->ret = ERR_BUSY;
+		*work->effect = (struct change_effect){.ret = ERR_BUSY};
 	}
 }
 

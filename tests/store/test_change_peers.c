@@ -53,7 +53,9 @@ static void merges_join_what_is_stored(void **state)
 		(void)snprintf(line, sizeof line, "merge %s", rows[i].line);
 		(void)apply(store, line);
 		assert_string_equal(merge_listing(store), rows[i].expected);
-		assert_int_equal(apply(store, line).n_writes, 0);
+		struct change_effect again = apply(store, line);
+		assert_int_equal(again.n_writes, 0);
+		assert_false(again.has_host || again.has_tuple || again.has_spamtrap);
 		assert_string_equal(merge_listing(store), rows[i].expected);
 	}
 	store_close(store);
@@ -143,6 +145,7 @@ static void what_peers_tell_counts_if_it_is_later(void **state)
 		struct change_effect effect = apply_change(store, &change, NOW);
 		assert_int_equal(effect.ret, rows[i].expected ? 0 : ERR_BUSY);
 		assert_int_equal(effect.n_writes > 0, rows[i].expected != NULL);
+		assert_int_equal(effect.has_host, rows[i].expected != NULL);
 		const char *got = merge_listing(store);
 		assert_string_equal(got, rows[i].expected ? rows[i].expected : before);
 		(void)snprintf(before, sizeof before, "%s", got);
