@@ -81,14 +81,15 @@ static const struct option options[] = {
 
 static void print_usage(FILE *out)
 {
-	(void)fputs("usage: miredctl [-f FILE] [--socket PATH] COMMAND [-n ROWS] [--json] [--check]\n\n"
-	            "  -f, --config FILE  configuration file (" MIRED_CONF_PATH ")\n"
-	            "      --socket PATH  control socket (the configuration's)\n"
-	            "  -n, --rows N       rows of the report (48)\n"
-	            "      --json         the daemon's answer as it came\n"
-	            "      --check        sync-key: only show how the key's digest begins\n"
-	            "      --help, --version\n\n",
-	            out);
+	(void)fputs(
+	        "usage: miredctl [-f FILE] [--socket PATH] COMMAND [-n ROWS] [--json] [--check]\n\n"
+	        "  -f, --config FILE  configuration file (" MIRED_CONF_PATH ")\n"
+	        "      --socket PATH  control socket (the configuration's)\n"
+	        "  -n, --rows N       rows of the report (48)\n"
+	        "      --json         the daemon's answer as it came\n"
+	        "      --check        sync-key: only show how the key's digest begins\n"
+	        "      --help, --version\n\n",
+	        out);
 	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
 		const char *argument = subcommands[i].argument;
 		(void)fprintf(out, "  %-9s %-5s %s\n", subcommands[i].name,
