@@ -150,9 +150,9 @@ static void describe(const struct work *work, const struct hosts_known *known)
 	enum hosts_kind kind = hosts_kind_of(known, work->now);
 	effect->is_trapped_now = kind == HOSTS_TRAPPED;
 	effect->is_white_now = kind == HOSTS_WHITE;
-	if (kind != HOSTS_NONE) {
-		effect->expire =
-		        kind == HOSTS_TRAPPED ? known->trapped->expire : known->white->expire;
+	const struct grey_record *counts = kind == HOSTS_TRAPPED ? known->trapped : known->white;
+	if (kind != HOSTS_NONE && counts) {
+		effect->expire = counts->expire;
 	}
 }
 
