@@ -24,15 +24,17 @@ static int send_once(const struct sync_sender *sender, const struct wire_packet 
 	return n < 0 ? -errno : 0;
 }
 
-/* The socket's buffer empties at the network's speed: a burst waits for that once a datagram. */
-static int send_to(const struct sync_sender *sender, const struct wire_packet *packet,
-                   uint32_t addr_be)
+/* The socket's buffer empties at the network's speed: a burst waits for that. */
+static int send_to(struct sync_sender *sender, const struct wire_packet *packet, uint32_t addr_be)
 {
 	int ret = send_once(sender, packet, addr_be);
-	if (ret == -EAGAIN) {
+	if (ret == -EAGAIN && !sender->is_full) {
 		struct pollfd wait = {.fd = sender->socket, .events = POLLOUT};
 		(void)poll(&wait, 1, ROOM_WAIT_MS);
 		ret = send_once(sender, packet, addr_be);
+	}
+	if (ret == 0 || ret == -EAGAIN) {
+		sender->is_full = ret != 0; /* other failures say nothing of room */
 	}
 	return ret;
 }

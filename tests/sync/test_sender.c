@@ -169,6 +169,63 @@ static void a_burst_waits_for_room(void **state)
 	(void)close(fd);
 }
 
+/* Datagrams to hosts that nobody has wait in the kernel for their link addresses. */
+static int open_to_nobody(const struct net *net, struct sync_setup *setup, size_t n)
+{
+	struct conf conf = net_conf(net, NULL, NULL, NULL);
+	char names[CONF_SYNC_PEERS_MAX][INET_ADDRSTRLEN];
+	for (size_t i = 0; i < n; i++) {
+		(void)snprintf(names[i], sizeof names[i], "192.0.2.%zu", 100 + i);
+		conf.sync_peers[i] = names[i];
+	}
+	conf.sync_peers[n] = (char[]){"192.0.2.2"};
+	conf.n_sync_peers = n + 1;
+	return net_open(&conf, setup);
+}
+
+/* A full socket is waited for once, not once a datagram and target. */
+static void a_network_that_stands_still_costs_no_time(void **state)
+{
+	enum { N = 20, N_PEERS = 8, WAIT_MAX_MS = 600 };
+	struct net *net = *state;
+	struct sync_setup setup;
+	int small = 1;
+	int fd = open_to_nobody(net, &setup, N_PEERS - 1);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+	struct sync_sender sender = {.setup = &setup, .socket = fd};
+	struct mono begin = clock_mono();
+	for (size_t i = 0; i < N; i++) {
+		struct wire_packet packet = packet_of((struct wire_block)VECTOR_TRAPPED);
+		sync_send(&sender, &packet, NULL);
+	}
+	assert_in_range(mono_diff_ms(clock_mono(), begin), 0, WAIT_MAX_MS);
+	assert_int_equal(sender.n_datagrams, N * N_PEERS);
+	assert_in_range(sender.n_failures, N, N * N_PEERS);
+	assert_true(sender.is_full);
+	(void)close(fd);
+}
+
+/* What waits for hosts that are gone leaves room for the one that is there. */
+static void hosts_that_are_gone_do_not_keep_the_others_from_hearing(void **state)
+{
+	enum { N = 500 };
+	struct net *net = *state;
+	struct conf there = net_conf(net, "192.0.2.2", NULL, NULL);
+	struct sync_setup setup;
+	struct sync_setup other;
+	int fd = open_to_nobody(net, &setup, CONF_SYNC_PEERS_MAX - 1);
+	int peer = net_open_there(net, &there, &other);
+	struct sync_sender sender = {.setup = &setup, .socket = fd};
+	for (size_t i = 0; i < N; i++) {
+		struct wire_packet packet = packet_of((struct wire_block)VECTOR_GREY);
+		sync_send(&sender, &packet, NULL);
+		expect(peer, &packet, "192.0.2.1");
+	}
+	assert_int_equal(sender.n_failures, 0);
+	(void)close(peer);
+	(void)close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, net_setup, net_teardown)
 
 int main(void)
@@ -179,6 +236,8 @@ int main(void)
 	        TEST(the_group_gets_it_as_peers_do),
 	        TEST(what_the_kernel_does_not_take_is_counted_by_peer),
 	        TEST(a_burst_waits_for_room),
+	        TEST(a_network_that_stands_still_costs_no_time),
+	        TEST(hosts_that_are_gone_do_not_keep_the_others_from_hearing),
 	};
 	const struct CMUnitTest skipped[] = {cmocka_unit_test(net_needs_root)};
 	return geteuid() == 0 ? cmocka_run_group_tests(tests, NULL, NULL)
