@@ -224,6 +224,17 @@ static void enlarge(int fd, int forced, int plain)
 	}
 }
 
+/* What is on its way may be cut, as on BSD: nothing is sent twice, so that a first datagram must
+ * not be lost for telling of a narrow link, nor all of them where nobody tells. */
+static int let_be_cut(int fd, char why[static SYNC_SETUP_WHY_MAX])
+{
+	const int never = IP_PMTUDISC_DONT;
+	if (setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &never, sizeof never) != 0) {
+		return fail(-errno, "sync: IP_MTU_DISCOVER", why);
+	}
+	return 0;
+}
+
 static int use_group(int fd, const struct plan *plan, char why[static SYNC_SETUP_WHY_MAX])
 {
 	struct ip_mreqn there = {.imr_multiaddr.s_addr = SYNC_GROUP_BE};
@@ -277,10 +288,9 @@ static int open_socket(const struct sync_setup *setup, const struct plan *plan,
 	}
 	enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
 	enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
-	int ret = use_group(fd, plan, why);
-	if (ret == 0) {
-		ret = bind_socket(fd, setup, plan, why);
-	}
+	int ret = let_be_cut(fd, why);
+	ret = ret ? ret : use_group(fd, plan, why);
+	ret = ret ? ret : bind_socket(fd, setup, plan, why);
 	if (ret != 0) {
 		(void)close(fd);
 		return ret;

@@ -226,6 +226,49 @@ static void hosts_that_are_gone_do_not_keep_the_others_from_hearing(void **state
 	(void)close(fd);
 }
 
+/* A third host behind `there`, over a link (a tunnel, say) that long datagrams do not fit. */
+static int open_behind_narrow_link(const struct net *net, struct sync_setup *setup)
+{
+	char command[256];
+	int behind = net_make_namespace();
+	struct conf conf = net_conf(net, "198.51.100.2", NULL, NULL);
+	(void)snprintf(command, sizeof command,
+	               "ip link add n1 mtu 600 type veth peer name n0 mtu 600 netns /proc/%d/fd/%d "
+	               "&& ip addr add 198.51.100.2/24 dev n1 && ip link set n1 up",
+	               (int)getpid(), net->there);
+	net_run(command);
+	net_enter(net->there);
+	net_run("ip addr add 198.51.100.1/24 dev n0 && ip link set n0 up && "
+	        "echo 1 > /proc/sys/net/ipv4/ip_forward");
+	net_enter(behind);
+	int fd = net_open(&conf, setup);
+	net_enter(net->here);
+	net_run("ip route add 198.51.100.0/24 via 192.0.2.2");
+	(void)close(behind);
+	return fd;
+}
+
+/* Nothing is sent twice, so that the first one must not be what tells of the narrow link. */
+static void a_long_datagram_passes_a_narrow_link_the_first_time(void **state)
+{
+	struct net *net = *state;
+	struct conf conf = net_conf(net, NULL, "198.51.100.2", NULL);
+	struct sync_setup setup;
+	struct sync_setup other;
+	uint8_t sender_text[1000];
+	memset(sender_text, 'a', sizeof sender_text);
+	int peer = open_behind_narrow_link(net, &other);
+	int fd = net_open(&conf, &setup);
+	struct sync_sender sender = {.setup = &setup, .socket = fd};
+	struct wire_block block = VECTOR_GREY;
+	block.sender = span_of(sender_text, sizeof sender_text);
+	struct wire_packet packet = packet_of(block);
+	sync_send(&sender, &packet, NULL);
+	expect(peer, &packet, "192.0.2.1");
+	(void)close(peer);
+	(void)close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, net_setup, net_teardown)
 
 int main(void)
@@ -238,6 +281,7 @@ int main(void)
 	        TEST(a_burst_waits_for_room),
 	        TEST(a_network_that_stands_still_costs_no_time),
 	        TEST(hosts_that_are_gone_do_not_keep_the_others_from_hearing),
+	        TEST(a_long_datagram_passes_a_narrow_link_the_first_time),
 	};
 	const struct CMUnitTest skipped[] = {cmocka_unit_test(net_needs_root)};
 	return geteuid() == 0 ? cmocka_run_group_tests(tests, NULL, NULL)
