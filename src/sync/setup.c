@@ -120,12 +120,17 @@ static int take_interface(const char *key, const char *text, const char *no_host
                           struct interface *out, char why[static SYNC_SETUP_WHY_MAX])
 {
 	char shown[SYNC_NAME_MAX];
+	struct addr addr;
 	int ret = split_interface(text, out);
 	if (ret == 0) {
 		return 0;
 	}
 	(void)span_escape(span_of_str(text), shown, sizeof shown);
-	if (ret == ERR_RANGE) {
+	if (addr_parse(span_of_str(text), &addr) == 0) {
+		(void)snprintf(why, SYNC_SETUP_WHY_MAX,
+		               "%s %s: an IPv6 address, but datagrams travel by IPv4 only", key,
+		               shown);
+	} else if (ret == ERR_RANGE) {
 		(void)snprintf(why, SYNC_SETUP_WHY_MAX, "%s %s: the ttl must be 1 to %d", key,
 		               shown, TTL_MAX);
 	} else if (ret == -EADDRNOTAVAIL) {

@@ -157,11 +157,11 @@ static void what_cannot_be_says_so(void **state)
 	        {"none9", NULL, NULL, -ENODEV,
 	         "sync-listen none9: neither an IPv4 address nor an interface (No such device)"},
 	        {"2001:db8::1", NULL, NULL, -ENODEV,
-	         "sync-listen 2001:db8::1: neither an IPv4 address nor an interface (No such "
-	         "device)"},
+	         "sync-listen 2001:db8::1: an IPv6 address, but datagrams travel by IPv4 only"},
 	        {NULL, "2001:db8::1", NULL, -ENODEV,
-	         "sync-peer 2001:db8::1: neither a host with an IPv4 address (Name or service not "
-	         "known) nor an interface (No such device)"},
+	         "sync-peer 2001:db8::1: an IPv6 address, but datagrams travel by IPv4 only"},
+	        {NULL, "2001:db8::bad", NULL, ERR_RANGE,
+	         "sync-peer 2001:db8::bad: an IPv6 address, but datagrams travel by IPv4 only"},
 	        {NULL, "a-name-far-longer-than-that-of-an-interface:1", NULL, -ENODEV,
 	         "sync-peer a-name-far-longer-than-that-of-an-interface:1: neither a host with an "
 	         "IPv4 address (Name or service not known) nor an interface (No such device)"},
