@@ -23,7 +23,7 @@ def key_text(file):
     return b"" if file is None else hashlib.sha1(file).hexdigest().encode()
 
 
-# --- blocks ----------------------------------------------------------------------------------------
+# --- blocks -------------------------------------------------------------------------------------
 
 def padded(block):
     return block + bytes(-len(block) % 16)
@@ -87,7 +87,7 @@ def manual(at, kind, key, expire=0):
         "!I", expire) + tail
 
 
-# --- datagrams -------------------------------------------------------------------------------------
+# --- datagrams ----------------------------------------------------------------------------------
 
 def mac_of(packet, key):
     zeroed = packet[:MAC_AT] + bytes(MAC_BYTES) + packet[MAC_AT + MAC_BYTES:]

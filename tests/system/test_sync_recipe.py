@@ -13,9 +13,10 @@ from client import try_many
 from gateways import LAN4, MX4
 from syncpeer import Peer, TRAPPED, host, key_text
 from topology import client4
-from world import check, marked, wait_for
+from world import PATIENCE, check, marked, wait_for
 
-PASSTIME_SECS, BACKOFF_SECS = 4, 6
+PASSTIME_SECS = 4
+BACKOFF_SECS = int(7 * PATIENCE)  # in which the primary must be gone
 FLAGS = ("-v", "-w", "1", "-y", "lan")  # the article's, but for the times
 N_BOTS = 20
 MX_MORE = f"""
@@ -42,7 +43,8 @@ class Recipe:
 
     def check_articles_flags(self, n):
         """Its times are in minutes and hours; the tests' are in the files, which flags override."""
-        done = self.mired[n].run_to_end("--check-config", *FLAGS, "-G", "2:8:864", "-Y", LAN4[1 - n])
+        done = self.mired[n].run_to_end("--check-config", *FLAGS, "-G", "2:8:864",
+                                        "-Y", LAN4[1 - n])
         check(done.returncode == 0, "the article's flags are understood:", done.stdout, done.stderr)
 
     def deferrals(self, n):
@@ -114,7 +116,7 @@ def test_without_a_key_nothing_is_sent_or_taken(world):
     peer = Peer(sites.host("10.77.0.9"), "10.77.0.9", key_text(None))
     mired = gateways.gateway(sites, 0, key=None, grey_stutter="0s")
     mired.start(*FLAGS, "-Y", "10.77.0.9")
-    check("miredctl sync-key" in mired.log_text(), "it says what makes a key", mired.log_text())
+    wait_for("what makes a key", lambda: "miredctl sync-key" in mired.log_text(), 5)
     check(not mired.status()["sync"]["active"], "status says so")
     replies = try_many(sites.bots, MX4[0], [client4(1), client4(2)])
     check(all(reply.startswith("451") for reply in replies), "greylisting runs:", replies)

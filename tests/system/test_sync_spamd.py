@@ -91,7 +91,7 @@ def next_second():
     time.sleep(1.05 - time.time() % 1)
 
 
-# --- what it sends ---------------------------------------------------------------------------------
+# --- what it sends ------------------------------------------------------------------------------
 
 @marked(timeout_secs=60, tags=("once",))
 def test_attempts_and_traps_are_sent_as_spamd_would(world):
@@ -199,7 +199,7 @@ def test_what_is_changed_by_hand_is_told_to_other_mireds_alone(world):
     reader.expect_no_more()
 
 
-# --- what it takes ---------------------------------------------------------------------------------
+# --- what it takes ------------------------------------------------------------------------------
 
 @marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_tuples_of_a_spamd_age_here_and_an_attempt_counts_once(world):
@@ -340,7 +340,7 @@ def test_with_blacklists_only_peers_are_not_heard(world):
     check(company.peer.look() == [], "nor sent")
 
 
-# --- what it refuses -------------------------------------------------------------------------------
+# --- what it refuses ----------------------------------------------------------------------------
 
 def malformed(key, now):
     """Every fault of a datagram: (what, bytes, under which reason it is counted)."""
@@ -398,7 +398,8 @@ def refused(key, now):
         ("a tuple of the future", signed(s.grey(now + far, "192.0.2.9", *words)), "skew"),
         ("a tuple older than greyexp", signed(s.grey(now - GREY_SECS - 60, "192.0.2.9", *words)),
          "skew"),
-        ("white of the future", signed(s.host(s.WHITE, now + far, now + 9000, "192.0.2.9")), "skew"),
+        ("white of the future", signed(s.host(s.WHITE, now + far, now + 9000, "192.0.2.9")),
+         "skew"),
         ("our block of the past", signed(s.host6(s.PROMOTE, now - far, now + 9000, "192.0.2.9")),
          "skew"),
         ("our block of the future", signed(s.manual(now + far, s.KIND_SPAMTRAP, TRAP)), "skew"),

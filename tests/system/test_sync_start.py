@@ -62,8 +62,7 @@ def test_without_a_key_it_runs_says_so_and_opens_nothing(world):
     path = str(mired.dir / "sync.key")
     errors = [line for line in mired.log_text().splitlines() if "miredctl sync-key" in line]
     check(len(errors) == 1 and path in errors[0], "one line names command and file:", errors)
-    check("not synchronised: no key" in mired.log_text(), "the start line says it:",
-          mired.log_text())
+    wait_for("the start line to say it", lambda: "not synchronised: no key" in mired.log_text(), 5)
     check(sync(mired)["active"] is False and sync(mired)["reason"] == "no key", "the status, too:",
           sync(mired))
     check(not udp_sockets(sites.nets[0].gw), "there is no socket at the port")
