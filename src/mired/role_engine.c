@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -134,6 +135,9 @@ static int take_sync(void *ctx, const struct msg *msg)
 	int ret = role_take_file(msg->fd, &text, &len);
 	ret = ret ? ret : sync_setup_parse(span_of(text, len), &role->sync);
 	role->has_sync = ret == 0;
+	if (text) {
+		explicit_bzero(text, len); /* the key is in it */
+	}
 	free(text);
 	return ret;
 }

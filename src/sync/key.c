@@ -44,6 +44,8 @@ struct sync_key sync_key_of(struct span file)
 	sha1_update(&ctx, file.len, file.ptr);
 	sha1_digest(&ctx, sizeof digest, digest);
 	print_hex(digest, sizeof digest, key.text);
+	explicit_bzero(&ctx, sizeof ctx);
+	explicit_bzero(digest, sizeof digest);
 	return key;
 }
 

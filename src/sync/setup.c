@@ -284,6 +284,7 @@ static int bind_socket(int fd, const struct sync_setup *setup, const struct plan
 	return ret;
 }
 
+/* The socket, or a code. */
 static int open_socket(const struct sync_setup *setup, const struct plan *plan,
                        char why[static SYNC_SETUP_WHY_MAX])
 {
@@ -303,28 +304,33 @@ static int open_socket(const struct sync_setup *setup, const struct plan *plan,
 	return fd;
 }
 
-int sync_setup_open(const struct conf *conf, bool is_sender, struct sync_setup *out, int *socket,
+/* The socket, or a code. */
+static int open_all(const struct conf *conf, bool is_sender, struct sync_setup *setup,
                     char why[static SYNC_SETUP_WHY_MAX])
 {
-	struct sync_setup setup = {.port = conf->sync_port};
 	struct plan plan = {.bind_be = htonl(INADDR_ANY)};
-	int ret = take_key(conf, &setup.key, why);
-	if (ret == 0) {
-		ret = take_targets(conf, &setup, &plan, why);
-	}
+	int ret = take_key(conf, &setup->key, why);
+	ret = ret ? ret : take_targets(conf, setup, &plan, why);
 	if (ret == 0 && !is_sender) {
-		ret = take_source(conf, &setup, &plan, why);
+		ret = take_source(conf, setup, &plan, why);
 	}
 	if (ret != 0) {
 		return ret;
 	}
-	setup.has_group = plan.send.text != NULL;
-	setup.interface_be = setup.has_group ? plan.send.addr_be : plan.receive.addr_be;
-	ret = open_socket(&setup, &plan, why);
-	if (ret < 0) {
-		return ret;
+	setup->has_group = plan.send.text != NULL;
+	setup->interface_be = setup->has_group ? plan.send.addr_be : plan.receive.addr_be;
+	return open_socket(setup, &plan, why);
+}
+
+int sync_setup_open(const struct conf *conf, bool is_sender, struct sync_setup *out, int *socket,
+                    char why[static SYNC_SETUP_WHY_MAX])
+{
+	struct sync_setup setup = {.port = conf->sync_port};
+	int ret = open_all(conf, is_sender, &setup, why);
+	if (ret >= 0) {
+		*socket = ret;
+		*out = setup;
 	}
-	*socket = ret;
-	*out = setup;
-	return 0;
+	explicit_bzero(&setup.key, sizeof setup.key);
+	return ret < 0 ? ret : 0;
 }

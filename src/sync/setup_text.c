@@ -30,6 +30,7 @@ int sync_setup_print(const struct sync_setup *setup, char text[static SYNC_SETUP
 	if (!out) {
 		return ERR_TOO_LONG;
 	}
+	(void)setvbuf(out, NULL, _IONBF, 0); /* no copy of the key stays in a buffer */
 	(void)fprintf(out, "key %s\n", setup->key.is_empty ? "-" : setup->key.text);
 	(void)fprintf(out, "port %d\n", setup->port);
 	(void)inet_ntop(AF_INET, &setup->interface_be, addr, sizeof addr);

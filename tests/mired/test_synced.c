@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -102,6 +103,46 @@ static void the_setup_is_a_sealed_file_that_parses_to_the_targets(void **state)
 	assert_int_equal(fcntl(fixture->synced.socket, F_GETFD), FD_CLOEXEC);
 }
 
+/* Copies of the text in this process's writable memory, its stack and heap among it. */
+static size_t count_copies(const char *text)
+{
+	enum { REGION_MAX = 64 * 1024 * 1024 }; /* larger ones are a sanitizer's */
+	char line[512];
+	size_t n_copies = 0;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof line, maps)) {
+		uintptr_t at;
+		uintptr_t end;
+		char rights[5];
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s", &at, &end, rights) != 3 ||
+		    strncmp(rights, "rw", 2) != 0 || end - at > REGION_MAX) {
+			continue;
+		}
+		const char *found;
+		while ((found = memmem((const void *)at, end - at, text, strlen(text))) != NULL) {
+			n_copies++;
+			at = (uintptr_t)found + 1;
+		}
+	}
+	(void)fclose(maps);
+	return n_copies;
+}
+
+/* Whoever gets to see a core of the supervisor must not find the key in it. */
+static void the_key_leaves_no_copy_in_the_process_that_hands_it_over(void **state)
+{
+	struct fixture *fixture = *state;
+	wants_peer(fixture, "127.0.0.2");
+	assert_int_equal(synced_open(&fixture->synced, &fixture->conf, 0, fixture->why), 0);
+	assert_int_equal(fixture->synced.state, SYNCED_ON);
+	assert_int_equal(count_copies(KEY_TEXT), 0);
+	char copy[sizeof KEY_TEXT];
+	memcpy(copy, KEY_TEXT, sizeof copy);
+	assert_int_equal(count_copies(KEY_TEXT), 1);
+	assert_string_equal(copy, KEY_TEXT);
+}
+
 static void without_a_key_the_start_goes_on_and_says_how_to_make_one(void **state)
 {
 	struct fixture *fixture = *state;
@@ -169,6 +210,8 @@ static void a_port_in_use_is_tried_again_for_a_while(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        /* first: the others read the key themselves */
+	        TEST(the_key_leaves_no_copy_in_the_process_that_hands_it_over),
 	        TEST(without_peers_nothing_is_opened_or_said),
 	        TEST(the_setup_is_a_sealed_file_that_parses_to_the_targets),
 	        TEST(without_a_key_the_start_goes_on_and_says_how_to_make_one),
