@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "keeper/lister_impl.h"
 #include "lists/cfgline.h"
@@ -46,36 +47,6 @@ static void file_name(const struct list *list, char out[static NAME_BYTES])
 	out[at] = '\0';
 }
 
-static int write_all(int fd, struct span bytes)
-{
-	while (bytes.len > 0) {
-		ssize_t n = write(fd, bytes.ptr, bytes.len);
-		if (n < 0 && errno != EINTR) {
-			return -errno;
-		}
-		bytes = n > 0 ? span_skip(bytes, (size_t)n) : bytes;
-	}
-	return 0;
-}
-
-static int write_temporary(int dir, struct span line)
-{
-	int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-	                MODE_FILE);
-	if (fd < 0) {
-		return -errno;
-	}
-	int ret = write_all(fd, line);
-	ret = ret ? ret : write_all(fd, SPAN("\n"));
-	if (ret == 0 && fsync(fd) < 0) {
-		ret = -errno;
-	}
-	if (close(fd) < 0 && ret == 0) {
-		ret = -errno;
-	}
-	return ret;
-}
-
 /* What was done stays done: the old state cannot be had back by then. */
 static void sync_dir(const struct lister *lister)
 {
@@ -92,16 +63,13 @@ int lister_disk_save(struct lister *lister, const struct list *list)
 		return lister->dir_error;
 	}
 	file_name(list, name);
-	int ret = write_temporary(lister->dir, list->line);
-	if (ret == 0 && renameat(lister->dir, temporary, lister->dir, name) < 0) {
-		ret = -errno;
+	const struct span parts[] = {list->line, SPAN("\n")};
+	const struct file_place place = {lister->dir, name, temporary, MODE_FILE};
+	int ret = file_replace(&place, parts, ARRAY_LEN(parts));
+	if (ret == 0) {
+		sync_dir(lister);
 	}
-	if (ret != 0) {
-		(void)unlinkat(lister->dir, temporary, 0); /* it may not be there */
-		return ret;
-	}
-	sync_dir(lister);
-	return 0;
+	return ret;
 }
 
 int lister_disk_remove(struct lister *lister, const struct list *list)

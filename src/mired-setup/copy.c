@@ -14,6 +14,7 @@
 #include <zlib.h>
 
 #include "base/err.h"
+#include "base/file.h"
 
 enum { MODE_DIR = 0750, MODE_FILE = 0640, ENTRIES_MAX = 1000000000 };
 
@@ -249,37 +250,6 @@ int copy_load(int dir, const char *name, size_t bytes_max, struct copy *out)
 	return ret;
 }
 
-static int write_all(int fd, struct span data)
-{
-	while (data.len > 0) {
-		ssize_t n = write(fd, data.ptr, data.len);
-		if (n < 0 && errno != EINTR) {
-			return -errno;
-		}
-		data = span_skip(data, n > 0 ? (size_t)n : 0);
-	}
-	return 0;
-}
-
-/* Writes and syncs NAME.new. */
-static int write_new(int dir, const char *file, const struct copy_meta *meta, struct span data)
-{
-	char head[COPY_HEAD_MAX];
-	size_t head_len = copy_format_head(meta, data, head);
-	int fd =
-	        openat(dir, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, MODE_FILE);
-	if (fd < 0) {
-		return -errno;
-	}
-	int ret = write_all(fd, span_of(head, head_len));
-	ret = ret ? ret : write_all(fd, data);
-	ret = ret ? ret : fsync(fd) ? -errno : 0;
-	if (close(fd) != 0 && ret == 0) {
-		ret = -errno;
-	}
-	return ret;
-}
-
 int copy_store(int dir, const char *name, const struct copy_meta *meta, struct span data)
 {
 	char file[COPY_NAME_MAX];
@@ -289,12 +259,11 @@ int copy_store(int dir, const char *name, const struct copy_meta *meta, struct s
 		return ret;
 	}
 	(void)snprintf(file_new, sizeof file_new, "%s.new", file);
-	ret = write_new(dir, file_new, meta, data);
-	if (ret == 0 && renameat(dir, file_new, dir, file) != 0) {
-		ret = -errno;
-	}
+	char head[COPY_HEAD_MAX];
+	const struct span parts[] = {span_of(head, copy_format_head(meta, data, head)), data};
+	const struct file_place place = {dir, file, file_new, MODE_FILE};
+	ret = file_replace(&place, parts, ARRAY_LEN(parts));
 	if (ret) {
-		(void)unlinkat(dir, file_new, 0);
 		return ret;
 	}
 	return fsync(dir) ? -errno : 0;

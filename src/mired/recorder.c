@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "mired/report.h"
 #include "mired/textfile.h"
@@ -47,47 +48,6 @@ static void load(struct recorder *recorder)
 	textfile_fini(&file);
 }
 
-static int write_all(int fd, struct span bytes)
-{
-	while (bytes.len > 0) {
-		ssize_t n = write(fd, bytes.ptr, bytes.len);
-		if (n < 0 && errno != EINTR) {
-			return -errno;
-		}
-		bytes = n > 0 ? span_skip(bytes, (size_t)n) : bytes;
-	}
-	return 0;
-}
-
-static int write_temporary(int dir, struct span text)
-{
-	int fd = openat(dir, TEMPORARY_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-	                MODE_FILE);
-	if (fd < 0) {
-		return -errno;
-	}
-	int ret = write_all(fd, text);
-	if (ret == 0 && fdatasync(fd) < 0) {
-		ret = -errno;
-	}
-	if (close(fd) < 0 && ret == 0) {
-		ret = -errno;
-	}
-	return ret;
-}
-
-static int replace(int dir, struct span text)
-{
-	int ret = write_temporary(dir, text);
-	if (ret == 0 && renameat(dir, TEMPORARY_NAME, dir, FILE_NAME) < 0) {
-		ret = -errno;
-	}
-	if (ret != 0) {
-		(void)unlinkat(dir, TEMPORARY_NAME, 0); /* it may not be there */
-	}
-	return ret;
-}
-
 static int write_file(const struct recorder *recorder)
 {
 	char *text;
@@ -97,8 +57,12 @@ static int write_file(const struct recorder *recorder)
 		return ret;
 	}
 	int dir = open(recorder->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ret = dir < 0 ? -errno : replace(dir, span_of(text, len));
-	if (dir >= 0) {
+	if (dir < 0) {
+		ret = -errno;
+	} else {
+		const struct span part = span_of(text, len);
+		ret = file_replace(&(struct file_place){dir, FILE_NAME, TEMPORARY_NAME, MODE_FILE},
+		                   &part, 1);
 		(void)close(dir);
 	}
 	free(text);

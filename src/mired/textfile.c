@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
 
 enum { READ_STEP_BYTES = 64 << 10, FIRST_BYTES = 2 * READ_STEP_BYTES };
 
@@ -100,22 +101,10 @@ void textfile_fini(struct textfile *file)
 	*file = (struct textfile){0};
 }
 
-static int write_whole(int fd, const struct textfile *file)
-{
-	for (size_t at = 0; at < file->len;) {
-		ssize_t n = write(fd, file->bytes + at, file->len - at);
-		if (n <= 0) {
-			return n < 0 ? -errno : -EIO;
-		}
-		at += (size_t)n;
-	}
-	return 0;
-}
-
 int textfile_seal(const struct textfile *file)
 {
 	int fd = memfd_create("mired-file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int ret = fd < 0 ? -errno : write_whole(fd, file);
+	int ret = fd < 0 ? -errno : file_write_all(fd, span_of(file->bytes, file->len));
 	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 	if (!ret && fcntl(fd, F_ADD_SEALS, seals) != 0) {
 		ret = -errno;
