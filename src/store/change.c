@@ -471,6 +471,7 @@ static void merge_into_spamtrap(const struct work *work)
 
 static void merge_record(const struct work *work)
 {
+	work->txn->is_merge = true;
 	switch (work->change->record_kind) {
 	case RECORD_WHITE:
 	case RECORD_TRAPPED:
@@ -545,4 +546,5 @@ void change_apply(struct store_txn *txn, const struct change_conf *conf, struct 
 	ASSERT(change->kind < CHANGE_KIND_COUNT);
 	applies[change->kind](&work);
 	txn->origin = ORIGIN_SILENT;
+	txn->is_merge = false;
 }

@@ -56,6 +56,8 @@ struct store_txn {
 	struct wall now; /* of the journal entries */
 	/* of the changes made from here on; set by the caller, ORIGIN_SILENT at first */
 	enum change_origin origin;
+	/* they join what is there with what another gateway has; set by the caller, too */
+	bool is_merge;
 	unsigned n_changes;
 };
 
@@ -79,8 +81,9 @@ bool store_get_trap_register(struct store_txn *txn, struct span address, struct 
 /* Puts keep the expiry index in step and are journaled. A put over a tombstone revives it; a record
  * that is_deleted is put as a tombstone as it stands (merges), journaled as a deletion if something
  * live was there, else not at all. What is put or buried is stamped with the later of its
- * changed_at and that of what was there, a deletion of something live a second later than that: on
- * one host the newer fact has the later stamp, whatever its clock does. */
+ * changed_at and that of what was there, a second later than that if it goes from live to deleted
+ * or back and is no merge: on one host the newer fact has the later stamp, whatever its clock does.
+ */
 void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
                      const struct grey_record *record, const struct tuple_text *text);
 /* Rewrites the record of a stored tuple, keeping its text; nothing when there is no sound record or

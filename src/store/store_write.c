@@ -90,13 +90,16 @@ static bool may_be_live(const struct stored *stored)
 }
 
 /* The newer fact of this host has the later stamp, though the clock went back or a peer's is ahead:
- * never earlier than what is there, and a deletion, which loses at equal time, is later. */
-static struct wall stamp(const struct stored *old, const struct grey_record *record)
+ * never earlier than what is there; and what is deleted or comes back is later, for of two facts of
+ * one second a merge would believe the live one, a peer the one that it heard first. A merge makes
+ * no new facts. */
+static struct wall stamp(const struct store_txn *txn, const struct stored *old,
+                         const struct grey_record *record)
 {
 	int64_t least = 0;
 	if (old->is_sound) {
-		least = old->record.changed_at.secs +
-		        (record->is_deleted && !old->record.is_deleted);
+		bool is_turn = record->is_deleted != old->record.is_deleted;
+		least = old->record.changed_at.secs + (is_turn && !txn->is_merge);
 	}
 	return (struct wall){record->changed_at.secs > least ? record->changed_at.secs : least};
 }
@@ -134,7 +137,7 @@ static void save(struct store_txn *txn, const struct target *t, const struct sto
 	}
 	struct record_value value;
 	struct grey_record stamped = *record;
-	stamped.changed_at = stamp(old, record);
+	stamped.changed_at = stamp(txn, old, record);
 	record_encode(span_of(t->key.bytes, t->key.len), t->kind, &stamped, text, &value);
 	if (can_expire(t)) {
 		move_expiry(txn, t, old, record->expire);

@@ -42,7 +42,7 @@ static void the_newer_fact_has_the_later_stamp(void **state)
 	        {NOTHING, 0, PUT, 10, 10}, {NOTHING, 0, BURY, 10, 10}, {PUT, 5, PUT, 10, 10},
 	        {PUT, 10, PUT, 10, 10},    {PUT, 50, PUT, 10, 50},     {PUT, 5, BURY, 10, 10},
 	        {PUT, 10, BURY, 10, 11},   {PUT, 50, BURY, 10, 51},    {BURY, 5, PUT, 10, 10},
-	        {BURY, 10, PUT, 10, 10},   {BURY, 50, PUT, 10, 50},    {BURY, 5, BURY, 10, 10},
+	        {BURY, 10, PUT, 10, 11},   {BURY, 50, PUT, 10, 51},    {BURY, 5, BURY, 10, 10},
 	        {BURY, 10, BURY, 10, 10},  {BURY, 50, BURY, 10, 50},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -224,7 +224,8 @@ struct model {
 
 static void model_put(struct model *m, int64_t secs, int64_t life, bool is_deleted, bool is_merge)
 {
-	int64_t least = m->is_there ? m->stamp_secs + (is_deleted && !m->is_deleted) : secs;
+	bool is_turn = is_deleted != m->is_deleted && !is_merge;
+	int64_t least = m->is_there ? m->stamp_secs + is_turn : secs;
 	bool keeps = is_deleted && !is_merge && m->is_there && m->expire_secs > life;
 	*m = (struct model){.is_there = true,
 	                    .is_deleted = is_deleted,
@@ -255,9 +256,11 @@ static void step(struct store_txn *txn, struct model *models, unsigned *seed)
 		model_put(&models[n], secs, life, false, false);
 		break;
 	case 3:
-		record.is_deleted = true;
+		record.is_deleted = rand_r(seed) % 2;
+		txn->is_merge = true;
 		store_put_host(txn, &addr, RECORD_WHITE, &record);
-		model_put(&models[n], secs, life, true, true);
+		txn->is_merge = false;
+		model_put(&models[n], secs, life, record.is_deleted, true);
 		break;
 	case 4:
 		(void)store_sweep(txn, after(secs / 4), N_HOSTS, NULL, NULL);
