@@ -2,6 +2,7 @@
 #include "mired/synced.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -19,14 +20,32 @@ static void pause_before_retry(void)
 	(void)nanosleep(&pause, NULL);
 }
 
-static int open_setup(struct sync_setup *setup, int *socket, const struct conf *conf, int wait_ms,
-                      char why[static SYNC_SETUP_WHY_MAX])
+static int try_for_a_while(struct sync_setup *setup, int *socket, const struct conf *conf,
+                           int wait_ms, char why[static SYNC_SETUP_WHY_MAX])
 {
+	struct mono deadline = mono_add_ms(clock_mono(), wait_ms);
 	int ret = sync_setup_open(conf, false, setup, socket, why);
-	for (; ret == -EADDRINUSE && wait_ms > 0; wait_ms -= RETRY_MS) {
+	while (ret == -EADDRINUSE && clock_mono().ns < deadline.ns) {
 		pause_before_retry();
 		ret = sync_setup_open(conf, false, setup, socket, why);
 	}
+	return ret;
+}
+
+/* Name servers that do not answer take their time, half a minute for each name, and nobody reads
+ * the signals meanwhile: these two end the process as if they had never been blocked. Nothing was
+ * begun that a start after a crash does not put right. */
+static int open_setup(struct sync_setup *setup, int *socket, const struct conf *conf, int wait_ms,
+                      char why[static SYNC_SETUP_WHY_MAX])
+{
+	sigset_t ends;
+	sigset_t usual;
+	(void)sigemptyset(&ends);
+	(void)sigaddset(&ends, SIGTERM);
+	(void)sigaddset(&ends, SIGINT);
+	(void)sigprocmask(SIG_UNBLOCK, &ends, &usual);
+	int ret = try_for_a_while(setup, socket, conf, wait_ms, why);
+	(void)sigprocmask(SIG_SETMASK, &usual, NULL);
 	return ret;
 }
 

@@ -25,8 +25,10 @@ struct synced {
 	char note[SYNC_SETUP_WHY_MAX]; /* SYNCED_KEYLESS: what is missing and how to make it */
 };
 
-/* A port in use is tried again for wait_ms (the engine of a killed supervisor is still leaving). A
- * missing key is no failure. 0, or a negative code with why; then nothing is left open. */
+/* Blocks as long as names take to resolve; SIGTERM and SIGINT, though blocked, end the process
+ * meanwhile. A port in use is tried again for wait_ms (the engine of a killed supervisor is still
+ * leaving). A missing key is no failure. 0, or a negative code with why; then nothing is left open.
+ */
 MUST_USE int synced_open(struct synced *synced, const struct conf *conf, int wait_ms,
                          char why[static SYNC_SETUP_WHY_MAX]);
 void synced_close(struct synced *synced);

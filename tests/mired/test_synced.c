@@ -14,8 +14,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -205,6 +207,42 @@ static void a_port_in_use_is_tried_again_for_a_while(void **state)
 	assert_int_equal(fixture->synced.state, SYNCED_ON);
 }
 
+/* How a child ends that opens while this signal, blocked as the supervisor has it, waits. */
+static int status_with(struct fixture *fixture, int signo)
+{
+	int status = -1;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		sigset_t set;
+		(void)sigemptyset(&set);
+		(void)sigaddset(&set, signo);
+		(void)sigprocmask(SIG_BLOCK, &set, NULL);
+		(void)raise(signo);
+		int ret = synced_open(&fixture->synced, &fixture->conf, 0, fixture->why);
+		sigset_t after;
+		(void)sigprocmask(SIG_BLOCK, NULL, &after);
+		_exit(ret == 0 && sigismember(&after, signo) == 1 ? 7 : 8);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+/* Names may take minutes; a reload must not end what a stop may. */
+static void a_stop_does_not_wait_for_names(void **state)
+{
+	struct fixture *fixture = *state;
+	wants_peer(fixture, "127.0.0.2");
+	int status = status_with(fixture, SIGTERM);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGTERM);
+	status = status_with(fixture, SIGINT);
+	assert_true(WIFSIGNALED(status));
+	status = status_with(fixture, SIGHUP);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 7);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -218,6 +256,7 @@ int main(void)
 	        TEST(without_a_greylist_nothing_is_opened),
 	        TEST(what_is_wrong_ends_the_start_with_its_reason),
 	        TEST(a_port_in_use_is_tried_again_for_a_while),
+	        TEST(a_stop_does_not_wait_for_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
