@@ -3,8 +3,8 @@
  *
  *   1. the host is trapped                              TRAPPED  nothing changes
  *   2. the host is white (its kernel entry was lost)    WHITE    nothing changes, assert it again
- *   3. the tuple is unknown or its life has ended       NEW      first = now, bcount = 1,
- *                                                                pass = expire = now + greyexp
+ *   3. the tuple is unknown, its life has ended, or     NEW      first = now, bcount = 1,
+ *      it begins later than now + passtime                       pass = expire = now + greyexp
  *   4. now is strictly later than first + passtime      PROMOTE  tuple: bcount + 1, pass = now;
  *                                                                host: copy of the tuple with
  *                                                                expire = now + whiteexp
@@ -15,6 +15,10 @@
  * repeated by the network or replayed by somebody, and rule 4 turns into EARLY with nothing
  * changed. `last` follows the later of clock and stamp, also over the end of a tuple's life while
  * its record is there: what was recorded in one life counts in no other.
+ *
+ * A tuple that begins in the future was made by a clock that has been set back since. Its sender
+ * waits that much longer, but not so long that beginning anew takes less: after a clock that was a
+ * year ahead mail would be deferred for a year.
  *
  * Deviations from grey.c:
  *   - The retry that qualifies whitelists its host at once; the original waits for a scan.
@@ -51,6 +55,14 @@ static struct grey_record new_tuple(const struct greylist_conf *conf, struct wal
 	        .bcount = 1,
 	        .last = dead ? later(last, dead->last) : last,
 	};
+}
+
+/* Whether an attempt is another one of this tuple's. */
+static bool goes_on(const struct greylist_conf *conf, const struct grey_record *tuple,
+                    struct wall now)
+{
+	return grey_record_is_live(tuple, now) &&
+	       tuple->first.secs <= now.secs + conf->passtime_secs;
 }
 
 static struct grey_record deferred_again(const struct grey_record *tuple, struct wall at)
@@ -99,7 +111,7 @@ enum verdict greylist_attempt(const struct greylist_conf *conf, struct wall now,
 	if (grey_record_is_live(known->white, now)) {
 		return VERDICT_WHITE;
 	}
-	if (!grey_record_is_live(known->tuple, now)) {
+	if (!goes_on(conf, known->tuple, now)) {
 		*tuple = new_tuple(conf, now, now, known->tuple);
 		return VERDICT_NEW;
 	}
@@ -117,7 +129,7 @@ enum verdict greylist_peer_attempt(const struct greylist_conf *conf, struct wall
 	if (grey_record_is_live(known->white, now)) {
 		return VERDICT_WHITE;
 	}
-	if (!grey_record_is_live(known->tuple, now)) {
+	if (!goes_on(conf, known->tuple, now)) {
 		*tuple = new_tuple(conf, now, at, known->tuple);
 		return VERDICT_NEW;
 	}

@@ -110,6 +110,24 @@ static void a_replay_after_passtime_promotes_nobody(void **state)
 	assert_int_equal(world_ask(world, KEEPER_HOST, &letter).host, CACHE_NONE);
 }
 
+/* As the clock that was a year ahead left it: nobody could wait until it begins. */
+static void a_tuple_that_begins_in_the_far_future_begins_now(void **state)
+{
+	enum { YEAR_SECS = 365 * 86400 };
+	struct world *world = *state;
+	world->is_sync_sending = true;
+	world_seed_tuple(world, &letter, -YEAR_SECS);
+	world_start(world);
+	struct grey_record seeded = tuple_of(world, &letter);
+	int64_t now = world_now_secs();
+	assert_int_equal(world_ask(world, KEEPER_TUPLE, &letter).host, CACHE_NONE);
+	struct grey_record record = tuple_of(world, &letter);
+	assert_in_range(record.first.secs, now, now + 5);
+	assert_int_equal(record.expire.secs, record.first.secs + world->conf.greyexp_secs);
+	assert_int_equal(record.last.secs, seeded.last.secs); /* what was recorded stays known */
+	assert_int_equal(tell(world, &letter, now + 600), ERR_BUSY);
+}
+
 static void ageing_goes_by_our_clock(void **state)
 {
 	struct world *world = *state;
@@ -349,6 +367,7 @@ int main(void)
 	        WORLD_TEST(a_peers_attempt_counts_only_if_it_is_later_than_the_last),
 	        WORLD_TEST(attempts_in_any_order_count_by_the_latest_so_far),
 	        WORLD_TEST(a_replay_after_passtime_promotes_nobody),
+	        WORLD_TEST(a_tuple_that_begins_in_the_far_future_begins_now),
 	        WORLD_TEST(ageing_goes_by_our_clock),
 	        WORLD_TEST(a_promotion_by_peers_reaches_caches_and_the_journal_silently),
 	        WORLD_TEST(a_peers_attempt_changes_nothing_for_white_and_trapped_hosts),

@@ -50,10 +50,19 @@ static void retry_counts_by_its_time(void **state)
 		int64_t secs;
 		enum verdict verdict;
 	} rows[] = {
-	        {0, VERDICT_EARLY},      {1, VERDICT_EARLY},       {1499, VERDICT_EARLY},
+	        {0, VERDICT_EARLY},
+	        {1, VERDICT_EARLY},
+	        {1499, VERDICT_EARLY},
 	        {1500, VERDICT_EARLY}, /* strictly later */
-	        {1501, VERDICT_PROMOTE}, {14399, VERDICT_PROMOTE}, {14400, VERDICT_NEW},
-	        {1000000, VERDICT_NEW},  {-500, VERDICT_EARLY}, /* the clock went back */
+	        {1501, VERDICT_PROMOTE},
+	        {14399, VERDICT_PROMOTE},
+	        {14400, VERDICT_NEW},
+	        {1000000, VERDICT_NEW},
+	        /* the clock went back */
+	        {-500, VERDICT_EARLY},
+	        {-1500, VERDICT_EARLY},
+	        {-1501, VERDICT_NEW},
+	        {-999999, VERDICT_NEW},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct grey_record stored = tuple_of_first();
