@@ -74,7 +74,7 @@ class Reader:
         """Likewise, one of several."""
         seen = self.next(what)
         at = struct.unpack_from("!I", seen.blocks[0][1], 4)[0]
-        check(abs(at - time.time()) <= 3, f"{what} has the time of what happened:", at)
+        check(abs(at - time.time()) <= 5, f"{what} has the time of what happened:", at)
         wanted = [s.packet(self.company.peer.key, block, counter=seen.counter)
                   for block in make(at)]
         check(seen.raw in wanted, f"{what}:", seen.raw.hex(), "is in",
@@ -175,19 +175,21 @@ def test_a_tuple_too_long_for_a_datagram_is_kept_counted_and_said(world):
 def test_what_is_changed_by_hand_is_told_to_other_mireds_alone(world):
     company = Company(world)
     reader = Reader(company)
+    def expect_manual(what, kind, address, life_secs):
+        # a change may be stamped later than the ones before it in the same second; its end is not
+        reader.expect_one_of(what, lambda at: [
+            s.manual(at, kind, address, at + life_secs - n) for n in range(5)])
+
     for address in ("192.0.2.7", "2001:db8:77::7"):
         white = "2001:db8:77::" if ":" in address else address
         company.change(f"white {address}")
-        reader.expect("white", lambda at, a=white: s.manual(at, s.KIND_WHITE, a, at + WHITE_SECS))
+        expect_manual("white", s.KIND_WHITE, white, WHITE_SECS)
         company.change(f"trapped {address}")
-        reader.expect("trapped",
-                      lambda at, a=address: s.manual(at, s.KIND_TRAPPED, a, at + TRAP_SECS))
+        expect_manual("trapped", s.KIND_TRAPPED, address, TRAP_SECS)
         company.change(f"delete {address}")
         reader.expect("deleted", lambda at, a=address: s.delete(at, s.KIND_TRAPPED, a))
         company.change(f"white {address}")
-        # later than the trap's and the deletion's of the same second, which its end is not
-        reader.expect_one_of("white", lambda at, a=white: [
-            s.manual(at, s.KIND_WHITE, a, at + WHITE_SECS - n) for n in range(3)])
+        expect_manual("white", s.KIND_WHITE, white, WHITE_SECS)
         company.change(f"delete {address}")
         reader.expect("deleted", lambda at, a=white: s.delete(at, s.KIND_WHITE, a))
     company.change(f"spamtrap {TRAP}")
