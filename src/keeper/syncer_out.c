@@ -134,17 +134,28 @@ static void send_plain(struct syncer *syncer)
 
 /* --- rows to blocks --------------------------------------------------------------------------- */
 
-/* A stored stamp may be later than its row: it is made to win over what was there (store_write.c),
- * and so must it at the peers. An attempt's time is what counts of it. */
+/* Of a host's register the peers are told what it is by now: its stamp may be later than the row,
+ * to win over what was there (store_write.c), and so must it at the peers. Of an attempt its own
+ * time counts. */
 static void take_stored(const struct journal_change *change, const struct store_row *stored,
                         struct wire_block *block)
 {
 	if (change->kind != RECORD_GREY) {
 		block->at = stored->record.changed_at;
 	}
+	if (block->expire.secs != 0) {
+		block->expire = stored->record.expire;
+	}
 	block->sender = stored->text.sender;
 	block->recipient = stored->text.recipient;
 	block->helo = stored->text.helo;
+}
+
+/* The row is history: what made it so is told by a later one, or is not this host's to tell. With
+ * the stamp that the register has by now it would outdo that at the peers. */
+static bool is_undone(const struct journal_change *change, const struct store_row *stored)
+{
+	return change->kind != RECORD_GREY && stored->record.is_deleted != change->is_deleted;
 }
 
 /* 1, 0 when there is nothing to tell any more, or a code of the store. */
@@ -163,10 +174,14 @@ static int make_block(struct syncer *syncer, const struct journal_change *change
 		block->expire = change->expire;
 	}
 	int ret = store_reader_changed(syncer->reader, change, syncer->out.texts, &stored);
-	if (ret > 0) {
-		take_stored(change, &stored, block);
+	if (ret <= 0) {
+		return ret == 0 && has_end ? 1 : ret; /* a host's row says what it was then */
 	}
-	return ret == 0 && has_end ? 1 : ret; /* a host's row says what it was then */
+	if (is_undone(change, &stored)) {
+		return 0;
+	}
+	take_stored(change, &stored, block);
+	return 1;
 }
 
 static void on_unsendable(struct syncer *syncer, const struct journal_change *change, int ret)

@@ -18,6 +18,7 @@ struct work {
 	struct wall now;
 	const struct change *change;
 	struct change_effect *effect;
+	struct wall at; /* the stamp of what is written */
 };
 
 /* Both registers as stored. */
@@ -53,7 +54,7 @@ static const struct addr *register_addr(const struct work *work, enum record_kin
 	return kind == RECORD_TRAPPED ? &work->effect->trapped_addr : &work->effect->white_addr;
 }
 
-/* Of all that a change writes, the one register that peers are told of. */
+/* Of all that a change writes, what peers are told of. They do the rest by themselves. */
 static enum change_origin origin_of(const struct change *change, enum record_kind kind)
 {
 	static const struct {
@@ -62,6 +63,7 @@ static enum change_origin origin_of(const struct change *change, enum record_kin
 		enum change_origin origin;
 	} rows[] = {
 	        {CHANGE_WHITE, RECORD_WHITE, ORIGIN_MANUAL},
+	        {CHANGE_WHITE, RECORD_TRAPPED, ORIGIN_MANUAL}, /* white names only the group */
 	        {CHANGE_TRAPPED, RECORD_TRAPPED, ORIGIN_MANUAL},
 	        {CHANGE_SPAMTRAP, RECORD_TRAP_ADDRESS, ORIGIN_MANUAL},
 	        {CHANGE_DELETE, RECORD_WHITE, ORIGIN_MANUAL},
@@ -77,30 +79,38 @@ static enum change_origin origin_of(const struct change *change, enum record_kin
 	return ORIGIN_SILENT;
 }
 
-/* When it happened: here, or there by the peer's clock. */
-static struct wall stamp_of(const struct work *work)
+/* Whether a block says when it happened, by the peer's clock. */
+static bool is_told(const struct change *change)
 {
-	switch (work->change->kind) {
-	case CHANGE_PEER_GREY:
-	case CHANGE_PEER_HOST:
-	case CHANGE_PEER_MANUAL:
-	case CHANGE_PEER_DELETE:
-		return work->change->record.changed_at;
-	case CHANGE_WHITE:
-	case CHANGE_TRAPPED:
-	case CHANGE_SPAMTRAP:
-	case CHANGE_DELETE:
-	case CHANGE_DELETE_GREY:
-	case CHANGE_PUT:
-	case CHANGE_SEEN:
-	case CHANGE_TRAP_HIT:
-	case CHANGE_MERGE:
-	case CHANGE_CURSOR:
-	case CHANGE_DELIST:
-	case CHANGE_KIND_COUNT:
-		break;
+	return change->kind == CHANGE_PEER_HOST || change->kind == CHANGE_PEER_MANUAL ||
+	       change->kind == CHANGE_PEER_DELETE;
+}
+
+static struct wall later(struct wall a, struct wall b)
+{
+	return a.secs > b.secs ? a : b;
+}
+
+/* A hit that a peer told of is a change of this host's, but never older than what was told: the
+ * same again must find that it is known. */
+static struct wall stamp_of(const struct change *change, struct wall now)
+{
+	if (is_told(change)) {
+		return change->record.changed_at;
 	}
-	return work->now;
+	return change->kind == CHANGE_TRAP_HIT && change->is_peers
+	               ? later(now, change->record.changed_at)
+	               : now;
+}
+
+/* Late enough to win over what is there (store_write.c has the rule for one record). */
+static struct wall stamp_over(struct wall at, enum hosts_write write, const struct grey_record *old)
+{
+	if (write == HOSTS_KEEP || !old) {
+		return at;
+	}
+	bool is_turn = old->is_deleted != (write == HOSTS_DELETE);
+	return later(at, (struct wall){old->changed_at.secs + is_turn});
 }
 
 /* As long as the record may live elsewhere. Of a listed host it is kept to its own end, which
@@ -115,7 +125,7 @@ static struct wall tombstone_end(const struct work *work, enum record_kind kind)
 
 static void bury_register(const struct work *work, enum record_kind kind)
 {
-	store_bury_host(work->txn, register_addr(work, kind), kind, stamp_of(work),
+	store_bury_host(work->txn, register_addr(work, kind), kind, work->at,
 	                tombstone_end(work, kind));
 }
 
@@ -184,10 +194,9 @@ static struct hosts_outcome decide_peer(const struct work *work, const struct ho
 static struct hosts_outcome decide_peer_delete(const struct work *work,
                                                const struct hosts_known *known)
 {
-	const struct change *change = work->change;
-	bool is_trapped = change->record_kind == RECORD_TRAPPED;
+	bool is_trapped = work->change->record_kind == RECORD_TRAPPED;
 	const struct grey_record *old = is_trapped ? known->trapped : known->white;
-	bool is_later = !old || old->changed_at.secs < change->record.changed_at.secs;
+	bool is_later = !old || old->changed_at.secs < work->at.secs;
 	return (struct hosts_outcome){.white = delete_if(is_later && !is_trapped),
 	                              .trapped = delete_if(is_later && is_trapped)};
 }
@@ -237,19 +246,34 @@ static const struct grey_record *left_by(enum hosts_write write, const struct gr
 	return write == HOSTS_PUT ? written : NULL;
 }
 
-static void apply_to_host(const struct work *work)
+/* Both registers get one stamp: a peer that is told of one is to let it win over all that was
+ * changed here. */
+static void stamp_outcome(struct work *work, const struct hosts_known *known,
+                          struct hosts_outcome *outcome)
 {
+	if (!is_told(work->change)) {
+		work->at = stamp_over(work->at, outcome->white, known->white);
+		work->at = stamp_over(work->at, outcome->trapped, known->trapped);
+	}
+	outcome->white_record.changed_at = work->at;
+	outcome->trapped_record.changed_at = work->at;
+}
+
+static void apply_to_host(const struct work *asked)
+{
+	struct work work = *asked;
 	struct registers registers;
 	const struct hosts_known *known = &registers.known;
-	name_host(work);
-	read_registers(work, &registers);
-	struct hosts_outcome outcome = decide(work, known);
-	write_outcome(work, &outcome);
+	name_host(&work);
+	read_registers(&work, &registers);
+	struct hosts_outcome outcome = decide(&work, known);
+	stamp_outcome(&work, known, &outcome);
+	write_outcome(&work, &outcome);
 	struct hosts_known left = {
 	        left_by(outcome.white, known->white, &outcome.white_record),
 	        left_by(outcome.trapped, known->trapped, &outcome.trapped_record)};
-	if (work->txn->ret == 0) {
-		describe(work, &left);
+	if (work.txn->ret == 0) {
+		describe(&work, &left);
 	}
 }
 
@@ -275,7 +299,7 @@ static void write_spamtrap(const struct work *work, const struct grey_record *re
 static void bury_spamtrap(const struct work *work)
 {
 	work->txn->origin = origin_of(work->change, RECORD_TRAP_ADDRESS);
-	(void)store_bury_trap_address(work->txn, work->change->text.recipient, stamp_of(work));
+	(void)store_bury_trap_address(work->txn, work->change->text.recipient, work->at);
 	work->effect->has_spamtrap = true;
 	work->effect->is_spamtrap_deleted = true;
 	work->effect->n_writes++;
@@ -285,12 +309,12 @@ static void bury_spamtrap(const struct work *work)
 static void add_spamtrap(const struct work *work)
 {
 	struct grey_record old;
-	struct grey_record record = {.first = stamp_of(work), .bcount = 1};
+	struct grey_record record = {.first = work->at, .bcount = 1};
 	if (store_get_trap_register(work->txn, work->change->text.recipient, &old) &&
 	    !old.is_deleted) {
 		record = old;
 	}
-	record.changed_at = stamp_of(work);
+	record.changed_at = work->at;
 	write_spamtrap(work, &record);
 }
 
@@ -493,7 +517,7 @@ static void apply_peer_spamtrap(const struct work *work)
 {
 	struct grey_record old;
 	bool is_known = store_get_trap_register(work->txn, work->change->text.recipient, &old);
-	if (is_known && old.changed_at.secs >= stamp_of(work).secs) {
+	if (is_known && old.changed_at.secs >= work->at.secs) {
 		return;
 	}
 	if (work->change->kind == CHANGE_PEER_DELETE) {
@@ -541,7 +565,7 @@ void change_apply(struct store_txn *txn, const struct change_conf *conf, struct 
 	        [CHANGE_PEER_DELETE] = apply_peer,  [CHANGE_CURSOR] = put_cursor,
 	        [CHANGE_DELIST] = delete_from_host,
 	};
-	struct work work = {txn, conf, now, change, effect};
+	struct work work = {txn, conf, now, change, effect, stamp_of(change, now)};
 	*effect = (struct change_effect){.ret = 0};
 	ASSERT(change->kind < CHANGE_KIND_COUNT);
 	applies[change->kind](&work);

@@ -33,9 +33,10 @@ static void a_peers_hit_counts_once_and_tells_nobody(void **state)
 	assert_int_equal(world_change(world, 1, &hit, 3).ret, 0);
 	assert_true(world_host(world, letter.addr, RECORD_TRAPPED, &record));
 	assert_true(record.expire.secs > first.expire.secs);
+	assert_int_equal(world_change(world, 1, &hit, 4).ret, ERR_BUSY); /* its clock is ahead */
 	assert_true(is_silent(world));
 	assert_int_equal(world_count(world, COUNTER_sync_applied), 2);
-	assert_int_equal(world_count(world, COUNTER_sync_stale), 1);
+	assert_int_equal(world_count(world, COUNTER_sync_stale), 2);
 }
 
 /* Each told twice, the second time in vain. */

@@ -141,6 +141,70 @@ static void a_retry_at_the_other_host_is_accepted(void **state)
 	until_host(&fix->at[1], "192.0.2.1", RECORD_WHITE, true);
 }
 
+/* --- what is undone at once ------------------------------------------------------------------- */
+
+/* Two changes by hand within one second, and what the host, or the spamtrap, is then. */
+static const struct undone {
+	enum change_kind first;
+	enum change_kind second;
+	enum change_kind third;
+	const char *before; /* a number makes a key of each time */
+	const char *behind;
+	enum record_kind kind;
+} undone[] = {
+        {CHANGE_WHITE, CHANGE_DELETE, CHANGE_WHITE, "192.0.2.", "", RECORD_WHITE},
+        {CHANGE_TRAPPED, CHANGE_DELETE, CHANGE_TRAPPED, "192.0.2.", "", RECORD_TRAPPED},
+        {CHANGE_WHITE, CHANGE_TRAPPED, CHANGE_WHITE, "2001:db8:0:", "::1", RECORD_WHITE},
+        {CHANGE_TRAPPED, CHANGE_WHITE, CHANGE_TRAPPED, "192.0.2.", "", RECORD_TRAPPED},
+        {CHANGE_SPAMTRAP, CHANGE_DELETE, CHANGE_SPAMTRAP, "trap", "@example.net",
+         RECORD_TRAP_ADDRESS},
+};
+
+static bool is_as_undone(struct gateway *gateway, const struct undone *row, const char *key)
+{
+	return row->kind == RECORD_TRAP_ADDRESS ? has_spamtrap(gateway, key)
+	                                        : is_host(gateway, key, row->kind) &&
+	                                                  is_host(gateway, key, RECORD_TRAPPED) ==
+	                                                          (row->kind == RECORD_TRAPPED);
+}
+
+static void what_is_undone_within_a_second_is_undone_at_the_other_host_too(void **state)
+{
+	enum { TIMES = 3 }; /* a second may end in between */
+	struct fixture *fix = *state;
+	start_both(fix);
+	for (size_t i = 0; i < ARRAY_LEN(undone) * TIMES; i++) {
+		const struct undone *row = &undone[i / TIMES];
+		char key[64];
+		(void)snprintf(key, sizeof key, "%s%zu%s", row->before, i + 1, row->behind);
+		change_at(&fix->at[0], row->first, key);
+		change_at(&fix->at[0], row->second, key);
+		change_at(&fix->at[0], row->third, key);
+		assert_true(is_as_undone(&fix->at[0], row, key));
+		for (int n = 0; n < WORLD_WAIT_MS && !is_as_undone(&fix->at[1], row, key); n++) {
+			world_sleep_ms(1);
+		}
+		if (!is_as_undone(&fix->at[1], row, key)) {
+			fail_msg("%s: not as it is at the other host", key);
+		}
+	}
+}
+
+static void what_a_clock_ahead_has_made_is_undone_everywhere(void **state)
+{
+	struct fixture *fix = *state;
+	struct wire_block ahead =
+	        block_of(WIRE_TRAPPED, "192.0.2.1", world_now_secs() + SKEW_SECS / 2);
+	start_both(fix);
+	for (int i = 0; i < GATEWAYS; i++) {
+		tell(fix, &fix->at[i], &ahead);
+		until_host(&fix->at[i], "192.0.2.1", RECORD_TRAPPED, true);
+	}
+	change_at(&fix->at[0], CHANGE_WHITE, "192.0.2.1");
+	until_host(&fix->at[1], "192.0.2.1", RECORD_WHITE, true);
+	assert_false(is_host(&fix->at[1], "192.0.2.1", RECORD_TRAPPED));
+}
+
 /* --- where the journal is taken up ------------------------------------------------------------ */
 
 static void the_first_start_begins_at_the_journals_end(void **state)
@@ -291,6 +355,8 @@ int main(void)
 	        GATEWAYS_TEST(nothing_that_was_received_is_sent_on),
 	        GATEWAYS_TEST(a_promotion_makes_the_host_white_at_the_other),
 	        GATEWAYS_TEST(a_retry_at_the_other_host_is_accepted),
+	        GATEWAYS_TEST(what_is_undone_within_a_second_is_undone_at_the_other_host_too),
+	        GATEWAYS_TEST(what_a_clock_ahead_has_made_is_undone_everywhere),
 	        GATEWAYS_TEST(the_first_start_begins_at_the_journals_end),
 	        GATEWAYS_TEST(what_happened_while_no_syncer_ran_is_sent_later),
 	        GATEWAYS_TEST(a_journal_that_was_cut_is_told_and_the_rest_goes_on),

@@ -350,7 +350,7 @@ static void trapping_leaves_one_in_the_white_register_and_white_by_hand_in_the_o
 	store_close(store);
 }
 
-static void peers_are_told_of_one_register_a_change(void **state)
+static void peers_are_told_of_what_began_here(void **state)
 {
 	struct store *store = fixture_open(*state);
 	struct change hit = parsed("white 192.0.2.1");
@@ -363,7 +363,7 @@ static void peers_are_told_of_one_register_a_change(void **state)
 	} rows[] = {
 	        {"white 192.0.2.1", "W+m "},
 	        {"trapped 192.0.2.1", "T+m W-. "},
-	        {"white 192.0.2.1", "T-. W+m "},
+	        {"white 192.0.2.1", "T-m W+m "},
 	        {NULL, "T+t W-. "},
 	        {"", "T+. "},
 	        {"delete 192.0.2.1", "T-m "},
@@ -411,7 +411,7 @@ int main(void)
 	        CHANGE_TEST(deletions_leave_tombstones),
 	        CHANGE_TEST(
 	                trapping_leaves_one_in_the_white_register_and_white_by_hand_in_the_other),
-	        CHANGE_TEST(peers_are_told_of_one_register_a_change),
+	        CHANGE_TEST(peers_are_told_of_what_began_here),
 	        CHANGE_TEST(a_read_only_store_takes_no_change),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
