@@ -1,12 +1,13 @@
 """The README's first command in a world of its own: /etc, /var/lib and /run are covered, so this
-machine's own mired, if there is one, is not touched."""
+machine's own mired, if there is one, is not touched. And the end of a run of tests by Ctrl-C."""
 import contextlib
 import os
+import pathlib
 import signal
 
 import topology
 from client import Client, attempt
-from world import TOP, check, command_words, marked, run, wait_for
+from world import BUILD, TOP, check, command_words, marked, pid_is_alive, run, wait_for
 
 
 def cover(world):
@@ -75,3 +76,25 @@ def test_run_refuses_without_an_interface(world):
     done = run(covered(world, "./bootstrap run"), ns=net.gw, check_code=False, timeout_secs=240)
     check(done.returncode == 1 and "--interface" in done.stderr, "it does not guess:", done.stderr)
     check(not (cover(world) / "etc/up/mired").exists(), "and writes nothing")
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_an_interrupted_run_of_tests_leaves_nothing(world):
+    log = world.dir / "tests"
+    runner = world.spawn([TOP / "tests/system/run", "--build", BUILD, "--jobs", "2",
+                          "greylist/"], log=log)
+
+    def makers():
+        return {int(child) for child in pathlib.Path(
+            f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()}
+
+    def left_by(pids):
+        return [path for place in ("/tmp", "/run/netns") for pid in pids
+                for path in pathlib.Path(place).glob(f"mired-t{pid}-*")]
+    wait_for("two tests to have their worlds", lambda: len(left_by(makers())) >= 4, 30)
+    pids = makers()
+    runner.send_signal(signal.SIGINT)
+    check(runner.wait(timeout=40) == 130, "it says that it was ended:", runner.returncode)
+    check("ended by a signal" in log.read_text(), log.read_text()[-500:])
+    check(not [pid for pid in pids if pid_is_alive(pid)], "no test goes on:", pids)
+    check(not left_by(pids), "no world is left:", left_by(pids))
