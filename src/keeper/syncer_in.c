@@ -17,6 +17,8 @@
 #include "policy/trap.h"
 #include "store/dump.h"
 
+enum { IPV6_BITS = 128 };
+
 /* --- what a block says ------------------------------------------------------------------------ */
 
 enum meaning { MEANS_ATTEMPT, MEANS_HOST, MEANS_DELETE, MEANS_MANUAL };
@@ -116,7 +118,17 @@ static bool names_thing(const struct wire_block *block, const struct block_row *
 	return dump_can_be_spamtrap(block->recipient) && span_equal(normal, block->recipient);
 }
 
-static void mean_attempt(const struct syncer *syncer, const struct wire_block *block,
+/* Tuples go by the group, so a block of an IPv6 tuple names no host that could be trapped. */
+static bool names_group_only(const struct syncer *syncer, const struct addr *addr)
+{
+	struct addr group = addr_group(addr, syncer->env.conf->ipv6_prefix);
+	return !addr_is_v4(addr) && syncer->env.conf->ipv6_prefix < IPV6_BITS &&
+	       addr_equal(addr, &group);
+}
+
+/* False: a hit of an unknown one of many hosts, which neither traps nor is an attempt that counts.
+ */
+static bool mean_attempt(const struct syncer *syncer, const struct wire_block *block,
                          struct change *change)
 {
 	const struct knowledge *knowledge = syncer->env.knowledge;
@@ -125,6 +137,7 @@ static void mean_attempt(const struct syncer *syncer, const struct wire_block *b
 	bool is_trap = knowledge && knowledge_is_trap(knowledge, block->recipient);
 	change->kind = is_trap ? CHANGE_TRAP_HIT : CHANGE_PEER_GREY;
 	change->is_peers = true;
+	return !is_trap || !names_group_only(syncer, &block->addr);
 }
 
 /* False: it means nothing. Texts of *out are those of the block. */
@@ -142,8 +155,7 @@ static bool change_of(const struct syncer *syncer, const struct wire_block *bloc
 		return false;
 	}
 	if (row->meaning == MEANS_ATTEMPT) {
-		mean_attempt(syncer, block, out);
-		return true;
+		return mean_attempt(syncer, block, out);
 	}
 	out->kind = of[row->meaning];
 	out->is_peers = true;

@@ -256,6 +256,24 @@ static void a_peers_attempt_at_a_local_spamtrap_traps(void **state)
 	assert_true(is_host(gateway, "2001:db8::1", RECORD_TRAPPED));
 }
 
+/* It may have been any host of it. */
+static void a_networks_attempt_at_a_local_spamtrap_counts_for_none_of_its_hosts(void **state)
+{
+	struct fixture *fix = *state;
+	struct world_tuple tuple = {"2001:db8::", "mail.example", "<a@example.org>",
+	                            "<b@example.net>", 0};
+	struct grey_record record;
+	struct gateway *gateway = start_one(fix);
+	change_at(gateway, CHANGE_SPAMTRAP, "b@example.net");
+	struct wire_block block = block_of(WIRE_GREY6, "2001:db8::", gateway->life_now_secs);
+	tell(fix, gateway, &block);
+	until_heard(gateway, fix->stranger_be, 1);
+	settle(fix, gateway);
+	assert_int_equal(peer_of(gateway, fix->stranger_be).refused[SYNCER_REFUSED_KIND], 1);
+	assert_false(is_host(gateway, "2001:db8::", RECORD_TRAPPED));
+	assert_false(world_find(&gateway->world, &tuple, &record));
+}
+
 static void a_peers_attempt_outside_the_allowed_domains_traps(void **state)
 {
 	struct fixture *fix = *state;
@@ -337,6 +355,7 @@ int main(void)
 	        GATEWAYS_TEST(addresses_nobody_connects_from_are_refused),
 	        GATEWAYS_TEST(mailboxes_that_are_no_spamtraps_are_refused),
 	        GATEWAYS_TEST(a_peers_attempt_at_a_local_spamtrap_traps),
+	        GATEWAYS_TEST(a_networks_attempt_at_a_local_spamtrap_counts_for_none_of_its_hosts),
 	        GATEWAYS_TEST(a_peers_attempt_outside_the_allowed_domains_traps),
 	        GATEWAYS_TEST(what_is_told_again_changes_nothing),
 	        GATEWAYS_TEST(greyds_deletions_are_taken),
