@@ -105,11 +105,13 @@ def catch_up(to, source):
 
 
 def shifted(lines, since, secs):
-    """What was changed from `since` on, by a clock that is so far ahead."""
+    """What was changed from `since` until now, by a clock that is so far ahead. A stamp that is
+    ahead of ours already came from there: it was put behind one that was shifted."""
+    now = int(time.time())
     for line in lines:
         fields = line.split("|")
         at = KEY_FIELDS[fields[0][1:]]
-        if int(fields[at]) >= since:
+        if since <= int(fields[at]) <= now:
             fields[at] = str(int(fields[at]) + secs)
         yield "|".join(fields)
 
