@@ -43,6 +43,10 @@ struct store {
 	struct record_key *pending;
 	unsigned n_pending;
 	int64_t n_buried[DB_COUNT]; /* in this transaction, less those that went */
+	/* Of this address all tuples before it are tombstones: deleting a host's tuples one by one
+	 * does not pass them again and again. */
+	struct tuple_key live_from;
+	bool has_live_from;
 };
 
 struct store_reader {

@@ -253,6 +253,7 @@ void store_abort(struct store_txn *txn)
 		txn->lmdb = NULL;
 	}
 	txn->store->n_pending = 0;
+	txn->store->has_live_from = false; /* what was buried is back */
 }
 
 /* After a failed commit: will the environment take another transaction? */
@@ -269,6 +270,7 @@ static bool is_dead(struct store *store)
 static int commit_failed(struct store_txn *txn)
 {
 	struct store *store = txn->store;
+	store->has_live_from = false;
 	if (is_dead(store)) {
 		store->is_panicked = true;
 		return ERR_PANIC;

@@ -124,6 +124,16 @@ static void move_expiry(struct store_txn *txn, const struct target *t, const str
 	txn_expiry_put(txn, &row);
 }
 
+/* A live tuple is not to be passed over by store_first_tuple. */
+static void look_from(struct store *store, const struct target *t)
+{
+	struct tuple_key *from = &store->live_from;
+	if (t->db == DB_TUPLE && addr_equal(&t->addr, &from->addr) &&
+	    memcmp(t->hash, from->hash, sizeof from->hash) < 0) {
+		memcpy(from->hash, t->hash, sizeof from->hash);
+	}
+}
+
 /* Writes the record with its stamp; the expiry index follows. `old` is what load found: its text is
  * dead after this. */
 static void save(struct store_txn *txn, const struct target *t, const struct stored *old,
@@ -143,6 +153,9 @@ static void save(struct store_txn *txn, const struct target *t, const struct sto
 		move_expiry(txn, t, old, record->expire);
 	}
 	txn->store->n_buried[t->db] += record->is_deleted - is_tombstone(old);
+	if (!record->is_deleted) {
+		look_from(txn->store, t);
+	}
 	MDB_val key = door_key(&t->key);
 	MDB_val data = door_val(value.bytes, value.len);
 	txn_note(txn, mdb_put(txn->lmdb, txn->store->dbi[t->db], &key, &data, 0));
@@ -290,16 +303,18 @@ void store_bury_tuple(struct store_txn *txn, const struct tuple_key *key, struct
 	}
 }
 
-/* To the first live tuple from *found on that is of this host. A damaged one counts, too. */
-static int seek_live_tuple(MDB_cursor *cursor, const struct addr *addr, struct tuple_key *key)
+/* To the first live tuple of its host from *key on. A damaged one counts, too. */
+static int seek_live_tuple(MDB_cursor *cursor, struct tuple_key *key)
 {
-	MDB_val found = door_val(addr->bytes, sizeof addr->bytes);
+	const struct addr addr = key->addr;
+	struct record_key from = record_grey_key(key);
+	MDB_val found = door_key(&from);
 	MDB_val data;
 	struct grey_record record;
 	int rc = mdb_cursor_get(cursor, &found, &data, MDB_SET_RANGE);
 	while (rc == 0) {
 		if (record_grey_key_decode(door_span(&found), key) ||
-		    !addr_equal(&key->addr, addr)) {
+		    !addr_equal(&key->addr, &addr)) {
 			return MDB_NOTFOUND;
 		}
 		if (record_decode(door_span(&found), door_span(&data), RECORD_GREY, &record,
@@ -315,13 +330,22 @@ static int seek_live_tuple(MDB_cursor *cursor, const struct addr *addr, struct t
 bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key)
 {
 	MDB_cursor *cursor = NULL;
+	struct store *store = txn->store;
 	if (txn->ret) {
 		return false;
 	}
-	int rc = mdb_cursor_open(txn->lmdb, txn->store->dbi[DB_TUPLE], &cursor);
+	int rc = mdb_cursor_open(txn->lmdb, store->dbi[DB_TUPLE], &cursor);
 	if (rc == 0) {
-		rc = seek_live_tuple(cursor, addr, key);
+		bool is_seen = store->has_live_from && addr_equal(&store->live_from.addr, addr);
+		*key = is_seen ? store->live_from : (struct tuple_key){.addr = *addr};
+		rc = seek_live_tuple(cursor, key);
 		mdb_cursor_close(cursor);
+	}
+	store->has_live_from = rc == 0 || rc == MDB_NOTFOUND;
+	store->live_from = *key;
+	if (rc == MDB_NOTFOUND) { /* none is left */
+		store->live_from.addr = *addr;
+		memset(store->live_from.hash, UINT8_MAX, sizeof store->live_from.hash);
 	}
 	txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
 	return rc == 0;
