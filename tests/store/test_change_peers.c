@@ -153,6 +153,60 @@ static void what_peers_tell_counts_if_it_is_later(void **state)
 	store_close(store);
 }
 
+static int print_kind(const struct store_row *row, FILE *out)
+{
+	return fprintf(out, "%d\n", (int)row->kind) > 0 ? 0 : -1;
+}
+
+/* As the syncer tells it: with the stamp that the register has by then. */
+static void tell_on(struct store *from, struct store *to, enum change_kind kind,
+                    enum record_kind record_kind)
+{
+	struct change change = told(kind, record_kind, 0);
+	struct store_txn txn;
+	struct grey_record record;
+	store_begin(from, &txn, (struct wall){NOW});
+	assert_true(store_get_host_register(&txn, &change.addr, record_kind, &record));
+	store_abort(&txn);
+	change.record.changed_at = record.changed_at;
+	change.record.expire = record.expire;
+	assert_int_equal(apply_change(to, &change, NOW).ret, 0);
+}
+
+/* Each of them within one second, and none is stale at the peer. */
+static void what_is_told_of_one_second_counts_in_its_order(void **state)
+{
+	static const struct {
+		const char *line;
+		enum change_kind kind;
+		enum record_kind record_kind;
+	} rows[] = {
+	        {"white 192.0.2.1", CHANGE_PEER_MANUAL, RECORD_WHITE},
+	        {"delete 192.0.2.1", CHANGE_PEER_DELETE, RECORD_WHITE},
+	        {"white 192.0.2.1", CHANGE_PEER_MANUAL, RECORD_WHITE},
+	        {"trapped 192.0.2.1", CHANGE_PEER_MANUAL, RECORD_TRAPPED},
+	        {"white 192.0.2.1", CHANGE_PEER_MANUAL, RECORD_WHITE},
+	        {"trapped 192.0.2.1", CHANGE_PEER_MANUAL, RECORD_TRAPPED},
+	        {"delete 192.0.2.1", CHANGE_PEER_DELETE, RECORD_TRAPPED},
+	        {"trapped 192.0.2.1", CHANGE_PEER_MANUAL, RECORD_TRAPPED},
+	};
+	struct fixture *there_fixture = NULL;
+	assert_int_equal(fixture_setup((void **)&there_fixture), 0);
+	struct store *here = fixture_open(*state);
+	struct store *there = fixture_open(there_fixture);
+	char kinds[512];
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(apply(here, rows[i].line).ret, 0);
+		tell_on(here, there, rows[i].kind, rows[i].record_kind);
+		(void)snprintf(kinds, sizeof kinds, "%s",
+		               list_by(here, STORE_WALK_HOSTS, print_kind));
+		assert_string_equal(list_by(there, STORE_WALK_HOSTS, print_kind), kinds);
+	}
+	store_close(there);
+	store_close(here);
+	assert_int_equal(fixture_teardown((void **)&there_fixture), 0);
+}
+
 static void a_peers_promotion_keeps_when_it_was(void **state)
 {
 	struct store *store = fixture_open(*state);
@@ -205,6 +259,7 @@ int main(void)
 	        CHANGE_TEST(merges_join_what_is_stored),
 	        CHANGE_TEST(a_merge_says_what_it_did),
 	        CHANGE_TEST(what_peers_tell_counts_if_it_is_later),
+	        CHANGE_TEST(what_is_told_of_one_second_counts_in_its_order),
 	        CHANGE_TEST(a_peers_promotion_keeps_when_it_was),
 	        CHANGE_TEST(peers_spamtraps_come_and_go),
 	        CHANGE_TEST(the_cursor_is_kept),
