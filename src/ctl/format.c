@@ -1,14 +1,17 @@
 /* Text form of nested JSON objects. */
 #include "ctl/format.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/compiler.h"
 #include "base/span.h"
 
 enum { DEPTH_MAX = 6, NAME_MAX_BYTES = 96, VALUE_MAX = 256, LINES_MAX = 1024 };
+enum { COLUMNS = 80, ITEM_INDENT = 4 };
 
 struct level {
 	json_t *object;
@@ -93,6 +96,17 @@ static void format_bytes(double bytes, char *out, size_t size)
 	(void)snprintf(out, size, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
 }
 
+/* Local time; 0 is no moment. */
+static void format_moment(double secs, char *out, size_t size)
+{
+	struct tm tm;
+	time_t at = (time_t)secs;
+	if (secs <= 0 || !localtime_r(&at, &tm) ||
+	    strftime(out, size, "%Y-%m-%d %H:%M:%S", &tm) == 0) {
+		(void)snprintf(out, size, "never");
+	}
+}
+
 static const struct {
 	const char *suffix;
 	void (*format)(double number, char *out, size_t size);
@@ -100,6 +114,7 @@ static const struct {
         {"_secs", format_secs},
         {"_ms", format_ms},
         {"_bytes", format_bytes},
+        {"_at", format_moment},
 };
 
 static void format_plain(const json_t *value, char *out, size_t size)
@@ -151,7 +166,7 @@ static void print_line(const char *indent, char *name, const json_t *value, FILE
 	              without_underscores(name), text);
 }
 
-/* --- lists of objects: a line each, its first member in front --- */
+/* --- lists of objects: a line each, wrapped, its first member in front --- */
 
 static bool is_list_of_objects(const json_t *value)
 {
@@ -195,7 +210,7 @@ static void print_member(const char *before, const char *key, json_t *value, FIL
 	}
 }
 
-static void print_item(json_t *item, FILE *out)
+static void print_members(json_t *item, FILE *out)
 {
 	char first[VALUE_MAX];
 	const char *key;
@@ -205,14 +220,56 @@ static void print_item(json_t *item, FILE *out)
 	{
 		if (!before) {
 			format_plain(value, first, sizeof first);
-			(void)fprintf(out, "    %s", first);
+			(void)fputs(first, out);
 			before = ": ";
 		} else if (!is_empty(value)) {
 			print_member(before, key, value, out);
 			before = ", ";
 		}
 	}
-	(void)fputc('\n', out);
+}
+
+/* The blank where a line with room for so many characters ends: behind the last comma, else before
+ * the last name. 0: there is none. */
+static size_t line_end(const char *text, size_t room)
+{
+	size_t name = 0;
+	size_t comma = 0;
+	for (size_t i = 1; i <= room; i++) {
+		if (text[i] == ' ' && !isdigit((unsigned char)text[i + 1])) {
+			name = i;
+			comma = text[i - 1] == ',' ? i : comma;
+		}
+	}
+	return comma > 0 ? comma : name;
+}
+
+static void print_wrapped(const char *text, FILE *out)
+{
+	int indent = ITEM_INDENT;
+	size_t end = 0;
+	do {
+		size_t room = (size_t)(COLUMNS - indent);
+		size_t len = strlen(text);
+		end = len > room ? line_end(text, room) : 0;
+		(void)fprintf(out, "%*s%.*s\n", indent, "", (int)(end > 0 ? end : len), text);
+		text += end + 1;
+		indent = 2 * ITEM_INDENT;
+	} while (end > 0);
+}
+
+static void print_item(json_t *item, FILE *out)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *memory = open_memstream(&text, &size);
+	if (memory) {
+		print_members(item, memory);
+	}
+	if (memory && fclose(memory) == 0) {
+		print_wrapped(text, out);
+	}
+	free(text);
 }
 
 static int print_items(char *name, json_t *list, int n_max, FILE *out)

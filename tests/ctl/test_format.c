@@ -53,6 +53,26 @@ static void a_list_of_objects_is_a_line_each(void **state)
 	        "    192.0.2.2: failures 2\n");
 }
 
+static void a_long_line_of_a_list_is_wrapped_before_a_name(void **state)
+{
+	(void)state;
+	assert_formats(
+	        "{\"sync\": {\"peers\": [{\"address\": \"192.0.2.25\", \"name\": "
+	        "\"mx2.example.org\", \"silent_secs\": 7, \"in\": {\"grey\": 123456, \"trapped\": "
+	        "1234, \"promote\": 12345}, \"out\": {\"grey\": 1234567, \"white\": 1234567, "
+	        "\"trapped\": 1234567, \"grey6\": 1234567, \"trapped6\": 1234567, \"manual\": "
+	        "12}}, "
+	        "{\"address\": \"192.0.2.26\", \"failures\": 0}]}}",
+	        "\n"
+	        "sync\n"
+	        "  peers\n"
+	        "    192.0.2.25: name mx2.example.org, silent 7s,\n"
+	        "        in grey 123456 trapped 1234 promote 12345,\n"
+	        "        out grey 1234567 white 1234567 trapped 1234567 grey6 1234567\n"
+	        "        trapped6 1234567 manual 12\n"
+	        "    192.0.2.26: failures 0\n");
+}
+
 static void endings_of_names_are_units(void **state)
 {
 	static const struct {
@@ -67,12 +87,16 @@ static void endings_of_names_are_units(void **state)
 	        {"{\"map_bytes\": 68719476736}", "map                                64.0 GiB\n"},
 	        {"{\"rss_bytes\": 12}", "rss                                12 B\n"},
 	        {"{\"rss_bytes\": null}", "rss bytes                          null\n"},
+	        {"{\"seen_at\": 0}", "seen                               never\n"},
+	        {"{\"seen_at\": 1700000000}",
+	         "seen                               2023-11-14 22:13:20\n"},
 	        {"{\"is_paused\": false}", "is paused                          no\n"},
 	        {"{\"rate\": 0.5}", "rate                               0.5\n"},
 	        {"{\"workers\": [1, 2]}", "workers                            [1,2]\n"},
 	        {"{\"_ms\": 1}", " ms                                1\n"},
 	};
 	(void)state;
+	assert_int_equal(setenv("TZ", "UTC", 1), 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		assert_formats(rows[i].json, rows[i].text);
 	}
@@ -121,6 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(plain_members_come_first_and_objects_become_sections),
 	        cmocka_unit_test(a_list_of_objects_is_a_line_each),
+	        cmocka_unit_test(a_long_line_of_a_list_is_wrapped_before_a_name),
 	        cmocka_unit_test(endings_of_names_are_units),
 	        cmocka_unit_test(foreign_bytes_never_reach_the_terminal),
 	        cmocka_unit_test(depth_and_length_are_bounded),
