@@ -234,7 +234,7 @@ static json_t *peer_json(const struct syncer_peer_figures *peer)
 	(void)inet_ntop(AF_INET, &peer->addr_be, text, sizeof text);
 	(void)json_object_set_new(object, "address", json_string(text));
 	(void)json_object_set_new(object, "name", json_string(peer->name));
-	(void)json_object_set_new(object, "last_contact",
+	(void)json_object_set_new(object, "last_contact_at",
 	                          json_integer((json_int_t)peer->last_contact_secs));
 	if (peer->last_contact_secs > 0) {
 		int64_t silent_secs = clock_wall().secs - peer->last_contact_secs;

@@ -113,7 +113,7 @@ int run_request(const struct call *call)
 
 /* --- report ----------------------------------------------------------------------------------- */
 
-/* Local time, with its seconds only where rows are that short. */
+/* Local time, with its seconds only where rows are that short. A line has 77 columns. */
 static void print_time(const json_t *row)
 {
 	char when[32] = "?";
@@ -140,7 +140,7 @@ static void show_row(const json_t *row)
 	const json_t *load = json_object_get(row, "load");
 	print_time(row);
 	for (size_t i = 0; i < ARRAY_LEN(columns); i++) {
-		(void)printf(" %10lld",
+		(void)printf(" %9lld",
 		             (long long)json_integer_value(json_object_get(row, columns[i].name)));
 	}
 	if (json_is_real(load)) {
@@ -156,7 +156,7 @@ static void show_report(json_t *answer)
 	json_t *row;
 	(void)printf("%-19s", "TIME");
 	for (i = 0; i < ARRAY_LEN(columns); i++) {
-		(void)printf(" %10s", columns[i].title);
+		(void)printf(" %9s", columns[i].title);
 	}
 	(void)printf(" %7s\n", "LOAD");
 	json_array_foreach(json_object_get(answer, "rows"), i, row)

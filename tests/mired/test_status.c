@@ -76,11 +76,11 @@ static void a_peer_tells_what_happened_and_nothing_else(void **state)
 	json_t *sync = sync_of(fix);
 	json_t *wanted =
 	        json_pack("{s:s, s:s, s:i, s:{s:i}, s:{s:i}, s:{s:i}, s:{s:i}, s:i}", "address",
-	                  "192.0.2.1", "name", "mx2", "last_contact", 0, "in", "grey", 12, "out",
+	                  "192.0.2.1", "name", "mx2", "last_contact_at", 0, "in", "grey", 12, "out",
 	                  "promote", 3, "dropped", "mac", 2, "refused", "skew", 1, "failures", 4);
 	assert_true(json_equal(json_array_get(json_object_get(sync, "peers"), 0), wanted));
 	char *text = text_of(sync);
-	assert_non_null(strstr(text, "    192.0.2.1: name mx2, last contact 0, in grey 12, "
+	assert_non_null(strstr(text, "    192.0.2.1: name mx2, last contact never, in grey 12, "
 	                             "out promote 3, dropped mac 2, refused skew 1, failures 4\n"));
 	free(text);
 	json_decref(wanted);
@@ -94,7 +94,8 @@ static void a_contact_has_its_time_and_its_age(void **state)
 	add_peer(fix, 0xC0000201U, "mx2")->last_contact_secs = now_secs - 30;
 	json_t *sync = sync_of(fix);
 	json_t *peer = json_array_get(json_object_get(sync, "peers"), 0);
-	assert_int_equal(json_integer_value(json_object_get(peer, "last_contact")), now_secs - 30);
+	assert_int_equal(json_integer_value(json_object_get(peer, "last_contact_at")),
+	                 now_secs - 30);
 	assert_in_range(json_integer_value(json_object_get(peer, "silent_secs")), 30, 60);
 	json_decref(sync);
 }

@@ -112,6 +112,7 @@ def test_miredctl_prints_rows_newest_last(world):
     check(head.split() == ["TIME", "OFFERED", "DEFERRED", "PASSED", "TRAPPED", "TARPITTED",
                            "LOAD"], "columns:", head)
     check(len(lines) >= 2, "a line a row:", lines)
+    check({len(line) for line in (head, *lines)} == {77}, "fits a terminal:", head, lines)
     began = time.strptime(" ".join(lines[-1].split()[:2]), "%Y-%m-%d %H:%M" +
                           (":%S" if lines[-1].split()[1].count(":") == 2 else ""))
     check(abs(time.mktime(began) - time.time()) < 60, "local time, newest last:", lines)

@@ -262,8 +262,9 @@ def test_two_gateways_see_each_other(world):
     offer(sites, MX4[1], 2)
     for mired, other in ((one, LAN4[1]), (two, LAN4[0])):
         peers = wait_for("contact with the other", lambda m=mired, o=other: [
-            peer for peer in sync(m)["peers"] if peer["address"] == o and peer["last_contact"]], 5)
-        check(len(peers) == 1 and abs(peers[0]["last_contact"] - time.time()) < 10,
+            peer for peer in sync(m)["peers"]
+            if peer["address"] == o and peer["last_contact_at"]], 5)
+        check(len(peers) == 1 and abs(peers[0]["last_contact_at"] - time.time()) < 10,
               "just now:", peers)
         check(peers[0]["in"] == {"grey": 1} and peers[0]["out"] == {"grey": 1},
               "a tuple each way:", peers)
