@@ -81,7 +81,8 @@ static void a_peer_tells_what_happened_and_nothing_else(void **state)
 	assert_true(json_equal(json_array_get(json_object_get(sync, "peers"), 0), wanted));
 	char *text = text_of(sync);
 	assert_non_null(strstr(text, "    192.0.2.1: name mx2, last contact never, in grey 12, "
-	                             "out promote 3, dropped mac 2, refused skew 1, failures 4\n"));
+	                             "out promote 3,\n"
+	                             "        dropped mac 2, refused skew 1, failures 4\n"));
 	free(text);
 	json_decref(wanted);
 	json_decref(sync);
