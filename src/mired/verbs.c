@@ -105,9 +105,10 @@ static json_t *verb_report(void *ctx, struct ctl_request *request)
 {
 	struct verbs *verbs = ctx;
 	uint64_t n = REPORT_ROWS_DEFAULT;
+	static_assert(REPORT_ROWS_MAX == 17568, "as the answer says");
 	if (request->args[0] != '\0' &&
 	    span_to_u64(span_of_str(request->args), REPORT_ROWS_MAX, &n) != 0) {
-		return ctl_error("report takes nothing but a number of rows");
+		return ctl_error("the number of rows must be 0 to 17568");
 	}
 	return recorder_json(verbs->recorder, n);
 }

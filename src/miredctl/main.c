@@ -124,6 +124,9 @@ static int run_subcommand(struct call *call, int n_words, char **words)
 		if (call->is_check && subcommands[i].run != run_sync_key) {
 			return refuse_call("--check is for sync-key, not for ", words[0]);
 		}
+		if (call->n_rows && subcommands[i].run != run_report) {
+			return refuse_call("-n is for report, not for ", words[0]);
+		}
 		call->argument = n_wanted == 2 ? words[1] : NULL;
 		return subcommands[i].run(call);
 	}

@@ -119,9 +119,11 @@ def test_miredctl_prints_rows_newest_last(world):
     check(sum(int(line.split()[4]) for line in lines) == 5, "passed:", lines)
     check(float(lines[-1].split()[-1]) >= 0, "the machine's load:", lines)
     check(len(print_report(mired, "-n", "1").splitlines()) == 2, "-n 1 is the newest row")
+    done = run([BUILD / "miredctl", "-f", mired.conf, "status", "-n", "1"], check_code=False)
+    check(done.returncode == 2 and "-n is for report" in done.stderr, "refused:", done.stderr)
     answer = json.loads(print_report(mired, "--json", "-n", "2"))
     check([list(row) for row in answer["rows"]] == 2 * [["time", "secs", *SUMS, "load"]], answer)
     with Control(mired) as control:
         for wrong in ("report x", "report -1", "report 17569", "report 1 2"):
-            check("error" in control.ask(wrong), "refused:", wrong)
+            check("17568" in control.ask(wrong)["error"], "refused:", wrong)
         check(control.ask("report 0") == {"rows": []}, "none asked for, none given")
