@@ -124,15 +124,17 @@ static struct wall trapped_until(const struct keeper *keeper, const struct store
 	return until;
 }
 
-/* Looks for a trapped member; 0 = there is none. What cannot be read to its end may have one. */
+/* Looks for a trapped member; 0 = there is none. What cannot be read to its end may have one.
+ * Tombstones are among the rows, so that they end a slice: a walk without them passes as many as
+ * there are before it comes back. */
 static struct wall search(const struct keeper *keeper, const struct addr *group)
 {
 	struct cidr cidr = {.addr = *group, .bits = (uint8_t)keeper->env.conf->ipv6_prefix};
 	struct addr_range range = cidr_range(&cidr);
 	struct wall until = {0};
 	const struct store_row *rows = NULL;
-	struct store_walk *walk =
-	        store_walk_new(keeper->reader, STORE_WALK_HOSTS, &range.first, &range.last);
+	struct store_walk *walk = store_walk_new(
+	        keeper->reader, STORE_WALK_HOSTS | STORE_WALK_DELETED, &range.first, &range.last);
 	int n = walk ? store_walk_next(walk, &rows, NULL) : -ENOMEM;
 	for (int i = 0; n > 0 && until.secs == 0 && i < SEARCH_SLICES_MAX; i++) {
 		until = trapped_until(keeper, rows, n);

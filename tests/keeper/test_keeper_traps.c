@@ -220,6 +220,30 @@ static void a_group_is_promoted_without_its_trapped_member(void **state)
 	assert_int_equal(ask(world, KEEPER_HOST, other_member, 0), CACHE_WHITE);
 }
 
+static void bury_members(struct world *world, uint32_t n_members)
+{
+	struct store_txn txn;
+	struct addr addr = world_addr(member);
+	struct wall until = {world_now_secs() + 1000};
+	store_begin(world->store, &txn, clock_wall());
+	for (uint32_t n = 1; n <= n_members; n++) {
+		memcpy(addr.bytes + 8, &n, sizeof n);
+		store_bury_host(&txn, &addr, RECORD_TRAPPED, clock_wall(), until);
+	}
+	assert_int_equal(store_commit(&txn), 0);
+}
+
+/* What is left unread may be a trapped member: the group is not cached then. */
+static void a_group_is_searched_within_bounds_whatever_was_deleted_in_it(void **state)
+{
+	struct world *world = *state;
+	enum cache_kind kind;
+	bury_members(world, 20000);
+	world_start(world);
+	assert_int_equal(ask(world, KEEPER_HOST, member, 0), CACHE_NONE);
+	assert_false(world_cached(world, member, &kind));
+}
+
 static void a_trapped_address_that_names_its_group_traps_no_other(void **state)
 {
 	struct world *world = *state;
@@ -531,6 +555,7 @@ int main(void)
 	        WORLD_TEST(a_trapped_member_is_trapped_alone),
 	        WORLD_TEST(a_trapped_member_never_hides_behind_its_group),
 	        WORLD_TEST(a_group_is_promoted_without_its_trapped_member),
+	        WORLD_TEST(a_group_is_searched_within_bounds_whatever_was_deleted_in_it),
 	        WORLD_TEST(a_trapped_address_that_names_its_group_traps_no_other),
 	        WORLD_TEST(whole_ipv6_addresses_are_hosts_like_ipv4),
 	        WORLD_TEST(a_stranger_at_the_low_priority_mx_is_trapped),
