@@ -18,6 +18,7 @@ enum { SAVE_MS = 60000, PATH_BYTES = 512, MODE_FILE = 0640 };
 
 #define FILE_NAME      "report"
 #define TEMPORARY_NAME ".report.new"
+#define BAD_NAME       "report.bad"
 
 struct recorder {
 	struct engine *engine;
@@ -30,6 +31,16 @@ struct recorder {
 
 /* --- the file --------------------------------------------------------------------------------- */
 
+/* What will be written must not take the place of what could not be read: it may be mended. */
+static void set_aside(const struct recorder *recorder, const char *path)
+{
+	char aside[PATH_BYTES];
+	(void)snprintf(aside, sizeof aside, "%s/" BAD_NAME, recorder->state_dir);
+	if (renameat(AT_FDCWD, path, AT_FDCWD, aside) < 0) {
+		log_error("report: %s cannot be kept as " BAD_NAME ": %s", path, err_text(-errno));
+	}
+}
+
 static void load(struct recorder *recorder)
 {
 	char path[PATH_BYTES];
@@ -37,13 +48,16 @@ static void load(struct recorder *recorder)
 	struct textfile file;
 	(void)snprintf(path, sizeof path, "%s/" FILE_NAME, recorder->state_dir);
 	if (textfile_read(path, true, &file, why) != 0) {
-		log_error("report: begins anew: %s", why);
+		log_error("report: begins anew: %s; the file is kept as " BAD_NAME, why);
+		set_aside(recorder, path);
 		return;
 	}
 	size_t n_refused = report_parse(recorder->report, span_of(file.bytes, file.len));
 	if (n_refused > 0) {
-		log_error("report: %s is damaged: %zu rows kept, %zu lines dropped", path,
-		          report_count(recorder->report), n_refused);
+		log_error("report: %s is damaged: %zu rows taken, %zu lines not; the file is kept "
+		          "as " BAD_NAME,
+		          path, report_count(recorder->report), n_refused);
+		set_aside(recorder, path);
 	}
 	textfile_fini(&file);
 }

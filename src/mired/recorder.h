@@ -1,7 +1,8 @@
-/* Keeps the report of a running engine: reads its counters and the clock, and the file STATE/report
+/* Keeps the report of a running engine: reads its counters and the clock, and writes STATE/report
  * once a minute, with each new row and at the end, so that a kill loses a minute at most. A file
- * that cannot be read or written is said in the log; the report goes on in memory. Owner: the
- * engine role's thread. */
+ * that cannot be read, or not all of it, is kept as STATE/report.bad. That, and when the file
+ * cannot be written, is said in the log; the report goes on in memory. Owner: the engine role's
+ * thread. */
 #pragma once
 
 #include <jansson.h>

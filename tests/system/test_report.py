@@ -1,5 +1,6 @@
 """miredctl report: what mired did, in rows of the clock, over restarts, kills and damage."""
 import json
+import os
 import pathlib
 import time
 
@@ -95,12 +96,23 @@ def test_rows_outlive_a_restart_a_kill_and_damage(world):
     mired.stop()
     file = pathlib.Path(mired.settings["state-dir"]) / "report"
     n_rows = len(file.read_bytes().splitlines()) - 1
-    file.write_bytes(b"\xff\n" + file.read_bytes()[:-3])
+    damaged = b"\xff\n" + file.read_bytes()[:-3]
+    file.write_bytes(damaged)
     mired.start()
     check("report is damaged" in mired.log_text(), "the damage is told:", mired.log_text()[-500:])
     check(sums(mired)["passed"] == 12 and len(rows(mired)) >= n_rows - 1,
           "what is readable stays:", rows(mired))
     check_order(mired)
+    aside = file.with_name("report.bad")
+    check(aside.read_bytes() == damaged, "and the file as it was:", aside.read_bytes())
+    mired.stop()
+    copied = file.read_bytes()
+    os.chown(file, 0, 0)
+    file.chmod(0o600)
+    mired.start()
+    check("begins anew" in mired.log_text(), "root's file is told:", mired.log_text()[-500:])
+    check(aside.read_bytes() == copied, "and kept aside:", aside.read_bytes())
+    check(sums(mired)["passed"] == 0, "for a new one:", rows(mired))
 
 
 @marked(timeout_secs=60, tags=("once",))
