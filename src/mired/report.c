@@ -18,6 +18,7 @@
 #define HEAD "mired report 1\n"
 
 enum { N_FIELDS = 9, SECS_MAX = 24 * 3600 };
+enum { LINES_MAX = 2 * REPORT_ROWS_MAX }; /* of a full file, and what damage makes of it */
 
 #define BEGAN_MAX INT64_C(253402300799) /* the last second of year 9999 */
 #define SUM_MAX   UINT64_C(1000000000000000)
@@ -221,7 +222,7 @@ size_t report_parse(struct report *report, struct span text)
 	if (has_head) {
 		text = span_skip(text, strlen(HEAD));
 	}
-	for (size_t n = 0; text.len > 0 && n < REPORT_ROWS_MAX; n++) {
+	for (size_t n = 0; text.len > 0 && n < LINES_MAX; n++) {
 		struct report_row row;
 		size_t len = text.len;
 		struct span line = span_cut(text, '\n', &text);
@@ -232,5 +233,5 @@ size_t report_parse(struct report *report, struct span text)
 			add_row(report, &row);
 		}
 	}
-	return n_refused;
+	return n_refused + (text.len > 0);
 }

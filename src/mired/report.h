@@ -59,5 +59,6 @@ const struct report_row *report_row(const struct report *report, size_t idx);
 /* The file's text, the caller's to free. -ENOMEM. */
 MUST_USE int report_print(const struct report *report, char **text, size_t *len);
 /* Adds the rows of a file's text; returns the number of lines that are none (an end cut off, bytes
- * overwritten), which are left out. A row that is there already stays. */
+ * overwritten), which are left out; what lies behind too many lines counts as one. A row that is
+ * there already stays. */
 size_t report_parse(struct report *report, struct span text);

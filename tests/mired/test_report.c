@@ -257,17 +257,37 @@ static void what_is_readable_of_a_damaged_file_stays(void **state)
 	}
 }
 
-static void more_rows_than_there_is_room_for_are_not_read(void **state)
+/* A row for each second up to n, behind `head`; the caller's to free. */
+static char *many_rows(const char *head, long n, size_t *len)
+{
+	char *text = malloc(strlen(head) + (size_t)n * REPORT_ROW_BYTES);
+	assert_non_null(text);
+	*len = strlen(head);
+	memcpy(text, head, *len);
+	for (long i = 1; i <= n; i++) {
+		*len += (size_t)snprintf(text + *len, REPORT_ROW_BYTES, "%ld 1 1 1 1 1 1 1 1\n", i);
+	}
+	return text;
+}
+
+static void a_full_file_with_a_damaged_head_loses_no_row(void **state)
 {
 	struct fixture *fixture = *state;
-	char *text = malloc((size_t)(REPORT_ROWS_MAX + 10) * REPORT_ROW_BYTES);
-	size_t len = 0;
-	assert_non_null(text);
-	for (long i = 0; i < REPORT_ROWS_MAX + 10; i++) {
-		len += (size_t)snprintf(text + len, REPORT_ROW_BYTES, "%ld 1 1 1 1 1 1 1 1\n",
-		                        1000000 - i);
-	}
-	(void)report_parse(fixture->report, span_of(text, len));
+	size_t len;
+	char *text = many_rows("mired report\n\n", REPORT_ROWS_MAX, &len);
+	assert_int_equal(report_parse(fixture->report, span_of(text, len)), 2);
+	assert_int_equal(report_count(fixture->report), REPORT_ROWS_MAX);
+	assert_int_equal(report_row(fixture->report, REPORT_ROWS_MAX - 1)->began.secs,
+	                 REPORT_ROWS_MAX);
+	free(text);
+}
+
+static void what_lies_behind_too_many_lines_is_told(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t len;
+	char *text = many_rows(HEAD, 3 * REPORT_ROWS_MAX, &len);
+	assert_int_equal(report_parse(fixture->report, span_of(text, len)), 1);
 	assert_int_equal(report_count(fixture->report), REPORT_ROWS_MAX);
 	free(text);
 }
@@ -296,8 +316,10 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(
 	                a_row_of_another_interval_is_carried_on_under_the_new_one, setup, teardown),
 	        cmocka_unit_test(what_is_readable_of_a_damaged_file_stays),
-	        cmocka_unit_test_setup_teardown(more_rows_than_there_is_room_for_are_not_read,
-	                                        setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_full_file_with_a_damaged_head_loses_no_row, setup,
+	                                        teardown),
+	        cmocka_unit_test_setup_teardown(what_lies_behind_too_many_lines_is_told, setup,
+	                                        teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
