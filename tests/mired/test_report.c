@@ -286,7 +286,7 @@ static void what_lies_behind_too_many_lines_is_told(void **state)
 {
 	struct fixture *fixture = *state;
 	size_t len;
-	char *text = many_rows(HEAD, 3 * REPORT_ROWS_MAX, &len);
+	char *text = many_rows(HEAD, 3L * REPORT_ROWS_MAX, &len);
 	assert_int_equal(report_parse(fixture->report, span_of(text, len)), 1);
 	assert_int_equal(report_count(fixture->report), REPORT_ROWS_MAX);
 	free(text);
