@@ -113,44 +113,60 @@ static struct wall stamp_over(struct wall at, enum hosts_write write, const stru
 	return later(at, (struct wall){old->changed_at.secs + is_turn});
 }
 
-/* As long as the record may live elsewhere. Of a listed host it is kept to its own end, which
- * spares a list of hundreds of thousands the moving of that many expiry rows: an older record from
- * elsewhere is not taken while the list is in force. */
-static struct wall tombstone_end(const struct work *work, enum record_kind kind)
+/* As long as the record may live elsewhere. Over nothing that was ever known here no longer than a
+ * trap: strangers are trapped by the hundred thousand a day. Of a listed host it is kept to its own
+ * end, which spares a list of hundreds of thousands the moving of that many expiry rows: an older
+ * record from elsewhere is not taken while the list is in force. */
+static struct wall tombstone_end(const struct work *work, enum record_kind kind,
+                                 const struct grey_record *old)
 {
 	const struct change_conf *conf = work->conf;
-	int64_t life_secs = kind == RECORD_TRAPPED ? conf->trapexp_secs : conf->whiteexp_secs;
+	bool was_known =
+	        old && old->first.secs != 0; /* a tombstone that stands alone has no first */
+	int64_t life_secs =
+	        kind == RECORD_WHITE && was_known ? conf->whiteexp_secs : conf->trapexp_secs;
 	return (struct wall){work->change->kind == CHANGE_DELIST ? 0 : work->now.secs + life_secs};
 }
 
-static void bury_register(const struct work *work, enum record_kind kind)
-{
-	store_bury_host(work->txn, register_addr(work, kind), kind, work->at,
-	                tombstone_end(work, kind));
-}
-
-static void write_register(const struct work *work, enum record_kind kind, enum hosts_write write,
-                           const struct grey_record *record)
+static void put_register(const struct work *work, enum record_kind kind,
+                         const struct grey_record *record)
 {
 	work->txn->origin = origin_of(work->change, kind);
-	switch (write) {
-	case HOSTS_KEEP:
-		return;
-	case HOSTS_PUT:
-		store_put_host(work->txn, register_addr(work, kind), kind, record);
-		break;
-	case HOSTS_DELETE:
-		bury_register(work, kind);
-		break;
-	}
+	store_put_host(work->txn, register_addr(work, kind), kind, record);
 	work->effect->n_writes++;
 }
 
-/* Trap first: the journal then never shows a white host that is to be none. */
-static void write_outcome(const struct work *work, const struct hosts_outcome *outcome)
+static void bury_register(const struct work *work, enum record_kind kind,
+                          const struct grey_record *old)
 {
-	write_register(work, RECORD_TRAPPED, outcome->trapped, &outcome->trapped_record);
-	write_register(work, RECORD_WHITE, outcome->white, &outcome->white_record);
+	work->txn->origin = origin_of(work->change, kind);
+	store_bury_host(work->txn, register_addr(work, kind), kind, work->at,
+	                tombstone_end(work, kind, old));
+	work->effect->n_writes++;
+}
+
+static void write_register(const struct work *work, enum record_kind kind, enum hosts_write write,
+                           const struct grey_record *old, const struct grey_record *record)
+{
+	switch (write) {
+	case HOSTS_KEEP:
+		break;
+	case HOSTS_PUT:
+		put_register(work, kind, record);
+		break;
+	case HOSTS_DELETE:
+		bury_register(work, kind, old);
+		break;
+	}
+}
+
+/* Trap first: the journal then never shows a white host that is to be none. */
+static void write_outcome(const struct work *work, const struct hosts_known *known,
+                          const struct hosts_outcome *outcome)
+{
+	write_register(work, RECORD_TRAPPED, outcome->trapped, known->trapped,
+	               &outcome->trapped_record);
+	write_register(work, RECORD_WHITE, outcome->white, known->white, &outcome->white_record);
 }
 
 /* What the host is by now, which has these registers. */
@@ -268,7 +284,7 @@ static void apply_to_host(const struct work *asked)
 	read_registers(&work, &registers);
 	struct hosts_outcome outcome = decide(&work, known);
 	stamp_outcome(&work, known, &outcome);
-	write_outcome(&work, &outcome);
+	write_outcome(&work, known, &outcome);
 	struct hosts_known left = {
 	        left_by(outcome.white, known->white, &outcome.white_record),
 	        left_by(outcome.trapped, known->trapped, &outcome.trapped_record)};
@@ -371,7 +387,7 @@ static void put_host(const struct work *work)
 		record.bcount = 1;
 	}
 	name_host(work);
-	write_register(work, change->record_kind, HOSTS_PUT, &record);
+	put_register(work, change->record_kind, &record);
 	describe_host(work);
 }
 
@@ -440,7 +456,7 @@ static void merge_into_host(const struct work *work)
 		work->effect->has_host = false;
 		return;
 	}
-	write_register(work, change->record_kind, HOSTS_PUT, &merged);
+	put_register(work, change->record_kind, &merged);
 	describe_host(work);
 }
 

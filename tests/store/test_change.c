@@ -328,12 +328,30 @@ static void deletions_leave_tombstones(void **state)
 	store_close(store);
 }
 
+/* As long as it may live elsewhere; strangers are forgotten with their trap, however often they
+ * come. */
+static void a_trap_remembers_that_a_host_was_white(void **state)
+{
+	struct store *store = fixture_open(*state);
+	(void)apply(store, "seen in 192.0.2.1 1 1000");
+	(void)apply_at(store, "trapped 192.0.2.1", NOW + 1);
+	(void)apply_at(store, "trapped 192.0.2.1", NOW + 2);
+	(void)apply(store, "trapped 192.0.2.2");
+	(void)apply_at(store, "trapped 192.0.2.2", NOW + 2);
+	assert_string_equal(merge_listing(store),
+	                    "-WHITE|192.0.2.1|1000002|1000000|1000000|4110402|1|0\n"
+	                    "+TRAPPED|192.0.2.1|1000002|1000000|1000000|1086402|1|0\n"
+	                    "-WHITE|192.0.2.2|1000002|0|0|1086402|0|0\n"
+	                    "+TRAPPED|192.0.2.2|1000002|1000000|0|1086402|1|0\n");
+	store_close(store);
+}
+
 static void trapping_leaves_one_in_the_white_register_and_white_by_hand_in_the_other(void **state)
 {
 	struct store *store = fixture_open(*state);
 	(void)apply(store, "trapped 192.0.2.1");
 	assert_string_equal(merge_listing(store),
-	                    "-WHITE|192.0.2.1|1000000|0|0|4110400|0|0\n"
+	                    "-WHITE|192.0.2.1|1000000|0|0|1086400|0|0\n"
 	                    "+TRAPPED|192.0.2.1|1000000|1000000|0|1086400|1|0\n");
 	(void)apply_at(store, "white 192.0.2.1", NOW + 1);
 	assert_string_equal(merge_listing(store),
@@ -411,6 +429,7 @@ int main(void)
 	        CHANGE_TEST(deletions_leave_tombstones),
 	        CHANGE_TEST(
 	                trapping_leaves_one_in_the_white_register_and_white_by_hand_in_the_other),
+	        CHANGE_TEST(a_trap_remembers_that_a_host_was_white),
 	        CHANGE_TEST(peers_are_told_of_what_began_here),
 	        CHANGE_TEST(a_read_only_store_takes_no_change),
 	};
