@@ -38,17 +38,17 @@ enum conf_feature { CONF_FEATURE_AUTO, CONF_FEATURE_FALLBACK };
 /* Fields are grouped by meaning. */
 struct conf {
 	/* processes and files */
-	char *user;           /* key `user`: engine and store */
-	char *firewall_user;  /* key `firewall-user` */
-	char *state_dir;      /* `state-dir`, /var/lib/mired; the store is state_dir/db */
-	char *control_socket; /* `control-socket`, /run/mired/mired.sock */
-	char *pid_file;       /* `pid-file`, /run/mired/mired.pid */
-	char *stats_group;    /* `stats-group`, mired-stats */
-	char *admin_group;    /* `admin-group`, mired-admin */
-	char *log_ident;      /* `log-ident`, mired */
+	char *user;                   /* key `user`: engine and store */
+	char *firewall_user;          /* key `firewall-user` */
+	char *state_dir;              /* `state-dir`, /var/lib/mired; the store is state_dir/db */
+	char *control_socket;         /* `control-socket`, /run/mired/mired.sock */
+	char *pid_file;               /* `pid-file`, /run/mired/mired.pid */
+	char *stats_group;            /* `stats-group`, mired-stats */
+	char *admin_group;            /* `admin-group`, mired-admin */
+	char *log_ident;              /* `log-ident`, mired */
 	int64_t report_interval_secs; /* `report-interval`, 30m: a row of the report each */
-	bool verbose;         /* `verbose`, -v */
-	bool foreground;      /* -d: log to stderr */
+	bool verbose;                 /* `verbose`, -v */
+	bool foreground;              /* -d: log to stderr */
 	/* SMTP */
 	struct addr listen[CONF_LISTEN_MAX]; /* `listen`, -l; default 0.0.0.0 and :: */
 	size_t n_listen;

@@ -152,8 +152,8 @@ void worker_reap(struct worker *worker)
 /* The time since the last turn, for each connection held in the tarpit over it. */
 static void count_held(struct worker *worker, struct mono since)
 {
-	uint32_t n_held = atomic_load_explicit(&worker->n_class[SESSION_LISTED],
-	                                       memory_order_relaxed);
+	uint32_t n_held =
+	        atomic_load_explicit(&worker->n_class[SESSION_LISTED], memory_order_relaxed);
 	worker->held_ns += n_held * (uint64_t)(worker->now.ns - since.ns);
 	counters_add(&worker->counters, COUNTER_tarpit_seconds, worker->held_ns / NS_PER_SEC);
 	worker->held_ns %= NS_PER_SEC;
