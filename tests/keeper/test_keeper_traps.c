@@ -103,9 +103,11 @@ static void a_hit_of_a_trapped_host_extends_its_life(void **state)
 	assert_int_equal(world_count(world, COUNTER_hosts_trapped), 0);
 }
 
+/* Answers come in any order: a hit that changes nothing waits for no commit. */
 static void a_flood_of_hits_is_written_once_a_second_or_so(void **state)
 {
 	enum { N = 500 };
+	bool is_answered[N] = {false};
 	struct world *world = *state;
 	struct world_tuple hit = from(letter.addr, KEEPER_IS_TRAP);
 	world_start(world);
@@ -116,7 +118,8 @@ static void a_flood_of_hits_is_written_once_a_second_or_so(void **state)
 	keeper_wake(world->keeper);
 	for (uint32_t i = 0; i < N; i++) {
 		struct keeper_answer answer = world_answer(world, 0);
-		assert_int_equal(answer.conn.slot, i);
+		assert_true(answer.conn.slot < N && !is_answered[answer.conn.slot]);
+		is_answered[answer.conn.slot] = true;
 		assert_int_equal(answer.host, CACHE_TRAPPED);
 	}
 	struct store_stats stats;

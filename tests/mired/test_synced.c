@@ -106,7 +106,7 @@ static void the_setup_is_a_sealed_file_that_parses_to_the_targets(void **state)
 }
 
 /* All of a region, whatever a sanitizer holds to be in bounds there. */
-__attribute__((no_sanitize("address"))) static size_t
+__attribute__((no_sanitize("address", "thread"))) static size_t
 count_in(const volatile char *at, const volatile char *end, const char *text, size_t len)
 {
 	size_t n_copies = 0;
