@@ -151,14 +151,9 @@ static void take_stored(const struct journal_change *change, const struct store_
 	block->helo = stored->text.helo;
 }
 
-/* The row is history: what made it so is told by a later one, or is not this host's to tell. With
- * the stamp that the register has by now it would outdo that at the peers. */
-static bool is_undone(const struct journal_change *change, const struct store_row *stored)
-{
-	return change->kind != RECORD_GREY && stored->record.is_deleted != change->is_deleted;
-}
-
-/* 1, 0 when there is nothing to tell any more, or a code of the store. */
+/* 1, 0 when there is nothing to tell any more, or a code of the store. The row of a host that has
+ * ended or was undone since says what it was then, with its own time: that loses at the peers
+ * against whatever undid it, which has a later stamp. */
 static int make_block(struct syncer *syncer, const struct journal_change *change,
                       const struct change_row *row, struct wire_block *block)
 {
@@ -174,14 +169,10 @@ static int make_block(struct syncer *syncer, const struct journal_change *change
 		block->expire = change->expire;
 	}
 	int ret = store_reader_changed(syncer->reader, change, syncer->out.texts, &stored);
-	if (ret <= 0) {
-		return ret == 0 && has_end ? 1 : ret; /* a host's row says what it was then */
+	if (ret > 0) {
+		take_stored(change, &stored, block);
 	}
-	if (is_undone(change, &stored)) {
-		return 0;
-	}
-	take_stored(change, &stored, block);
-	return 1;
+	return ret == 0 && has_end ? 1 : ret;
 }
 
 static void on_unsendable(struct syncer *syncer, const struct journal_change *change, int ret)
