@@ -84,23 +84,24 @@ static void add_own(struct herald *herald, const struct wire_block *block)
 	herald->n_own += ret == 0;
 }
 
+static void tell_one(struct herald *herald, const struct wire_block *block)
+{
+	if (wire_is_own(block->type)) {
+		add_own(herald, block);
+	} else {
+		send_plain(herald, block);
+	}
+}
+
 void herald_tell(struct herald *herald, const struct sighting *seen, size_t n, struct wall now,
                  int64_t life_secs)
 {
+	struct wire_block block = {.at = now, .expire = {now.secs + life_secs}};
 	flush_own(herald);
 	for (size_t i = 0; i < n; i++) {
-		struct wire_block block = {
-		        .at = now,
-		        .expire = {now.secs + life_secs},
-		        .addr = addr_group(&seen[i].addr, herald->conf->ipv6_prefix),
-		};
-		if (addr_is_v4(&block.addr)) {
-			block.type = WIRE_WHITE;
-			send_plain(herald, &block);
-		} else {
-			block.type = WIRE_WHITE6;
-			add_own(herald, &block);
-		}
+		block.addr = addr_group(&seen[i].addr, herald->conf->ipv6_prefix);
+		block.type = addr_is_v4(&block.addr) ? WIRE_WHITE : WIRE_WHITE6;
+		tell_one(herald, &block);
 	}
 	flush_own(herald);
 }
