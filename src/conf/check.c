@@ -46,6 +46,7 @@ static const char *wrong_with_rules(const struct conf *conf)
 	case CONF_RULES_NONE:
 		return NULL;
 	case CONF_RULES_GATEWAY:
+	case CONF_RULES_GATEWAY_TPROXY:
 		if (conf->n_mx == 0) {
 			return "rules: gateway needs mx-addresses, the mail servers behind it";
 		}

@@ -23,8 +23,10 @@ enum {
 enum conf_rules {
 	CONF_RULES_NONE, /* the administrator writes rules; mired fills the sets of its table only
 	                  */
-	CONF_RULES_LOCAL_MTA, /* nft/local-mta.nft: the MTA runs on this host */
-	CONF_RULES_GATEWAY,   /* nft/gateway.nft: the MXes are behind this host */
+	CONF_RULES_LOCAL_MTA,      /* nft/local-mta.nft: the MTA runs on this host */
+	CONF_RULES_GATEWAY,        /* nft/gateway.nft: the MXes are behind this host */
+	CONF_RULES_GATEWAY_TPROXY, /* nft/gateway-tproxy.nft: the same without connection tracking
+	                              of what mired holds; its listeners are transparent */
 };
 
 /* Code of the final reply to a listed host. */
@@ -82,6 +84,7 @@ struct conf {
 	uint32_t send_buffer_bytes;    /* `send-buffer`, SO_SNDBUF of the listener; 4608 */
 	uint32_t user_timeout_ms;      /* `tcp-user-timeout`, 120 s */
 	uint32_t backlog;              /* `backlog`, listen backlog, 4096 */
+	uint32_t byte_budget; /* `byte-budget`: stuttered bytes a second of all workers; 0 = auto */
 	enum conf_feature accept_feature; /* `kernel-multishot-accept` = auto|fallback */
 	/* greylist */
 	int64_t passtime_secs; /* `passtime`, 25m, -G */
@@ -102,14 +105,16 @@ struct conf {
 	uint32_t commit_max;     /* `commit-max`, changes in a group commit, 256 */
 	uint32_t commit_wait_ms; /* `commit-wait`, how long a commit gathers changes, 0..250 ms; 20
 	                          */
-	uint64_t journal_max;    /* `journal-max`, entries; 1,000,000 */
+	uint32_t burst_max;   /* `burst-max`: new tuples on disk that wait for their places in the
+	                         store; 0 = off */
+	uint64_t journal_max; /* `journal-max`, entries; 1,000,000 */
 	uint32_t host_cache_slots;  /* `host-cache`, 1 Mi slots of 64 bytes */
 	uint32_t tuple_cache_slots; /* `tuple-cache`, 1 Mi slots of 64 bytes */
 	uint32_t sweep_ms;          /* `sweep-interval`, 1 s */
 	/* firewall */
 	bool firewall;                         /* `firewall`; no = nf_tables is never touched */
 	char *nft_table;                       /* `nft-table`, "mired" (family inet) */
-	enum conf_rules rules;                 /* `rules` = none|local-mta|gateway */
+	enum conf_rules rules;                 /* `rules` */
 	char *rules_dir;                       /* `rules-dir`: where the templates are */
 	char *interfaces[CONF_INTERFACES_MAX]; /* `interface`: towards the internet */
 	size_t n_interfaces;

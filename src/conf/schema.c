@@ -19,6 +19,7 @@ static const char *const bool_words[] = {"no", "yes", NULL};
 static const char *const rules_words[] = {[CONF_RULES_NONE] = "none",
                                           [CONF_RULES_LOCAL_MTA] = "local-mta",
                                           [CONF_RULES_GATEWAY] = "gateway",
+                                          [CONF_RULES_GATEWAY_TPROXY] = "gateway-tproxy",
                                           NULL};
 static const char *const feature_words[] = {
         [CONF_FEATURE_AUTO] = "auto", [CONF_FEATURE_FALLBACK] = "fallback", NULL};
@@ -107,6 +108,8 @@ const struct schema_row schema_rows[] = {
 	 "the kernel gives up a connection whose peer acknowledges nothing for this long"},
 	{"backlog", 0, SCHEMA_U32, AT(backlog), 1, 65535, NULL, "4096",
 	 "connections that may wait to be accepted"},
+	{"byte-budget", 0, SCHEMA_U32, AT(byte_budget), 100, 1000000000, auto_words, "auto",
+	 "stuttered bytes a second of all workers; beyond it the stutter stretches"},
 	{"kernel-multishot-accept", 0, SCHEMA_WORD, AT(accept_feature), 0, 0, feature_words,
 	 "auto", "use the kernel's multishot accept if it has it"},
 	/* greylist */
@@ -141,6 +144,8 @@ const struct schema_row schema_rows[] = {
 	 "most changes in one commit"},
 	{"commit-wait", 0, SCHEMA_MS, AT(commit_wait_ms), 0, 250, NULL, "20ms",
 	 "how long a commit gathers changes"},
+	{"burst-max", 0, SCHEMA_U32, AT(burst_max), 0, 10000000, NULL, "1000000",
+	 "new tuples on disk that may wait for their places in the store; 0 = none"},
 	{"journal-max", 0, SCHEMA_U64, AT(journal_max), 1000, 1000000000, NULL, "1000000",
 	 "changes kept for readers that are behind"},
 	{"host-cache", 0, SCHEMA_U32, AT(host_cache_slots), 64, 1 << 30, NULL, "1048576",

@@ -22,6 +22,7 @@ static const char *const template_names[] = {
         [CONF_RULES_NONE] = NULL,
         [CONF_RULES_LOCAL_MTA] = "local-mta.nft",
         [CONF_RULES_GATEWAY] = "gateway.nft",
+        [CONF_RULES_GATEWAY_TPROXY] = "gateway-tproxy.nft",
 };
 
 /* --- values ----------------------------------------------------------------------------------- */
@@ -61,10 +62,16 @@ struct addresses {
 	size_t n;
 };
 
+/* The mail servers are behind this host. */
+static bool is_gateway(const struct conf *conf)
+{
+	return conf->rules == CONF_RULES_GATEWAY || conf->rules == CONF_RULES_GATEWAY_TPROXY;
+}
+
 /* Whose outbound mail is logged. Empty before a local MTA: all that this host sends. */
 static struct addresses mtas_of(const struct conf *conf)
 {
-	bool is_default = conf->n_mta == 0 && conf->rules == CONF_RULES_GATEWAY;
+	bool is_default = conf->n_mta == 0 && is_gateway(conf);
 	return is_default ? (struct addresses){conf->mx, conf->n_mx}
 	                  : (struct addresses){conf->mta, conf->n_mta};
 }
@@ -209,7 +216,7 @@ static int check_conf(const struct conf *conf, char why[static FW_WHY_MAX])
 		               span_escape(span_of_str(conf->nft_table), name, sizeof name));
 		return ERR_SYNTAX;
 	}
-	if (conf->rules == CONF_RULES_GATEWAY && conf->n_mx == 0) {
+	if (is_gateway(conf) && conf->n_mx == 0) {
 		(void)snprintf(why, FW_WHY_MAX,
 		               "%s: mx-addresses is empty: a gateway's rules need the addresses "
 		               "clients connect to",

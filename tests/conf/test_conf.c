@@ -94,7 +94,8 @@ static void bad_files_are_refused_with_file_line_and_reason(void **state)
 	         ":1: passtime: \"1500ms\" is out of range: 1s to 365d"},
 	        {"verbose = 1\n", ERR_SYNTAX, ":1: verbose: \"1\" is not a good value: no, yes"},
 	        {"rules = nat\n", ERR_SYNTAX,
-	         ":1: rules: \"nat\" is not a good value: none, local-mta, gateway"},
+	         ":1: rules: \"nat\" is not a good value: none, local-mta, "
+	         "gateway, gateway-tproxy"},
 	        {"listen = {192.0.2.1,\n localhost}\n", ERR_SYNTAX,
 	         ":2: listen: \"localhost\" is not a good value: IPv4 or IPv6 addresses"},
 	        {"port = 1\n\nport = 2\n", ERR_SYNTAX, ":3: port: is set twice"},
@@ -227,6 +228,7 @@ static const char every_key[] = "user = a1\nfirewall-user = a2\nstate-dir = /a3\
                                 "whiteexp = 100d\nipv6-prefix = 48\nstore-wait = 1ms\n"
                                 "store-retry = 1s\nstore-map = 8m\ncommit-max = 7\n"
                                 "commit-wait = 0\njournal-max = 1001\nhost-cache = 65\n"
+                                "byte-budget = 5000\nburst-max = 7\n"
                                 "tuple-cache = 66\nsweep-interval = 50ms\nfirewall = no\n"
                                 "nft-table = t_2\nrules = gateway\nrules-dir = /r\n"
                                 "interface = {eth0.1, 6to4}\nmx-addresses = {192.0.2.25, ::5}\n"
