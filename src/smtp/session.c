@@ -1,5 +1,6 @@
-/* The pace of a conversation: when the next byte is due, when patience ends, when input is looked
- * for, and how the connection closes. What is said is decided in cmd.c and dialogue.c.
+/* The course of a conversation: what is sent when, when patience ends, when input is looked for,
+ * and how the connection closes. How long a byte takes is in session_pace.c. What is said is
+ * decided in cmd.c and dialogue.c.
  *
  * At its due time a session is in one of these positions:
  *
@@ -18,107 +19,11 @@
 
 #include "smtp/cmd.h"
 #include "smtp/dialogue.h"
+#include "smtp/session_impl.h"
 #include "smtp/text.h"
 
 static_assert(sizeof(struct session) <= 40, "a session lives in its connection's cache line");
 static_assert(REPLY_LISTED_MAX <= UINT16_MAX && REPLY_TEXT_MAX <= UINT16_MAX, "out_len");
-
-enum session_flag {
-	FLAG_EOF = 1 << 0,     /* the client sends no more */
-	FLAG_DEAD = 1 << 1,    /* the connection is gone */
-	FLAG_BLOCKED = 1 << 2, /* the socket did not take the last write; since = when it began */
-	FLAG_UNSTUTTERED = 1 << 3, /* grey-stutter is over, or the owner has ended it */
-	FLAG_HAS_LINE = 1 << 4,    /* the text has a complete line */
-	FLAG_STORE_WAIT = 1 << 5,  /* the last byte waits for the store; since = when it began */
-	FLAG_UNSTORED = 1 << 6,    /* it has waited long enough */
-	FLAG_RETRIED = 1 << 7,     /* a blocked write was tried again; good unless taken back */
-};
-
-/* A write that is later than this part of the stutter starts the pace anew instead of making the
- * next gap short. */
-enum { LATE_PART = 10 };
-
-static bool has_flag(const struct session *session, enum session_flag flag)
-{
-	return session->flags & flag;
-}
-
-static void set_flag(struct session *session, enum session_flag flag, bool value)
-{
-	session->flags =
-	        (uint8_t)(value ? session->flags | flag : session->flags & ~(unsigned)flag);
-}
-
-static size_t unsent_bytes(const struct session *session)
-{
-	return (size_t)session->owed_bytes + session->out_len - session->out_pos;
-}
-
-static bool is_over(struct mono_ms now, struct mono_ms since, uint32_t wait_ms)
-{
-	return mono_ms_diff(now, since) >= (int64_t)wait_ms;
-}
-
-static struct mono_ms earlier(struct mono_ms a, struct mono_ms b)
-{
-	return mono_ms_diff(a, b) < 0 ? a : b;
-}
-
-/* --- pace ------------------------------------------------------------------------------------ */
-
-/* Ends the stutter of a grey client for good; kept as a flag because differences of mono_ms mean
- * nothing after 24 days. */
-static void end_stutter_after(struct session *session, const struct session_conf *conf,
-                              struct mono_ms at)
-{
-	const struct dialogue_class_row *row = &dialogue_classes[session->cls];
-	if (row->stutter_ends &&
-	    mono_ms_diff(at, session->opened) > (int64_t)conf->grey_stutter_ms) {
-		set_flag(session, FLAG_UNSTUTTERED, true);
-	}
-}
-
-/* Milliseconds a byte; 0: the whole reply at once. */
-static uint32_t stutter_ms(const struct session *session, const struct session_conf *conf)
-{
-	const struct dialogue_class_row *row = &dialogue_classes[session->cls];
-	bool is_never = row->stutter_ends && conf->grey_stutter_ms == 0;
-	bool is_over_now = is_never || has_flag(session, FLAG_UNSTUTTERED);
-	return row->is_stuttered && !is_over_now ? conf->stutter_ms : 0;
-}
-
-/* Due of the byte after the one that is sent now: nominal, as long as the owner is punctual. */
-static struct mono_ms next_byte_due(const struct session *session, uint32_t stutter,
-                                    struct mono_ms now)
-{
-	bool is_late = mono_ms_diff(now, session->due) > (int64_t)(stutter / LATE_PART);
-	return mono_ms_add(is_late ? now : session->due, stutter);
-}
-
-static void reset_looks(struct session *session, const struct session_conf *conf)
-{
-	session->look_ms =
-	        (uint16_t)(conf->look_min_ms < UINT16_MAX ? conf->look_min_ms : UINT16_MAX);
-	if (session->look_ms == 0) {
-		session->look_ms = 1; /* a look always lies ahead */
-	}
-}
-
-/* Time of the next look, or of the next try of a blocked write; the one after it is twice as far.
- */
-static struct mono_ms next_look(struct session *session, const struct session_conf *conf,
-                                struct mono_ms now)
-{
-	struct mono_ms at = mono_ms_add(now, session->look_ms);
-	uint32_t bound = conf->look_max_ms < UINT16_MAX ? conf->look_max_ms : UINT16_MAX;
-	uint32_t doubled = 2 * (uint32_t)session->look_ms;
-	if (doubled <= bound) {
-		session->look_ms = (uint16_t)doubled;
-	} else if (session->look_ms < bound) {
-		session->look_ms = (uint16_t)bound;
-	}
-	return at;
-}
 
 /* --- saying ---------------------------------------------------------------------------------- */
 
@@ -130,16 +35,17 @@ static void say(struct session *session, const struct session_conf *conf, enum r
 	session->out = text.ptr;
 	session->out_len = (uint16_t)text.len;
 	session->out_pos = 0;
-	end_stutter_after(session, conf, now);
-	session->due = mono_ms_add(now, stutter_ms(session, conf));
+	pace_end_after(session, conf, now);
+	session->due = pace_bound(session, conf, mono_ms_add(now, pace_stutter_ms(session, conf)));
 }
 
 static void say_banner(struct session *session, const struct session_conf *conf, struct mono_ms now)
 {
 	say(session, conf, REPLY_BANNER, reply_text(&conf->replies, REPLY_BANNER), now);
-	/* The first byte is due by the time of accept, not of the look-up's answer. */
-	struct mono_ms first = mono_ms_add(session->opened, stutter_ms(session, conf));
+	/* due by the time of accept, not of the look-up's answer */
+	struct mono_ms first = pace_first_byte(session, conf);
 	session->due = mono_ms_diff(first, now) > 0 ? first : now;
+	session->discarded_bytes = 0; /* stagger is used up */
 }
 
 /* What is still to be sent, without a break between two replies: the taken back end of the last
@@ -160,13 +66,13 @@ static void reply_done(struct session *session, const struct session_conf *conf,
 	if (!has_flag(session, FLAG_RETRIED)) {
 		session->since = now;
 	}
-	reset_looks(session, conf);
+	pace_reset_looks(session, conf);
 	bool is_ended = dialogue_states[session->state].speaker == DIALOGUE_SERVER;
 	if (is_ended || has_flag(session, FLAG_EOF)) {
 		/* not in the breath of the send: its failure may still be on the way */
 		session->due = mono_ms_add(now, 1);
 	} else {
-		session->due = next_look(session, conf, now);
+		session->due = pace_next_look(session, conf, now);
 	}
 }
 
@@ -188,9 +94,9 @@ static void write_blocked(struct session *session, const struct session_conf *co
 	if (!has_flag(session, FLAG_BLOCKED)) {
 		set_flag(session, FLAG_BLOCKED, true);
 		session->since = now;
-		reset_looks(session, conf);
+		pace_reset_looks(session, conf);
 	}
-	session->due = earlier(next_look(session, conf, now),
+	session->due = earlier(pace_next_look(session, conf, now),
 	                       mono_ms_add(session->since, conf->write_timeout_ms));
 }
 
@@ -211,9 +117,9 @@ void session_sent(struct session *session, const struct session_conf *conf, size
 	}
 	if (unsent_bytes(session) == 0) {
 		reply_done(session, conf, now);
-	} else if (stutter_ms(session, conf) == 0 && n < n_offered) {
+	} else if (pace_stutter_ms(session, conf) == 0 && n < n_offered) {
 		write_blocked(session, conf, now);
-	} else if (stutter_ms(session, conf) == 0) {
+	} else if (pace_stutter_ms(session, conf) == 0) {
 		session->due = now; /* what was taken back is out, the reply after it follows */
 	}
 }
@@ -258,7 +164,8 @@ static struct session_step step_close(struct session *session, enum dialogue_eve
 static struct session_step step_look(struct session *session, const struct session_conf *conf,
                                      uint32_t wait_ms, struct mono_ms now)
 {
-	session->due = earlier(next_look(session, conf, now), mono_ms_add(session->since, wait_ms));
+	session->due =
+	        earlier(pace_next_look(session, conf, now), mono_ms_add(session->since, wait_ms));
 	return (struct session_step){.kind = SESSION_STEP_LOOK, .read = true};
 }
 
@@ -304,8 +211,8 @@ static struct session_step wake_saying(struct session *session, const struct ses
 	    is_over(now, session->since, conf->write_timeout_ms)) {
 		return step_close(session, DIALOGUE_WRITE_TIMEOUT, SESSION_END_WRITE_TIMEOUT, now);
 	}
-	end_stutter_after(session, conf, session->due);
-	uint32_t stutter = stutter_ms(session, conf);
+	pace_end_after(session, conf, session->due);
+	uint32_t stutter = pace_stutter_ms(session, conf);
 	struct session_step step = {.kind = SESSION_STEP_SEND, .bytes = next_bytes(session, conf)};
 	if (stutter > 0) {
 		step.bytes.len = 1;
@@ -314,11 +221,13 @@ static struct session_step wake_saying(struct session *session, const struct ses
 	if (is_last && waits_for_store(session, conf, now, &step.is_unstored)) {
 		return step_of(SESSION_STEP_HOLD);
 	}
-	session->due = stutter > 0 ? next_byte_due(session, stutter, now)
-	                           : mono_ms_add(now, session->look_ms);
 	/* After a whole reply the next commands are read at the next look: a client that pipelines
 	 * without end would set the pace otherwise. */
-	step.read = stutter > 0 && takes_input(session);
+	struct mono_ms next = stutter > 0 ? pace_next_byte(session, conf, now)
+	                                  : mono_ms_add(now, session->look_ms);
+	step.read = stutter > 0 && pace_is_look_due(session, session->due, next) &&
+	            takes_input(session);
+	session->due = next;
 	return step;
 }
 
@@ -344,9 +253,9 @@ static struct session_step wake_ended(struct session *session, const struct sess
 {
 	dialogue_event(session, DIALOGUE_SHUTDOWN);
 	session->since = now;
-	reset_looks(session, conf);
+	pace_reset_looks(session, conf);
 	session->due =
-	        earlier(next_look(session, conf, now), mono_ms_add(now, conf->close_wait_ms));
+	        earlier(pace_next_look(session, conf, now), mono_ms_add(now, conf->close_wait_ms));
 	return step_of(SESSION_STEP_SHUTDOWN);
 }
 
@@ -410,7 +319,7 @@ void session_start(struct session *session, const struct session_conf *conf, enu
 	session->due = mono_ms_add(now, conf->store_wait_ms);
 	session->cls = SESSION_UNKNOWN;
 	dialogue_start(session);
-	reset_looks(session, conf);
+	pace_reset_looks(session, conf);
 	session_classify(session, conf, cls, now);
 }
 
@@ -448,7 +357,7 @@ void session_list(struct session *session, const struct session_conf *conf, stru
 	session->cls = SESSION_LISTED;
 	set_flag(session, FLAG_UNSTUTTERED, false);
 	if (is_unbegun(session)) {
-		session->due = mono_ms_add(now, stutter_ms(session, conf));
+		session->due = mono_ms_add(now, pace_stutter_ms(session, conf));
 	}
 }
 
@@ -494,8 +403,8 @@ static void discard(struct session *session, const struct session_conf *conf, si
 	if (session->discarded_bytes >= conf->close_discard_bytes) {
 		session->due = now;
 	} else {
-		reset_looks(session, conf);
-		session->due = earlier(session->due, next_look(session, conf, now));
+		pace_reset_looks(session, conf);
+		session->due = earlier(session->due, pace_next_look(session, conf, now));
 	}
 }
 
@@ -515,8 +424,8 @@ size_t session_input(struct session *session, const struct session_conf *conf,
 	if (unsent_bytes(session) > 0) {
 		return n;
 	}
-	reset_looks(session, conf);
-	session->due = earlier(session->due, next_look(session, conf, now));
+	pace_reset_looks(session, conf);
+	session->due = earlier(session->due, pace_next_look(session, conf, now));
 	if (dialogue_takes_mail(session)) {
 		session->since = now; /* each piece of a mail begins the wait anew */
 	}

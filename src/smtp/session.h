@@ -45,10 +45,21 @@ enum {
 	SESSION_PENDING_MAX = 200, /* tuples on their way to the store; further commands wait */
 };
 
-/* Immutable settings, shared by all sessions. */
+/* Who shares a pace: bytes can be made scarcer for one kind than for another. */
+enum session_pace {
+	SESSION_PACE_NONE, /* stutters nothing at present */
+	SESSION_PACE_GREY, /* its stutter ends after grey-stutter */
+	SESSION_PACE_LISTED,
+	SESSION_PACE_COUNT
+};
+
+/* Settings of all sessions of one owner. Immutable but for stretch_ms. */
 struct session_conf {
 	struct reply_set replies; /* rendered texts */
 	uint32_t stutter_ms;
+	/* Added to stutter_ms while the owner has to be sparing with bytes; counts from each
+	 * session's next byte on. Without a stutter it stays 0. */
+	uint32_t stretch_ms[SESSION_PACE_COUNT];
 	uint32_t grey_stutter_ms;
 	uint32_t read_timeout_ms;
 	uint32_t write_timeout_ms;
@@ -71,9 +82,12 @@ struct session {
 	struct mono_ms opened; /* accept */
 	struct mono_ms due;    /* when the owner must call session_wake; the only field it reads */
 	struct mono_ms since; /* start of the present wait (command, blocked write, store, close) */
-	uint32_t discarded_bytes; /* after the final reply */
-	uint8_t state;            /* enum dialogue_state */
-	uint8_t cls;              /* enum session_class */
+	union {
+		uint32_t stagger;         /* until the banner, see session_stagger */
+		uint32_t discarded_bytes; /* after the final reply */
+	};
+	uint8_t state; /* enum dialogue_state */
+	uint8_t cls;   /* enum session_class */
 	uint8_t bad_commands;
 	uint8_t body_lines;
 	uint8_t n_pending; /* tuples handed over and not yet stored */
@@ -141,6 +155,11 @@ struct session_event {
 
 void session_start(struct session *session, const struct session_conf *conf, enum session_class cls,
                    struct mono_ms now);
+/* The first byte comes early by `part` (of 2^32) of a stutter, so that clients who came together
+ * are not served in the same ticks for ever. Only while the class is SESSION_UNKNOWN. */
+void session_stagger(struct session *session, uint32_t part);
+/* Whose pace holds for the bytes that are left to say. */
+enum session_pace session_pace(const struct session *session, const struct session_conf *conf);
 /* The host is known now. Only while the class is SESSION_UNKNOWN; later calls change nothing. */
 void session_classify(struct session *session, const struct session_conf *conf,
                       enum session_class cls, struct mono_ms now);
