@@ -45,6 +45,8 @@ static const struct {
 	[MODE_IMPORT]  = {import_main, true},
 	[MODE_WATCH]   = {watch_main, true},
 	[MODE_CHECK]   = {check_main, true},
+	[MODE_BACKUP]  = {backup_main, true},
+	[MODE_COMPACT] = {compact_main, true},
 	[MODE_HELP]    = {help_main, false},
 	[MODE_VERSION] = {version_main, false},
         // clang-format on

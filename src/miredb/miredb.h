@@ -36,3 +36,5 @@ int export_main(const struct run *run);
 int watch_main(const struct run *run);
 int change_main(const struct run *run);
 int import_main(const struct run *run);
+int backup_main(const struct run *run);
+int compact_main(const struct run *run);

@@ -12,6 +12,8 @@ enum {
 	OPTION_JSON = 256,
 	OPTION_MERGE,
 	OPTION_CHECK,
+	OPTION_BACKUP,
+	OPTION_COMPACT,
 	OPTION_WATCH,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -31,6 +33,8 @@ static const struct option long_options[] = {
 	{"json",     no_argument,       NULL, OPTION_JSON},
 	{"merge",    no_argument,       NULL, OPTION_MERGE},
 	{"check",    no_argument,       NULL, OPTION_CHECK},
+	{"backup",   required_argument, NULL, OPTION_BACKUP},
+	{"compact",  no_argument,       NULL, OPTION_COMPACT},
 	{"watch",    no_argument,       NULL, OPTION_WATCH},
 	{"help",     no_argument,       NULL, OPTION_HELP},
 	{"version",  no_argument,       NULL, OPTION_VERSION},
@@ -46,6 +50,8 @@ static const char usage_text[] =
         "       miredb [-f file] import [--merge] [file]\n"
         "       miredb [-f file] [--json] --watch\n"
         "       miredb [-f file] --check\n"
+        "       miredb [-f file] --backup file\n"
+        "       miredb [-f file] --compact\n"
         "\n"
         "Lists what mired's store holds, one record a line, or the records of these keys; changes\n"
         "it, through the daemon when that runs. A key is an address, a network (listing only) or "
@@ -62,6 +68,8 @@ static const char usage_text[] =
         "own\n"
         "      --watch        print changes as they happen\n"
         "      --check        walk the whole store and verify it\n"
+        "      --backup file  copy the store to a file, and verify the copy\n"
+        "      --compact      write the store anew without free pages, while no daemon runs\n"
         "      --help, --version\n";
 
 int options_print_usage(void)
@@ -105,6 +113,13 @@ static int take_option(int c, struct options *options)
 		return 0;
 	case OPTION_CHECK:
 		options->mode = MODE_CHECK;
+		return 0;
+	case OPTION_BACKUP:
+		options->mode = MODE_BACKUP;
+		options->file = optarg;
+		return 0;
+	case OPTION_COMPACT:
+		options->mode = MODE_COMPACT;
 		return 0;
 	case OPTION_WATCH:
 		options->mode = MODE_WATCH;
@@ -175,6 +190,10 @@ static int check_rest(const struct options *options)
 		return options->is_json || options->n_keys > 0 ? usage() : 0;
 	case MODE_CHECK:
 		return options->n_keys > 0 ? fail("--check takes no addresses") : 0;
+	case MODE_BACKUP:
+		return options->n_keys > 0 ? fail("--backup takes one file") : 0;
+	case MODE_COMPACT:
+		return options->n_keys > 0 ? fail("--compact takes no addresses") : 0;
 	case MODE_WATCH:
 		return options->n_keys > 0 ? fail("--watch takes no addresses") : 0;
 	}

@@ -13,6 +13,8 @@ enum mode {
 	MODE_IMPORT,
 	MODE_WATCH,
 	MODE_CHECK,
+	MODE_BACKUP,
+	MODE_COMPACT,
 	MODE_HELP,
 	MODE_VERSION,
 };
@@ -28,7 +30,7 @@ struct options {
 	enum key_type type;
 	bool is_json;
 	bool is_merge;    /* export and import: the merge form */
-	const char *file; /* of export and import; NULL = stdout, stdin */
+	const char *file; /* of export, import (NULL = stdout, stdin) and backup */
 	char **keys;
 	int n_keys;
 };

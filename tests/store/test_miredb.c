@@ -120,6 +120,51 @@ static void check_says_sound_or_what_it_found(void **state)
 	assert_non_null(strstr(output, "for reading"));
 }
 
+/* The caller may keep it where the store's user may not write. */
+static void a_backup_belongs_to_the_caller(void **state)
+{
+	struct fixture *f = *state;
+	char path[FIXTURE_PATH_MAX + 8];
+	char data[FIXTURE_PATH_MAX + 64];
+	struct stat st;
+	(void)snprintf(path, sizeof path, "%s/dump", top);
+	assert_int_equal(run(-1, "-f", config, "--backup", path, NULL), 0);
+	assert_ptr_equal(strstr(output, path), output);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_uid, geteuid());
+	assert_int_equal(st.st_mode & 07777, 0600);
+	fixture_path(f, "data.mdb", data);
+	fixture_remove(f, "lock.mdb");
+	assert_int_equal(run(-1, "-f", config, "-d", "192.0.2.1", NULL), 0);
+	assert_int_equal(rename(path, data), 0);
+	assert_int_equal(geteuid() == 0 ? chown(data, NOBODY, NOBODY) : 0, 0);
+	fixture_remove(f, "lock.mdb");
+	assert_int_equal(run(-1, "-f", config, NULL), 0);
+	assert_string_equal(output, stored_list);
+	assert_int_equal(run(-1, "-f", config, "--backup", config, NULL), 1);
+	assert_non_null(strstr(output, "is no backup of a store"));
+	assert_int_equal(run(-1, "-f", config, "--backup", path, "more", NULL), 1);
+}
+
+static void compaction_waits_for_nobody(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(run(-1, "-f", config, "--compact", NULL), 0);
+	assert_non_null(strstr(output, " MiB were free pages; now "));
+	assert_int_equal(run(-1, "-f", config, NULL), 0);
+	assert_string_equal(output, stored_list);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(f->dir, 0, 0), 0);
+	}
+	struct store *store = fixture_open(f);
+	if (geteuid() == 0) {
+		give_to_nobody(f);
+	}
+	assert_int_equal(run(-1, "-f", config, "--compact", NULL), 1);
+	assert_non_null(strstr(output, "stop mired first"));
+	store_close(store);
+}
+
 static void networks_print_what_lies_in_them(void **state)
 {
 	(void)state;
@@ -189,6 +234,8 @@ int main(void)
 	        MIREDB_TEST(json_carries_texts_that_are_no_utf8),
 	        MIREDB_TEST(root_leaves_no_file_of_its_own),
 	        MIREDB_TEST(check_says_sound_or_what_it_found),
+	        MIREDB_TEST(a_backup_belongs_to_the_caller),
+	        MIREDB_TEST(compaction_waits_for_nobody),
 	        MIREDB_TEST(networks_print_what_lies_in_them),
 	        MIREDB_TEST(help_and_version_need_no_store),
 	        MIREDB_TEST(write_errors_are_told),
