@@ -110,5 +110,6 @@ struct engine_figures {
 	struct engine_capacity capacity;
 	char accept_mode[32]; /* what the probe chose */
 	uint64_t worker_conns[CONF_WORKERS_MAX];
+	uint64_t worker_accepted[CONF_WORKERS_MAX]; /* since the start */
 };
 void engine_figures_get(struct engine *engine, struct engine_figures *out);

@@ -27,6 +27,8 @@ static void add_worker(struct engine *engine, uint32_t idx, struct engine_figure
 	out->conns_listed += figures.n_listed;
 	out->conns_unknown += figures.n_unknown;
 	out->worker_conns[idx] = figures.n_now;
+	out->worker_accepted[idx] =
+	        counters_get(worker_counters(engine->workers[idx]), COUNTER_accepted);
 	(void)snprintf(out->accept_mode, sizeof out->accept_mode, "%s", figures.accept_mode);
 	add_counters(&out->totals, worker_counters(engine->workers[idx]));
 }

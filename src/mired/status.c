@@ -128,6 +128,15 @@ static void put_counters(json_t *top, const struct counters *engine, const struc
 	}
 }
 
+static void put_array(json_t *group, const char *name, const uint64_t *values, uint32_t n)
+{
+	json_t *array = json_array();
+	for (uint32_t i = 0; i < n && i < CONF_WORKERS_MAX; i++) {
+		(void)json_array_append_new(array, json_integer((json_int_t)values[i]));
+	}
+	(void)json_object_set_new(group, name, array);
+}
+
 static void put_connections(json_t *top, const struct engine_figures *figures)
 {
 	const struct engine_capacity *capacity = &figures->capacity;
@@ -141,12 +150,8 @@ static void put_connections(json_t *top, const struct engine_figures *figures)
 	put_u64(top, "connections", "per_ring", capacity->per_ring);
 	json_t *group = group_of(top, "connections");
 	(void)json_object_set_new(group, "limit", json_string(capacity->limit));
-	json_t *per_worker = json_array();
-	for (uint32_t i = 0; i < capacity->workers && i < CONF_WORKERS_MAX; i++) {
-		(void)json_array_append_new(per_worker,
-		                            json_integer((json_int_t)figures->worker_conns[i]));
-	}
-	(void)json_object_set_new(group, "per_worker", per_worker);
+	put_array(group, "per_worker", figures->worker_conns, capacity->workers);
+	put_array(group, "per_worker_accepted", figures->worker_accepted, capacity->workers);
 }
 
 static void put_engine(json_t *top, const struct engine_figures *figures)
