@@ -1,0 +1,127 @@
+"""A server in a network namespace behind a tun device, with ghost peers on the other side (ghost.c):
+what it costs to hold connections, without a client's share in it.
+
+Import only after harness.use_build(options, *TARGETS).
+"""
+import contextlib
+import json
+import resource
+import statistics
+import subprocess
+import types
+
+import harness
+import world as w
+from daemon import Mired
+
+TARGETS = ("mired", "ghost", "floor")
+SERVER, PORT = "10.255.0.1", 8025
+SOURCES, N_SOURCES = "10.64.0.1", 10000
+TABLE_MAX = 19900  # direct descriptors of one ring of floor: below the usual hard file limit
+BANNER = "x" * 250  # what silent clients hear for minutes, a byte a period
+SLABS = ("TCP", "sock_inode_cache", "filp", "dentry")
+
+
+class GhostNet:
+    """The namespace and its device; at the end of the block all of it is gone."""
+
+    def __init__(self):
+        self.world = w.World()
+        self.ns = self.world.netns("ghost")
+        self.ns.shell(f"""
+            ip tuntap add dev ghost mode tun
+            ip link set ghost txqueuelen 100000 up
+            ip addr add {SERVER}/32 dev ghost
+            ip route add 10.64.0.0/10 dev ghost
+            echo 65535 > /proc/sys/net/core/somaxconn
+            echo 65535 > /proc/sys/net/ipv4/tcp_max_syn_backlog""")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.world.close()
+
+    def start_floor(self, load, *options):
+        """Returns its process id."""
+        table = min(TABLE_MAX, load.n // load.workers * 5 // 4 + 256)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # floor has it from here
+        log = self.world.dir / "floor.log"
+        floor = self.world.spawn([w.BUILD / "perf" / "floor", PORT, load.workers, table,
+                                  load.period_ms, *options], ns=self.ns, log=log)
+        w.wait_for("floor to listen", lambda: "ready" in log.read_text(), 10)
+        return floor.pid
+
+    def start_mired(self, load, **settings):
+        """Returns the process id of its engine. firewall = no: nothing redirects here."""
+        topology = types.SimpleNamespace(gw=self.ns, rules="none")
+        mired = Mired(self.world, topology, firewall=False, workers=load.workers, verbose=False,
+                      max_connections=load.n, max_listed=load.n, banner=BANNER,
+                      listen=["0.0.0.0"], stutter=f"{load.period_ms}ms", grey_stutter="90s",
+                      **settings)
+        mired.start()
+        return mired.pids()["engine"]
+
+    def hold(self, pid, load):
+        """Opens the connections, and measures what the process spends in the window, and holds."""
+        before = (harness.memory_bytes(pid), harness.slab_bytes())
+        options = {"server": f"{SERVER}:{PORT}", "sources": f"{SOURCES}/{N_SOURCES}",
+                   "connections": load.n, "rate": load.rate, "period": load.period_ms,
+                   "settle": load.settle_secs, "window": load.window_secs}
+        argv = [*self.ns.prefix(), str(w.BUILD / "perf" / "ghost"),
+                *(str(word) for key, value in options.items() for word in (f"--{key}", value))]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True) as ghost:
+            self._expect(ghost, "open")
+            self._expect(ghost, "begin")
+            cpu_secs = harness.cpu_secs(pid)
+            result = self._expect(ghost, "end")
+            cpu_secs = harness.cpu_secs(pid) - cpu_secs
+            memory = harness.memory_bytes(pid) - before[0]
+            slabs = grown(before[1], harness.slab_bytes())
+            with contextlib.suppress(BrokenPipeError):
+                ghost.communicate("\n", timeout=60)
+        return {**result, "cores": cpu_secs / result["seconds"],
+                "us_per_byte": cpu_secs * 1e6 / max(1, result["bytes"]),
+                "user_bytes": memory / load.n, "kernel_bytes": sum(slabs.values()) / load.n,
+                **{name: slabs.get(name, 0) / load.n for name in SLABS}}
+
+    @staticmethod
+    def _expect(ghost, phase):
+        line = ghost.stdout.readline()
+        result = json.loads(line) if line else {}
+        w.check(result.get("phase") == phase, f"ghost comes to its phase {phase}, not", line)
+        return result
+
+
+def grown(before, after):
+    return {name: size - before.get(name, 0) for name, size in after.items()}
+
+
+class Load:
+    """So many connections with a byte each per period."""
+
+    def __init__(self, n, period_ms, workers, window_secs=20, rate=5000):
+        self.n, self.period_ms, self.workers = n, period_ms, workers
+        self.rate, self.window_secs = rate, window_secs
+        self.settle_secs = 2 + period_ms // 1000
+
+    def __str__(self):
+        workers = "one worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"{self.n:,} connections, each a byte per {self.period_ms / 1000:g} s, {workers}"
+
+
+def floor_run(load, *options):
+    """One run of floor alone."""
+    with GhostNet() as net:
+        return net.hold(net.start_floor(load, *options), load)
+
+
+def mired_run(load):
+    with GhostNet() as net:
+        return net.hold(net.start_mired(load), load)
+
+
+def median(runs, key):
+    return statistics.median(run[key] for run in runs)
