@@ -9,8 +9,8 @@
 #include "mired/role_engine.h"
 #include "mired/role_firewall.h"
 #include "mired/supervisor.h"
-#include "mired/verify.h"
 #include "priv/role.h"
+#include "verify/verify.h"
 
 /* argv[0] says which role it is; the kernel's own name for the process would be "exe". */
 static int run_role(enum role_kind kind, const char *title)

@@ -18,8 +18,8 @@
 
 #include "base/err.h"
 #include "mired/names.h"
-#include "mired/verify.h"
 #include "priv/place.h"
+#include "verify/verify.h"
 
 enum {
 	TAKE_OVER_MS = 5000, /* how long roles of a killed supervisor may hold the ports */

@@ -11,8 +11,8 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/textfile.h"
 #include "mired/report.h"
-#include "mired/textfile.h"
 
 enum { SAVE_MS = 60000, PATH_BYTES = 512, MODE_FILE = 0640 };
 

@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "mired/textfile.h"
+#include "base/textfile.h"
 
 enum { RETRY_MS = 100 };
 

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/compiler.h"
-#include "mired/textfile.h"
+#include "base/textfile.h"
 #include "priv/msg.h"
 #include "priv/role.h"
 

@@ -1,5 +1,5 @@
 /* What mired --check-config finds beyond the configuration file itself. */
-#include "mired/verify.h"
+#include "verify/verify.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* The checks stand in a table; each writes its own lines. */
-#include "mired/verify.h"
+#include "verify/verify.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/textfile.h"
 #include "fw/fw.h"
 #include "mired/names.h"
-#include "mired/textfile.h"
 #include "policy/cidr.h"
 #include "policy/domains.h"
 #include "sync/setup.h"

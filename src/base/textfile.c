@@ -1,5 +1,5 @@
 /* See textfile.h. */
-#include "mired/textfile.h"
+#include "base/textfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
