@@ -3,7 +3,8 @@
  * none. A slot whose thread has ended is emptied once more by the writer and then reused.
  *
  * The writer is woken through an eventfd, but only when it said that it sleeps; a line that misses
- * that moment waits for the next POLL_MS. */
+ * that moment waits for the next POLL_MS. After work it naps before it says so: in a rush of lines
+ * one in NAP_MS pays for a wake-up, not each. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ enum {
 	RING_BYTES = 256 << 10, /* some 2,000 lines of usual length */
 	BATCH_MAX = 64,         /* lines of one thread before the next one's turn */
 	POLL_MS = 100,
+	NAP_MS = 10,         /* a rush of 200,000 lines a second of one thread fits into its ring */
 	CLOSE_WAIT_SECS = 1, /* for a writer stuck in a full pipe */
 	DROP_REPORT_SECS = 10,
 	IDENT_MAX = 64,
@@ -187,8 +189,15 @@ static void sleep_until_woken(void)
 	atomic_store(&logger.is_asleep, false);
 }
 
+static void nap(void)
+{
+	const struct timespec pause = {.tv_nsec = NAP_MS * NS_PER_MS};
+	(void)nanosleep(&pause, NULL);
+}
+
 static void *run_writer(void *arg)
 {
+	bool is_rested = true;
 	(void)arg;
 	for (;;) {
 		/* read before the drain: what was logged before the stop is written */
@@ -198,9 +207,12 @@ static void *run_writer(void *arg)
 		if (!has_worked && is_stopping) {
 			return NULL;
 		}
-		if (!has_worked) {
+		if (!has_worked && is_rested) {
 			sleep_until_woken();
+		} else if (!has_worked) {
+			nap();
 		}
+		is_rested = !has_worked;
 	}
 }
 
