@@ -388,12 +388,17 @@ int ring_submit(struct ring *ring)
 
 int ring_wait(struct ring *ring, int64_t wait_ns)
 {
+	return ring_wait_many(ring, 1, wait_ns);
+}
+
+int ring_wait_many(struct ring *ring, unsigned n_events, int64_t wait_ns)
+{
 	struct __kernel_timespec timeout = {
 	        .tv_sec = wait_ns / NS_PER_SEC,
 	        .tv_nsec = wait_ns % NS_PER_SEC,
 	};
 	struct io_uring_cqe *cqe;
-	int ret = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &timeout, NULL);
+	int ret = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, n_events, &timeout, NULL);
 	return ret < 0 && ret != -ETIME && ret != -EINTR ? ret : 0;
 }
 

@@ -106,5 +106,7 @@ bool ring_has_queued(const struct ring *ring);
 MUST_USE int ring_submit(struct ring *ring);
 /* The same, then sleeps until there is an event or wait_ns have passed; 0 looks only. */
 MUST_USE int ring_wait(struct ring *ring, int64_t wait_ns);
+/* The same, but only n_events at once (no more than RING_CQ_ENTRIES) end the sleep. */
+MUST_USE int ring_wait_many(struct ring *ring, unsigned n_events, int64_t wait_ns);
 /* Takes the oldest event. */
 bool ring_next(struct ring *ring, struct ring_event *out);
