@@ -34,7 +34,8 @@ struct conn {
 	uint32_t is_delayed : 1;  /* has input that could not be answered yet */
 	uint32_t is_trapped : 1;  /* its host is, whatever lists it is on */
 	uint32_t is_low_prio : 1; /* came in for the low-priority MX */
-	uint32_t generation : 24;
+	uint32_t generation : 22;
+	uint32_t pace : 2;         /* enum session_pace, as the worker counts it */
 	uint32_t n_flight : 4;     /* requests whose event is still to come */
 	uint32_t is_ready : 1;     /* in the worker's list of those to be served at once */
 	uint32_t is_admitted : 1;  /* counted in the number of connections */
@@ -45,7 +46,7 @@ struct conn {
 static_assert(sizeof(struct conn) == CACHE_LINE, "one cache line a connection");
 
 enum {
-	CONN_GENERATION_MASK = 0xffffff,
+	CONN_GENERATION_MASK = 0x3fffff,
 	CONN_TABLE_MAX = 1 << 22, /* the place of a text has so many bits */
 	/* Large texts are for long input; one connection in eight may have one, and always so many:
 	 */

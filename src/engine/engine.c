@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/budget.h"
 #include "engine/engine_impl.h"
 
 enum {
@@ -52,8 +53,11 @@ static void measure(struct engine *engine)
 	long pages = sysconf(_SC_PHYS_PAGES);
 	long page_bytes = sysconf(_SC_PAGESIZE);
 	uint64_t memory = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0;
-	engine_capacity_of(engine->conf, raise_file_limit(), cores > 0 ? (uint32_t)cores : 1,
-	                   memory, &engine->capacity);
+	uint32_t n_cores = cores > 0 ? (uint32_t)cores : 1;
+	engine_capacity_of(engine->conf, raise_file_limit(), n_cores, memory, &engine->capacity);
+	engine->bytes_per_sec = engine->conf->byte_budget > 0
+	                                ? engine->conf->byte_budget
+	                                : (uint64_t)n_cores * BUDGET_AUTO_PER_CORE;
 }
 
 /* --- store ------------------------------------------------------------------------------------ */
@@ -282,6 +286,9 @@ static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n
 	        .n_listed = &engine->n_listed,
 	        .max_listed = engine->capacity.max_listed,
 	        .max_connections = engine->capacity.max_connections,
+	        .bytes_per_sec = (double)engine->bytes_per_sec / engine->capacity.workers,
+	        .n_stretching = &engine->n_stretching,
+	        .seed = (uint64_t)clock_mono().ns,
 	        .table_size = engine->capacity.per_ring,
 	        .idx = idx,
 	        .listeners = engine->listeners + at,

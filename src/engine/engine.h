@@ -90,6 +90,14 @@ bool engine_next_result(struct engine *engine, struct engine_result *out);
 /* The lists in force; see lister_describe. */
 void engine_describe_lists(struct engine *engine, lister_describe_one *one, void *ctx);
 
+/* How scarce bytes are, over all workers. */
+struct engine_pace {
+	uint64_t budget_per_sec;
+	uint64_t carried_per_sec; /* of it, what the machine carries at present */
+	uint64_t stuttered_per_sec;
+	double stretch_listed, stretch_grey; /* the largest of a worker; 1: as configured */
+};
+
 /* A moment's figures, for status. Any thread but the engine's own. */
 struct engine_figures {
 	struct counters totals;
@@ -108,6 +116,7 @@ struct engine_figures {
 	bool is_store_degraded; /* commits fail at present */
 	bool is_clock_paused;
 	struct engine_capacity capacity;
+	struct engine_pace pace;
 	char accept_mode[32]; /* what the probe chose */
 	uint64_t worker_conns[CONF_WORKERS_MAX];
 	uint64_t worker_accepted[CONF_WORKERS_MAX]; /* since the start */

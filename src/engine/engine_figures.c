@@ -17,6 +17,24 @@ static void add_counters(struct counters *totals, const struct counters *counter
 	}
 }
 
+static double larger_stretch(const struct engine *engine, double largest, uint32_t interval_ms)
+{
+	uint32_t stutter_ms = engine->session.stutter_ms;
+	double stretch = stutter_ms > 0 ? (double)interval_ms / stutter_ms : 1;
+	return stretch > largest ? stretch : largest;
+}
+
+static void add_pace(const struct engine *engine, const struct worker_figures *worker,
+                     struct engine_pace *out)
+{
+	out->carried_per_sec += worker->carried_per_sec;
+	out->stuttered_per_sec += worker->stuttered_per_sec;
+	out->stretch_listed = larger_stretch(engine, out->stretch_listed,
+	                                     worker->interval_ms[SESSION_PACE_LISTED]);
+	out->stretch_grey =
+	        larger_stretch(engine, out->stretch_grey, worker->interval_ms[SESSION_PACE_GREY]);
+}
+
 static void add_worker(struct engine *engine, uint32_t idx, struct engine_figures *out)
 {
 	struct worker_figures figures;
@@ -30,6 +48,7 @@ static void add_worker(struct engine *engine, uint32_t idx, struct engine_figure
 	out->worker_accepted[idx] =
 	        counters_get(worker_counters(engine->workers[idx]), COUNTER_accepted);
 	(void)snprintf(out->accept_mode, sizeof out->accept_mode, "%s", figures.accept_mode);
+	add_pace(engine, &figures, &out->pace);
 	add_counters(&out->totals, worker_counters(engine->workers[idx]));
 }
 
@@ -91,6 +110,8 @@ void engine_figures_get(struct engine *engine, struct engine_figures *out)
 {
 	memset(out, 0, sizeof *out);
 	out->capacity = engine->capacity;
+	out->pace = (struct engine_pace){
+	        .budget_per_sec = engine->bytes_per_sec, .stretch_listed = 1, .stretch_grey = 1};
 	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
 		add_worker(engine, i, out);
 	}

@@ -42,8 +42,10 @@ struct engine {
 	struct worker_listener *listeners; /* those of a worker together */
 	size_t n_listeners;
 	_Atomic uint32_t n_connections;
-	_Atomic uint32_t n_listed;    /* of them */
-	pthread_mutex_t figures_lock; /* figures_reader; nothing else is taken under it */
+	_Atomic uint32_t n_listed;     /* of them */
+	uint64_t bytes_per_sec;        /* byte-budget, or what a machine like this carries */
+	_Atomic uint32_t n_stretching; /* workers that stretch their stutter */
+	pthread_mutex_t figures_lock;  /* figures_reader; nothing else is taken under it */
 	struct store_reader *figures_reader;
 };
 

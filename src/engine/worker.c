@@ -20,6 +20,7 @@
 enum {
 	END_WAIT_MS = 1000,    /* for the last completions at the end */
 	END_TURN_MS = 20,      /* one wait of those */
+	WAKE_EVENTS = 64,      /* so many end a sleep */
 	ERROR_PAUSE_US = 1000, /* after an io_uring_enter that failed: memory is short */
 };
 
@@ -87,6 +88,7 @@ static bool make_ready(struct worker *worker, uint32_t slot, struct conn *conn)
 void worker_schedule(struct worker *worker, uint32_t slot, struct conn *conn)
 {
 	int32_t wait_ms = mono_ms_diff(conn->session.due, worker->now_ms);
+	worker_pace_note(worker, conn);
 	if (wait_ms <= 0 && make_ready(worker, slot, conn)) {
 		return;
 	}
@@ -167,7 +169,8 @@ static void turn(struct worker *worker)
 	/* The event of wake_fd only ends the sleep: it may fail when memory is short.
 	 * acquire: partner of the release in worker_stop */
 	worker->is_ending = atomic_load_explicit(&worker->stop, memory_order_acquire);
-	worker->budget = WORKER_TURN_MAX;
+	worker->turn_left = WORKER_TURN_MAX;
+	worker_pace_turn(worker);
 	worker_reap(worker);
 	worker_take_answers(worker);
 	worker_serve(worker);
@@ -190,11 +193,14 @@ static int64_t sleep_ns(const struct worker *worker)
 	return left_ns > 0 ? left_ns : 0;
 }
 
-/* Nothing of what others may replace (lists, domains, traps) is held over a sleep. */
+/* Nothing of what others may replace (lists, domains, traps) is held over a sleep. It takes a crowd
+ * of new connections to end it before its time: to wake for each costs more than to accept it. What
+ * is queued is answered at once, and its events are wanted. */
 static void wait_for_events(struct worker *worker, int64_t wait_ns)
 {
+	unsigned n_events = ring_has_queued(worker->ring) ? 1 : WAKE_EVENTS;
 	qsbr_offline();
-	if (ring_wait(worker->ring, wait_ns) < 0) {
+	if (ring_wait_many(worker->ring, n_events, wait_ns) < 0) {
 		(void)usleep(ERROR_PAUSE_US);
 	}
 	qsbr_online();
@@ -227,6 +233,7 @@ static void *run(void *arg)
 	struct worker *worker = arg;
 	worker->epoch = clock_mono();
 	read_clock(worker);
+	worker_pace_init(worker);
 	worker->start_ret = ring_enable(worker->ring);
 	if (worker->start_ret == 0 &&
 	    !ring_wake_on(worker->ring, worker->wake_fd, (struct ring_tag){.op = RING_OP_WAKE})) {
@@ -245,6 +252,7 @@ static void *run(void *arg)
 		turn(worker);
 	}
 	end_all(worker);
+	worker_pace_fini(worker);
 	qsbr_unregister();
 	return NULL;
 }
@@ -319,6 +327,8 @@ int worker_start(struct worker **out, const struct worker_env *env)
 	}
 	memset(worker, 0, sizeof *worker);
 	worker->env = *env;
+	worker->session = *env->session;
+	worker->env.session = &worker->session;
 	worker->wake_fd = -1;
 	sem_init(&worker->started, 0, 0);
 	int ret = open_parts(worker);
@@ -364,6 +374,7 @@ void worker_figures_get(const struct worker *worker, struct worker_figures *out)
 	        .n_listed = class_count(worker, SESSION_LISTED),
 	        .accept_mode = ring_has_name(worker->ring) ? "multishot" : "single-shot",
 	};
+	worker_pace_figures(worker, out);
 	out->n_now = out->n_unknown + out->n_grey + out->n_white + out->n_listed;
 }
 

@@ -24,7 +24,7 @@ struct worker_listener {
 /* Borrowed until worker_stop. */
 struct worker_env {
 	const struct conf *conf;
-	const struct session_conf *session;
+	const struct session_conf *session; /* the worker takes a copy and sets its own pace */
 	const struct cache *hosts;
 	const struct cache *tuples;
 	const uint8_t *hash_key; /* store_hash_key */
@@ -35,7 +35,10 @@ struct worker_env {
 	_Atomic uint32_t *n_listed; /* of them listed or trapped; likewise. NULL = do not count */
 	uint32_t max_listed;        /* listed connections beyond it are not stuttered */
 	uint32_t max_connections;
-	uint32_t table_size; /* direct descriptors of this ring */
+	double bytes_per_sec;           /* stuttered ones, this worker's part of the budget */
+	_Atomic uint32_t *n_stretching; /* workers that stretch their stutter. NULL = say nothing */
+	uint64_t seed;                  /* of the worker's dice */
+	uint32_t table_size;            /* direct descriptors of this ring */
 	uint32_t idx;
 	/* worker_stop closes their descriptors, a failed start does not */
 	const struct worker_listener *listeners;
@@ -48,6 +51,9 @@ void worker_stop(struct worker *worker);
 
 struct worker_figures {
 	uint32_t n_now, n_grey, n_white, n_listed, n_unknown;
+	uint32_t interval_ms[SESSION_PACE_COUNT]; /* present stutter of each kind */
+	uint64_t carried_per_sec;                 /* of the budget, what the machine carries */
+	uint64_t stuttered_per_sec;
 	const char *accept_mode;
 };
 void worker_figures_get(const struct worker *worker, struct worker_figures *out);

@@ -32,6 +32,7 @@ void worker_close(struct worker *worker, uint32_t slot)
 		worker_leave_class(worker, conn);
 	}
 	wheel_remove(worker->wheel, slot);
+	worker_pace_leave(worker, conn);
 	conn->phase = CONN_CLOSING;
 	if (conn->n_flight == 0) {
 		close_now(worker, slot, conn);
@@ -377,7 +378,7 @@ static bool take_due(struct worker *worker, uint32_t *slot)
 /* In turn, as long as there are both: neither may keep the other waiting. */
 static bool take_next(struct worker *worker, uint32_t *slot)
 {
-	bool is_due_first = worker->budget % 2 == 0;
+	bool is_due_first = worker->turn_left % 2 == 0;
 	if (is_due_first && take_due(worker, slot)) {
 		return true;
 	}
@@ -388,12 +389,12 @@ void worker_serve(struct worker *worker)
 {
 	uint32_t slot;
 	do {
-		while (worker->budget > 0 && take_next(worker, &slot)) {
-			worker->budget--;
+		while (worker->turn_left > 0 && take_next(worker, &slot)) {
+			worker->turn_left--;
 			serve(worker, slot);
 		}
 		if (worker->chunk->n > 0) {
 			flush(worker);
 		}
-	} while (worker->budget > 0 && worker->n_ready > 0);
+	} while (worker->turn_left > 0 && worker->n_ready > 0);
 }

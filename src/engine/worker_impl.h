@@ -4,6 +4,7 @@
  *   worker.c         start and stop, the loop, ticks, what the kernel reports
  *   worker_accept.c  listeners, admission, what kind of host this is
  *   worker_batch.c   serving connections in chunks; their end
+ *   worker_pace.c    what a stuttered byte costs in time while bytes are scarce
  *   worker_talk.c    requests to the keeper and its answers; events of sessions; log lines
  *   worker_listed.c  lists and traps: who is on them, and what they are told */
 #pragma once
@@ -18,6 +19,7 @@
 #include "base/clock.h"
 #include "base/counters.h"
 #include "base/wheel.h"
+#include "engine/budget.h"
 #include "engine/conn.h"
 #include "engine/ring.h"
 #include "engine/worker.h"
@@ -75,8 +77,16 @@ struct chunk {
 	struct chunk_entry entries[CHUNK_MAX];
 };
 
+/* What others may read of the pace. */
+struct pace_figures {
+	_Atomic uint32_t interval_ms[SESSION_PACE_COUNT];
+	_Atomic uint32_t carried_per_sec;
+	_Atomic uint32_t stuttered_per_sec;
+};
+
 struct worker {
 	struct worker_env env;
+	struct session_conf session; /* env.session points here */
 	struct ring *ring;
 	struct conn_table conns;
 	struct wheel *wheel;
@@ -94,8 +104,14 @@ struct worker {
 	uint32_t ready[WORKER_READY_MAX];
 	uint32_t ready_first;
 	uint32_t n_ready;
-	uint32_t budget;    /* connections that may still be served in this turn */
+	uint32_t turn_left; /* connections that may still be served in this turn */
 	uint32_t in_flight; /* requests the keeper has not answered */
+	/* pace */
+	struct budget budget;
+	uint32_t n_saying[SESSION_PACE_COUNT]; /* connections that stutter something at present */
+	bool is_stretching;                    /* counted in env.n_stretching */
+	uint64_t dice;
+	struct pace_figures pace;
 	struct mono_ms full_since;
 	bool is_full;    /* since full_since no tuple found room and no answer came */
 	bool has_posted; /* since the keeper was woken */
@@ -148,6 +164,22 @@ void worker_on_shutdown(struct worker *worker, const struct ring_event *event);
 void worker_on_close(struct worker *worker, const struct ring_event *event);
 /* Begins the end: closes as soon as nothing is under way. */
 void worker_close(struct worker *worker, uint32_t slot);
+
+/* --- worker_pace.c --- */
+
+void worker_pace_init(struct worker *worker);
+/* At the end of the worker. */
+void worker_pace_fini(struct worker *worker);
+/* Once a turn, before anything is served. */
+void worker_pace_turn(struct worker *worker);
+/* Counts the connection among those who want bytes, or no more; called whenever that may have
+ * changed. */
+void worker_pace_note(struct worker *worker, struct conn *conn);
+/* The connection ends. */
+void worker_pace_leave(struct worker *worker, struct conn *conn);
+/* For the first byte of a connection: all 32 bits count. */
+uint32_t worker_roll_dice(struct worker *worker);
+void worker_pace_figures(const struct worker *worker, struct worker_figures *out);
 
 /* --- worker_talk.c --- */
 

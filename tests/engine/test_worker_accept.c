@@ -160,7 +160,7 @@ static void crowd_that_is_ready_does_not_starve_what_is_due(void **state)
 	conn->session.due = worker->now_ms; /* holds, and says when it wants to be asked again */
 	wheel_add(worker->wheel, CROWD, worker->tick_now + 1);
 	worker->tick_now++;
-	worker->budget = WORKER_TURN_MAX;
+	worker->turn_left = WORKER_TURN_MAX;
 	worker_serve(worker);
 	assert_int_equal(mono_ms_diff(conn->session.due, worker->now_ms), 5000);
 	assert_in_range(worker->n_ready, 1, CROWD - WORKER_TURN_MAX / 2);

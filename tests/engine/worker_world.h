@@ -177,6 +177,7 @@ static inline struct world *world_new(enum conf_feature accept_feature)
 	world->env.table_size = 1000;
 	world->env.max_connections = 100000;
 	world->env.max_listed = 100000;
+	world->env.bytes_per_sec = 100000;
 	return world;
 }
 

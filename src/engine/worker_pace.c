@@ -1,0 +1,122 @@
+/* The pace of a worker's connections: who wants bytes, how many there may be, and from that how
+ * long each takes (budget.h). The sessions read the outcome in their settings, of which each worker
+ * has its own copy; a byte costs nothing for it. Others read the outcome as figures. */
+#include "base/log.h"
+#include "engine/worker_impl.h"
+
+void worker_pace_init(struct worker *worker)
+{
+	budget_init(&worker->budget, worker->env.bytes_per_sec, worker->session.stutter_ms,
+	            worker->env.conf->tick_ms, worker->now);
+	worker->dice = worker->env.seed;
+	worker_pace_turn(worker);
+}
+
+/* --- the dice --- */
+
+/* splitmix64 (Steele, Lea, Flood 2014): one addition and two multiplications, any seed will do. */
+uint32_t worker_roll_dice(struct worker *worker)
+{
+	uint64_t bits = worker->dice += UINT64_C(0x9e3779b97f4a7c15);
+	bits = (bits ^ bits >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	bits = (bits ^ bits >> 27) * UINT64_C(0x94d049bb133111eb);
+	return (uint32_t)((bits ^ bits >> 31) >> 32);
+}
+
+/* --- who wants bytes --- */
+
+void worker_pace_note(struct worker *worker, struct conn *conn)
+{
+	enum session_pace pace = session_pace(&conn->session, worker->env.session);
+	if (pace != (enum session_pace)conn->pace) {
+		worker->n_saying[conn->pace]--;
+		worker->n_saying[pace]++;
+		conn->pace = (unsigned)pace & 3U;
+	}
+}
+
+void worker_pace_leave(struct worker *worker, struct conn *conn)
+{
+	worker->n_saying[conn->pace]--;
+	worker->n_saying[SESSION_PACE_NONE]++;
+	conn->pace = SESSION_PACE_NONE;
+}
+
+/* --- windows --- */
+
+/* One line for all workers: the first that begins and the last that ends says it. */
+static void tell(struct worker *worker, bool is_stretching)
+{
+	_Atomic uint32_t *n_stretching = worker->env.n_stretching;
+	if (is_stretching == worker->is_stretching || !n_stretching) {
+		return;
+	}
+	worker->is_stretching = is_stretching;
+	if (is_stretching &&
+	    atomic_fetch_add_explicit(n_stretching, 1, memory_order_relaxed) == 0) {
+		log_warning("stutter is stretched: the connections want more than %.0f bytes a "
+		            "second of worker %u",
+		            worker->budget.carried_per_sec, worker->env.idx);
+	} else if (!is_stretching &&
+	           atomic_fetch_sub_explicit(n_stretching, 1, memory_order_relaxed) == 1) {
+		log_info("stutter is no longer stretched");
+	}
+}
+
+static uint32_t whole(double value)
+{
+	return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
+}
+
+static void publish(struct worker *worker)
+{
+	const struct budget *budget = &worker->budget;
+	for (unsigned i = 0; i < SESSION_PACE_COUNT; i++) {
+		worker->session.stretch_ms[i] = budget->interval_ms[i] - budget->stutter_ms;
+		atomic_store_explicit(&worker->pace.interval_ms[i], budget->interval_ms[i],
+		                      memory_order_relaxed);
+	}
+	atomic_store_explicit(&worker->pace.carried_per_sec, whole(budget->carried_per_sec),
+	                      memory_order_relaxed);
+	atomic_store_explicit(&worker->pace.stuttered_per_sec, whole(budget->sent_per_sec),
+	                      memory_order_relaxed);
+}
+
+/* How long the oldest tick that is not served has been due; nothing is due in a turn between. */
+static void note_lateness(struct worker *worker)
+{
+	if (worker->tick_done < worker->tick_now) {
+		int64_t due_ns =
+		        (int64_t)(worker->tick_done + 1) * worker->env.conf->tick_ms * NS_PER_MS;
+		budget_late(&worker->budget, worker->now.ns - worker->epoch.ns - due_ns);
+	}
+}
+
+void worker_pace_turn(struct worker *worker)
+{
+	note_lateness(worker);
+	if (budget_is_over(&worker->budget, worker->now)) {
+		budget_update(&worker->budget, worker->n_saying,
+		              counters_get(&worker->counters, COUNTER_bytes_stuttered),
+		              worker->now);
+		publish(worker);
+		tell(worker, worker->budget.is_stretching);
+	}
+}
+
+void worker_pace_fini(struct worker *worker)
+{
+	tell(worker, false);
+}
+
+void worker_pace_figures(const struct worker *worker, struct worker_figures *out)
+{
+	const struct pace_figures *pace = &worker->pace;
+	for (unsigned i = 0; i < SESSION_PACE_COUNT; i++) {
+		out->interval_ms[i] =
+		        atomic_load_explicit(&pace->interval_ms[i], memory_order_relaxed);
+	}
+	out->carried_per_sec = atomic_load_explicit(&pace->carried_per_sec, memory_order_relaxed);
+	out->stuttered_per_sec =
+	        atomic_load_explicit(&pace->stuttered_per_sec, memory_order_relaxed);
+}
