@@ -162,6 +162,16 @@ static void put_engine(json_t *top, const struct engine_figures *figures)
 	put_bool(top, "clock", "paused", figures->is_clock_paused);
 }
 
+static void put_pace(json_t *top, const struct engine_pace *pace)
+{
+	json_t *group = group_of(top, "pace");
+	put_u64(top, "pace", "budget_per_sec", pace->budget_per_sec);
+	put_u64(top, "pace", "carried_per_sec", pace->carried_per_sec);
+	put_u64(top, "pace", "stuttered_per_sec", pace->stuttered_per_sec);
+	(void)json_object_set_new(group, "stretch_listed", json_real(pace->stretch_listed));
+	(void)json_object_set_new(group, "stretch_grey", json_real(pace->stretch_grey));
+}
+
 static void put_store(json_t *top, const struct engine_figures *figures)
 {
 	const struct store_stats *store = &figures->store;
@@ -335,6 +345,7 @@ json_t *status_json(const struct engine_figures *figures, const struct counters 
 	put_lists(top, figures);
 	put_sync(top, figures, conf);
 	put_engine(top, figures);
+	put_pace(top, &figures->pace);
 	put_memory(top);
 	return top;
 }
