@@ -1,10 +1,12 @@
 /* Opens the listening sockets of the SMTP side. Why these options: a receive buffer of the smallest
  * size keeps a pushing client at about 6 kB of our memory whatever it sends, the user timeout ends
- * peers that never acknowledge; Nagle stays on (perf figures are the same without it). */
+ * peers that never acknowledge; Nagle stays on (perf figures are the same without it). Transparent
+ * sockets are given connections to addresses of other hosts, as the rules for TPROXY do. */
 #include "engine/listener.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -12,7 +14,9 @@
 
 #include "base/err.h"
 
+/* What is set before bind, for whom. */
 struct option {
+	bool is_wanted;
 	int level;
 	int name;
 	int value;
@@ -32,26 +36,38 @@ static const char *where(const struct addr *addr, uint16_t port, char out[static
 	return out;
 }
 
+static int explain_option(int ret, const char *text, bool is_transparent,
+                          char why[static LISTENER_WHY_MAX])
+{
+	const char *hint = is_transparent && ret == -EPERM
+	                           ? " (rules = gateway-tproxy needs CAP_NET_ADMIN)"
+	                           : "";
+	(void)snprintf(why, LISTENER_WHY_MAX, "%s: %s%s", text, err_text(ret), hint);
+	return ret;
+}
+
 static int set_options(int fd, const struct addr *addr, const struct conf *conf, bool reuseport,
                        char why[static LISTENER_WHY_MAX])
 {
+	bool is_v6 = !addr_is_v4(addr);
+	bool is_transparent = conf->rules == CONF_RULES_GATEWAY_TPROXY;
 	/* the kernel doubles both buffer sizes for its own use: half of what is wanted is asked */
 	const struct option options[] = {
-	        {SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"},
-	        {SOL_SOCKET, SO_REUSEPORT, reuseport, "SO_REUSEPORT"},
-	        {SOL_SOCKET, SO_RCVBUF, to_int(conf->receive_buffer_bytes / 2), "SO_RCVBUF"},
-	        {SOL_SOCKET, SO_SNDBUF, to_int(conf->send_buffer_bytes / 2), "SO_SNDBUF"},
-	        {IPPROTO_TCP, TCP_USER_TIMEOUT, to_int(conf->user_timeout_ms), "TCP_USER_TIMEOUT"},
-	        {IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
+	        {true, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"},
+	        {true, SOL_SOCKET, SO_REUSEPORT, reuseport, "SO_REUSEPORT"},
+	        {true, SOL_SOCKET, SO_RCVBUF, to_int(conf->receive_buffer_bytes / 2), "SO_RCVBUF"},
+	        {true, SOL_SOCKET, SO_SNDBUF, to_int(conf->send_buffer_bytes / 2), "SO_SNDBUF"},
+	        {true, IPPROTO_TCP, TCP_USER_TIMEOUT, to_int(conf->user_timeout_ms),
+	         "TCP_USER_TIMEOUT"},
+	        {is_v6, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY"},
+	        {is_transparent && !is_v6, IPPROTO_IP, IP_TRANSPARENT, 1, "IP_TRANSPARENT"},
+	        {is_transparent && is_v6, IPPROTO_IPV6, IPV6_TRANSPARENT, 1, "IPV6_TRANSPARENT"},
 	};
-	size_t n = ARRAY_LEN(options) - (addr_is_v4(addr) ? 1 : 0);
-	for (size_t i = 0; i < n; i++) {
-		if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-		               sizeof options[i].value) < 0) {
-			int ret = -errno;
-			(void)snprintf(why, LISTENER_WHY_MAX, "%s: %s", options[i].text,
-			               err_text(ret));
-			return ret;
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		const struct option *option = &options[i];
+		if (option->is_wanted && setsockopt(fd, option->level, option->name, &option->value,
+		                                    sizeof option->value) < 0) {
+			return explain_option(-errno, option->text, is_transparent, why);
 		}
 	}
 	return 0;

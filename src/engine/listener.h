@@ -1,5 +1,7 @@
 /* Listening sockets of the SMTP side, opened in the privileged phase before any accept. Their
- * options are inherited by the accepted sockets, so nothing is set per connection. */
+ * options are inherited by the accepted sockets, so nothing is set per connection. With
+ * rules = gateway-tproxy they are transparent: they take connections whatever address these are
+ * for, which needs CAP_NET_ADMIN here. */
 #pragma once
 
 #include <stdbool.h>

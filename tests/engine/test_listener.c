@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -123,6 +124,51 @@ static void address_of_another_host_is_refused_by_name(void **state)
 	assert_non_null(strstr(why, "[2001:db8::1]:8025"));
 }
 
+/* Any address: the clients' packets carry other hosts' ones. */
+static void with_tproxy_rules_listeners_are_transparent(void **state)
+{
+	(void)state;
+	static const char *const addresses[] = {"192.0.2.1", "2001:db8::1"};
+	struct conf conf = CONF;
+	if (geteuid() != 0) {
+		skip();
+	}
+	conf.rules = CONF_RULES_GATEWAY_TPROXY;
+	for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+		char why[LISTENER_WHY_MAX] = "";
+		struct addr addr = addr_of(addresses[i]);
+		int fd = listener_open(&addr, 0, &conf, true, why);
+		if (fd < 0) {
+			fail_msg("%s", why);
+		}
+		assert_int_equal(i == 0 ? option(fd, IPPROTO_IP, IP_TRANSPARENT)
+		                        : option(fd, IPPROTO_IPV6, IPV6_TRANSPARENT),
+		                 1);
+		close(fd);
+	}
+}
+
+/* In a process of its own, which gives up its rights. */
+static void transparent_listeners_are_refused_to_those_without_rights(void **state)
+{
+	(void)state;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char why[LISTENER_WHY_MAX] = "";
+		struct addr addr = addr_of("127.0.0.1");
+		struct conf conf = CONF;
+		conf.rules = CONF_RULES_GATEWAY_TPROXY;
+		bool is_plain = geteuid() != 0 || setresuid(65534, 65534, 65534) == 0;
+		bool is_refused = listener_open(&addr, 0, &conf, true, why) == -EPERM;
+		bool is_said = strstr(why, "gateway-tproxy needs CAP_NET_ADMIN") != NULL;
+		_exit(is_plain && is_refused && is_said ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -131,6 +177,8 @@ int main(void)
 	        cmocka_unit_test(several_workers_share_a_port),
 	        cmocka_unit_test(taken_port_is_refused_by_address_and_port),
 	        cmocka_unit_test(address_of_another_host_is_refused_by_name),
+	        cmocka_unit_test(with_tproxy_rules_listeners_are_transparent),
+	        cmocka_unit_test(transparent_listeners_are_refused_to_those_without_rights),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
