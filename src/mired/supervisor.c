@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "fw/fw.h"
+#include "fw/fw_routes.h"
 #include "mired/child.h"
 #include "mired/places.h"
 #include "mired/role_common.h"
@@ -204,6 +205,21 @@ static void say_unsynced(const struct supervisor *s)
 		            "and sync-peer do nothing");
 		break;
 	}
+}
+
+/* The rules alone hold nobody: what they mark would be forwarded past mired. */
+static void say_unrouted(const struct supervisor *s)
+{
+	char reason[FW_WHY_MAX];
+	char why[FW_WHY_MAX + WHY_MAX];
+	if (fw_routes_check(s->conf, reason) == 0) {
+		return;
+	}
+	(void)snprintf(why, sizeof why,
+	               "rules = gateway-tproxy: nobody will be held, since %s; set it up with "
+	               "`mired-tproxy up`",
+	               reason);
+	complain(s->conf, why);
 }
 
 static void announce(struct supervisor *s)
@@ -424,6 +440,7 @@ int supervisor_main(struct conf *conf)
 		return ROLE_EXIT_FAILED;
 	}
 	say_unsynced(&s);
+	say_unrouted(&s);
 	start_all(&s);
 	while (!is_over(&s)) {
 		turn(&s);
