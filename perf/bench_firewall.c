@@ -99,8 +99,9 @@ static void apply(struct bench *bench, const char *what)
 static void replace(struct bench *bench)
 {
 	char why[FW_WHY_MAX];
+	const struct fw_content content = {.elements = bench->elements, .n = bench->n};
 	struct since since = start();
-	int ret = fw_replace(bench->fw, bench->elements, bench->n, why);
+	int ret = fw_replace(bench->fw, &content, why);
 	tell("replace", since, bench->n);
 	if (ret) {
 		die(why, ret);

@@ -44,10 +44,25 @@ void fw_close(struct fw *fw);
  * flush and add in one transaction. */
 MUST_USE int fw_put_table(struct fw *fw, const struct addr_range *nospamd, size_t n_nospamd,
                           char why[static FW_WHY_MAX]);
-/* Step 2: replaces the content of all learned sets: flush and add in one transaction. Where the
- * kernel takes no message of that size (no right to a larger send buffer, no memory) the sets are
- * flushed and then filled in pieces. -ENOENT = table gone. */
-MUST_USE int fw_replace(struct fw *fw, const struct fw_element *elements, size_t n,
+/* Step 2, where the learned sets hold nothing: adds elements to them, FW_BATCH_MAX a transaction,
+ * any number of times. An element that is there already stays as it is where the kernel cannot
+ * refresh. -ENOENT = table gone. */
+MUST_USE int fw_fill(struct fw *fw, const struct fw_element *elements, size_t n);
+/* True while the learned sets are known to hold nothing: they were made by fw_put_table, and
+ * nothing was put into them since. */
+bool fw_is_empty(const struct fw *fw);
+/* Step 2, where they hold something: replaces the content of all learned sets by n elements and
+ * then `changes` (applied in order, deletions among them): flush and all that in one transaction,
+ * which nobody's lookups see half done, but which holds up every other change (a million elements:
+ * 1.4 s). Where the kernel takes no message of that size (no right to a larger send buffer, no
+ * memory) the sets are flushed and then filled in pieces. -ENOENT = table gone. */
+struct fw_content {
+	const struct fw_element *elements; /* no deletions */
+	size_t n;
+	const struct fw_element *changes;
+	size_t n_changes;
+};
+MUST_USE int fw_replace(struct fw *fw, const struct fw_content *content,
                         char why[static FW_WHY_MAX]);
 /* Step 3: all chains of the rule template in one transaction (nothing for rules = none). */
 MUST_USE int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX]);

@@ -45,7 +45,8 @@ struct fw {
 	char rules_path[FW_PATH_MAX]; /* of their template */
 	struct fw_stats stats;
 	struct fw_snapshot snapshot;
-	bool is_lost; /* the table was found missing or changed since it was put */
+	bool is_lost;  /* the table was found missing or changed since it was put */
+	bool is_empty; /* nothing was put into the learned sets since they were made */
 };
 
 /* The key of an address in the set of its family. */

@@ -237,6 +237,19 @@ static void put_nospamd(struct fw *fw, const struct addr_range *ranges, size_t n
 	put_networks(fw, FW_ROW_NOSPAMD + 1, ranges, n);
 }
 
+static bool makes_learned_sets(const struct survey *survey)
+{
+	if (survey->wrong_row < FW_ROW_COUNT) {
+		return true;
+	}
+	for (size_t row = 0; row < FW_ROW_NOSPAMD; row++) {
+		if (survey->is_present[row]) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static int put_table_once(struct fw *fw, const struct addr_range *nospamd, size_t n_nospamd,
                           char why[static FW_WHY_MAX])
 {
@@ -255,7 +268,9 @@ static int put_table_once(struct fw *fw, const struct addr_range *nospamd, size_
 	begin(fw);
 	add_sets(fw, &survey);
 	put_nospamd(fw, nospamd, n_nospamd);
-	return fw_commit(fw);
+	ret = fw_commit(fw);
+	fw->is_empty = ret == 0 && makes_learned_sets(&survey);
+	return ret;
 }
 
 /* Buffers of a full copy are large and rarely needed. */
@@ -426,26 +441,37 @@ static void count_elements(struct fw *fw, const struct fw_element *elements, siz
 	}
 }
 
+/* For a set that does not have it, or will not mind. */
+static void put_new(struct fw *fw, const struct fw_element *element)
+{
+	const struct batch_element key = fw_element_key(&element->addr, timeout_of(element));
+	put(fw, BATCH_PUT, learned_set(element->set, &element->addr), &key);
+}
+
+typedef void put_one(struct fw *fw, const struct fw_element *element);
+
 /* One transaction from the front of elements; *n_done says how many it took. */
-static int apply_some(struct fw *fw, const struct fw_element *elements, size_t n, size_t *n_done)
+static int apply_some(struct fw *fw, put_one *put_it, const struct fw_element *elements, size_t n,
+                      size_t *n_done)
 {
 	begin(fw);
 	size_t i;
 	for (i = 0; i < n && i < FW_BATCH_MAX && fw->batch.len < APPLY_BYTES_MAX; i++) {
-		put_change(fw, &elements[i]);
+		put_it(fw, &elements[i]);
 	}
 	*n_done = i;
 	return fw_commit(fw);
 }
 
-int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n)
+static int apply_all(struct fw *fw, put_one *put_it, const struct fw_element *elements, size_t n)
 {
+	fw->is_empty &= n == 0;
 	for (size_t at = 0; at < n;) {
 		size_t n_done;
-		int ret = apply_some(fw, elements + at, n - at, &n_done);
+		int ret = apply_some(fw, put_it, elements + at, n - at, &n_done);
 		if (ret == -ENOENT && !fw->stats.has_destroy) {
 			/* an element may have expired between being found and being deleted */
-			ret = apply_some(fw, elements + at, n - at, &n_done);
+			ret = apply_some(fw, put_it, elements + at, n - at, &n_done);
 		}
 		if (ret) {
 			fw->is_lost |= ret == -ENOENT;
@@ -457,6 +483,21 @@ int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n)
 	return 0;
 }
 
+int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n)
+{
+	return apply_all(fw, put_change, elements, n);
+}
+
+int fw_fill(struct fw *fw, const struct fw_element *elements, size_t n)
+{
+	return apply_all(fw, put_new, elements, n);
+}
+
+bool fw_is_empty(const struct fw *fw)
+{
+	return fw->is_empty;
+}
+
 static void flush_learned(struct fw *fw)
 {
 	for (size_t row = 0; row < FW_ROW_NOSPAMD; row++) {
@@ -465,48 +506,50 @@ static void flush_learned(struct fw *fw)
 }
 
 /* All at once: no packet ever sees a set without an element that is in the old and the new copy. */
-static int replace_at_once(struct fw *fw, const struct fw_element *elements, size_t n)
+static int replace_at_once(struct fw *fw, const struct fw_content *content)
 {
 	begin(fw);
 	flush_learned(fw);
-	for (size_t i = 0; i < n; i++) {
-		if (elements[i].is_deleted) {
-			continue;
-		}
-		const struct batch_element key =
-		        fw_element_key(&elements[i].addr, timeout_of(&elements[i]));
-		put(fw, BATCH_PUT, learned_set(elements[i].set, &elements[i].addr), &key);
+	for (size_t i = 0; i < content->n; i++) {
+		put_new(fw, &content->elements[i]);
 	}
-	return fw_commit(fw);
+	for (size_t i = 0; i < content->n_changes; i++) {
+		put_change(fw, &content->changes[i]);
+	}
+	int ret = fw_commit(fw);
+	if (ret == 0) {
+		count_elements(fw, content->elements, content->n);
+		count_elements(fw, content->changes, content->n_changes);
+	}
+	return ret;
 }
 
 /* Where the kernel does not take a message of that size (no right to a larger send buffer, or no
  * memory): empty the sets, then fill them piece by piece. A whitelisted host that connects in
  * between (about a second for a million) meets mired once and is deferred; keeping what is there
  * instead would leave hosts white which no longer are. */
-static int replace_piecewise(struct fw *fw, const struct fw_element *elements, size_t n)
+static int replace_piecewise(struct fw *fw, const struct fw_content *content)
 {
 	begin(fw);
 	flush_learned(fw);
 	int ret = fw_commit(fw);
-	return ret ? ret : fw_apply(fw, elements, n);
+	ret = ret ? ret : fw_fill(fw, content->elements, content->n);
+	return ret ? ret : fw_apply(fw, content->changes, content->n_changes);
 }
 
-int fw_replace(struct fw *fw, const struct fw_element *elements, size_t n,
-               char why[static FW_WHY_MAX])
+int fw_replace(struct fw *fw, const struct fw_content *content, char why[static FW_WHY_MAX])
 {
 	why[0] = '\0';
-	int ret = replace_at_once(fw, elements, n);
+	fw->is_empty = false;
+	int ret = replace_at_once(fw, content);
 	give_back_buffer(fw);
-	if (ret == 0) {
-		fw->stats.elements_added += n;
-	} else if (ret == -EMSGSIZE || ret == -ENOMEM || ret == -ENOBUFS || ret == ERR_TOO_LONG) {
-		ret = replace_piecewise(fw, elements, n);
+	if (ret == -EMSGSIZE || ret == -ENOMEM || ret == -ENOBUFS || ret == ERR_TOO_LONG) {
+		ret = replace_piecewise(fw, content);
 	}
 	if (ret) {
 		fw->is_lost |= ret == -ENOENT;
 		(void)snprintf(why, FW_WHY_MAX, "%zu elements into the sets of table inet %s: %s",
-		               n, fw->table, err_text(ret));
+		               content->n, fw->table, err_text(ret));
 	}
 	return ret;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,6 +22,9 @@
 enum {
 	RECEIVE_MAX = 64,   /* messages taken before ours are sent */
 	ASK_WAIT_MS = 1000, /* a new role says itself that it needs a copy; if not, it gets one */
+	/* What waits in the channel delays a decision. This holds some 1,500 elements, which the
+	 * kernel takes in one or two milliseconds, and keeps both sides busy. */
+	CHANNEL_BYTES = 32768,
 };
 
 bool feeder_must_stop(const struct feeder *feeder)
@@ -62,9 +66,20 @@ static void drop_channel(struct feeder *feeder, int reason)
 	(void)close(feeder->channel);
 	feeder->channel = -1;
 	feeder->must_fill = false;
+	feeder_end_fill(feeder);
 	feeder->has_done = false;
 	log_info("firewall: connection to the role ended: %s", err_text(reason));
 	publish(feeder, NULL);
+}
+
+static void prepare_channel(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	int bytes = CHANNEL_BYTES;
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) < 0) {
+		log_error("firewall: channel unusable: %s", err_text(-errno));
+	}
 }
 
 static void empty_eventfd(int fd)
@@ -88,10 +103,7 @@ static void take_channel(struct feeder *feeder)
 	if (feeder->channel >= 0) {
 		(void)close(feeder->channel);
 	}
-	int flags = fcntl(next, F_GETFL);
-	if (flags < 0 || fcntl(next, F_SETFL, flags | O_NONBLOCK) < 0) {
-		log_error("firewall: channel unusable: %s", err_text(-errno));
-	}
+	prepare_channel(next);
 	feeder->channel = next;
 	feeder->must_send_ranges = feeder->has_ranges;
 	feeder_want_fill(feeder, ASK_WAIT_MS);
@@ -188,6 +200,9 @@ int feeder_wait_send(struct feeder *feeder)
 
 static int wait_ms(const struct feeder *feeder)
 {
+	if (feeder->walk && !feeder->must_fill) {
+		return 0;
+	}
 	if (!feeder->must_fill || feeder->channel < 0) {
 		return FEEDER_RETRY_MS;
 	}
@@ -203,7 +218,7 @@ static int wait_events(struct feeder *feeder)
 	        {.fd = feeder->env.wake, .events = POLLIN},
 	        {.fd = feeder->channel, .events = POLLIN},
 	};
-	if (poll(pfds, 3, wait_ms(feeder)) <= 0) {
+	if (poll(pfds, ARRAY_LEN(pfds), wait_ms(feeder)) <= 0) {
 		return 0;
 	}
 	if (pfds[1].revents) {
@@ -254,6 +269,7 @@ static void *feeder_main(void *arg)
 
 static void feeder_free(struct feeder *feeder)
 {
+	feeder_end_fill(feeder);
 	store_reader_close(feeder->reader);
 	int fds[] = {feeder->control, feeder->channel, feeder->next_channel};
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {

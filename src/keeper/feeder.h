@@ -1,7 +1,7 @@
 /* The feeder: one thread that carries committed changes from the store's journal to the firewall
  * role, with its own cursor. A new role, a lost table or a journal that no longer reaches back
- * means a full copy, followed by everything that was committed since its first read (idempotent).
- */
+ * means a full copy in slices; between them goes everything that was committed since the first
+ * one was read (idempotent). */
 #pragma once
 
 #include <stdatomic.h>

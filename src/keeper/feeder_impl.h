@@ -29,8 +29,9 @@ struct feeder {
 	struct store_reader *reader;
 	int channel; /* -1 = no role */
 	bool must_fill;
-	bool has_copy; /* a complete copy was sent since the role asked for one */
-	bool has_done; /* and it has answered since */
+	struct store_walk *walk; /* of the copy that is being sent; NULL = none is */
+	bool has_copy;           /* a complete copy was sent since the role asked for one */
+	bool has_done;           /* and it has answered since */
 	struct mono fill_at;
 	uint64_t cursor; /* the journal is sent up to here */
 	uint64_t n_sent; /* messages that will be answered by MSG_DONE carry this seq at most */
@@ -56,7 +57,10 @@ void feeder_want_fill(struct feeder *feeder, int64_t wait_ms);
 
 /* --- feeder_send.c ---------------------------------------------------------------------------- */
 
-/* One turn's messages. A code of the channel or of the store. */
+/* One turn's messages: a slice of a copy, and all changes there are. A code of the channel or of
+ * the store. */
 int feeder_send_all(struct feeder *feeder);
+/* Forgets the copy that is being sent. */
+void feeder_end_fill(struct feeder *feeder);
 /* Without a role they are worth nothing: a new one gets a complete copy. */
 void feeder_forget_reasserts(struct feeder *feeder);

@@ -1,7 +1,8 @@
-/* What the feeder sends: a complete copy if the role asked for one, then the ranges where it does
- * not have them, then what is in `reasserts`, then the journal behind the cursor. The order of the
- * last two matters: a host is looked up when its re-assertion is sent, so a deletion committed
- * later is behind the cursor and goes out later. */
+/* What the feeder sends in a turn: a slice of a complete copy if the role asked for one, or the
+ * ranges where it does not have them, then what is in `reasserts`, then the journal behind the
+ * cursor. A decision therefore waits for one slice, not for the copy. The order matters: what a
+ * slice or a re-assertion says of a host is read when it is sent, so a change committed later is
+ * behind the cursor and goes out later. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 
 enum {
 	REASSERTS_MAX = 1000, /* sent before the journal's turn */
+	/* reads of the journal before the next slice of a copy: a copy ends under any load */
+	FILL_READS_MAX = 16,
 	BACKSTOP_SECS = 3600, /* the kernel keeps an element longer than the store its host */
 	ELEMENT_WHITE = 0,    /* enum fw_set's numbers, see struct msg_element */
 	ELEMENT_GREYTRAP = 1,
@@ -92,24 +95,10 @@ static int fill_rows(struct feeder *feeder, const struct store_row *rows, int n)
 	return ret;
 }
 
-/* The slices are copies: no transaction of the store is open while the channel blocks. */
-static int fill_hosts(struct feeder *feeder)
+void feeder_end_fill(struct feeder *feeder)
 {
-	struct store_walk *walk = store_walk_new(feeder->reader, STORE_WALK_HOSTS, NULL, NULL);
-	if (!walk) {
-		return -ENOMEM;
-	}
-	const struct store_row *rows = NULL;
-	int n = store_walk_next(walk, &rows, NULL);
-	int ret = 0;
-	while (n > 0 && ret == 0) {
-		ret = fill_rows(feeder, rows, n);
-		if (ret == 0) {
-			n = store_walk_next(walk, &rows, NULL);
-		}
-	}
-	store_walk_free(walk);
-	return ret ? ret : n;
+	store_walk_free(feeder->walk);
+	feeder->walk = NULL;
 }
 
 static int send_mark(struct feeder *feeder, enum msg_type type)
@@ -119,27 +108,58 @@ static int send_mark(struct feeder *feeder, enum msg_type type)
 	return feeder_wait_send(feeder);
 }
 
-/* The journal's number is taken first: what is committed during the walk is sent again after it,
- * which changes nothing where the walk has seen it. */
-static int fill(struct feeder *feeder)
+/* The journal's number is taken first: what is committed during the walk is sent again behind the
+ * slices that may have seen it, which changes nothing where they have. */
+static int begin_fill(struct feeder *feeder)
 {
 	feeder->must_fill = false; /* a role that asks again meanwhile gets another one */
 	feeder->cursor = store_journal_last(feeder->reader);
-	int ret = send_mark(feeder, MSG_FILL_BEGIN);
-	if (ret == 0) {
-		out_begin(feeder, MSG_FILL);
-		ret = fill_hosts(feeder);
-		ret = ret ? ret : out_flush(feeder);
-	}
-	ret = ret ? ret : send_mark(feeder, MSG_FILL_END);
+	feeder->walk = store_walk_new(feeder->reader, STORE_WALK_HOSTS, NULL, NULL);
+	return feeder->walk ? send_mark(feeder, MSG_FILL_BEGIN) : -ENOMEM;
+}
+
+static int finish_fill(struct feeder *feeder)
+{
+	feeder_end_fill(feeder);
+	int ret = send_mark(feeder, MSG_FILL_END);
 	if (ret == 0) {
 		feeder->n_sent = feeder->cursor;
 		feeder->has_copy = !feeder->must_fill;
 		counters_add(&feeder->counters, COUNTER_fw_fills, 1);
-		return 0;
 	}
-	feeder->must_fill = true;
-	feeder->fill_at = mono_add_ms(clock_mono(), FEEDER_RETRY_MS);
+	return ret;
+}
+
+/* The next slice, or the end. Slices are copies: no transaction of the store is open while the
+ * channel blocks. */
+static int send_slice(struct feeder *feeder)
+{
+	const struct store_row *rows = NULL;
+	int n = store_walk_next(feeder->walk, &rows, NULL);
+	if (n <= 0) {
+		return n < 0 ? n : finish_fill(feeder);
+	}
+	out_begin(feeder, MSG_FILL);
+	int ret = fill_rows(feeder, rows, n);
+	return ret ? ret : out_flush(feeder);
+}
+
+/* What fails begins anew later. */
+static int fill(struct feeder *feeder)
+{
+	int ret = 0;
+	if (feeder->must_fill) {
+		feeder_end_fill(feeder);
+		ret = begin_fill(feeder);
+	}
+	if (ret == 0 && feeder->walk) {
+		ret = send_slice(feeder);
+	}
+	if (ret != 0) {
+		feeder_end_fill(feeder);
+		feeder->must_fill = true;
+		feeder->fill_at = mono_add_ms(clock_mono(), FEEDER_RETRY_MS);
+	}
 	return ret;
 }
 
@@ -158,7 +178,7 @@ static int send_piece(struct feeder *feeder, size_t from)
 /* The role applies nothing before the end of them, and begins anew when they do. */
 static int send_ranges(struct feeder *feeder)
 {
-	if (!feeder->must_send_ranges) {
+	if (!feeder->must_send_ranges || feeder->walk) {
 		return 0;
 	}
 	int ret = send_mark(feeder, MSG_RANGES_BEGIN);
@@ -225,11 +245,19 @@ static int send_changes(struct feeder *feeder, int n)
 	return ret;
 }
 
+/* Whether the journal is read on in this turn. */
+static bool goes_on(const struct feeder *feeder, int n_reads)
+{
+	return !feeder->must_fill && !feeder_must_stop(feeder) &&
+	       !(feeder->walk && n_reads >= FILL_READS_MAX);
+}
+
 /* Everything behind the cursor, in the journal's order: a deletion and a later return of the same
  * host arrive as they happened. */
 static int send_journal(struct feeder *feeder)
 {
 	int n = 0;
+	int n_reads = 0;
 	int ret = 0;
 	do {
 		n = store_journal_read(feeder->reader, feeder->cursor, feeder->changes,
@@ -238,7 +266,8 @@ static int send_journal(struct feeder *feeder)
 		if (ret != 0) {
 			return ret;
 		}
-	} while (n > 0 && !feeder->must_fill && !feeder_must_stop(feeder));
+		n_reads++;
+	} while (n > 0 && goes_on(feeder, n_reads));
 	ret = out_flush(feeder);
 	if (n == ERR_NOT_FOUND) {
 		log_warning("firewall: the journal no longer reaches back to change %llu: a "
@@ -261,13 +290,10 @@ void feeder_forget_reasserts(struct feeder *feeder)
 
 int feeder_send_all(struct feeder *feeder)
 {
-	int ret = 0;
-	if (feeder->must_fill) {
-		if (clock_mono().ns < feeder->fill_at.ns) {
-			return 0;
-		}
-		ret = fill(feeder);
+	if (feeder->must_fill && clock_mono().ns < feeder->fill_at.ns) {
+		return 0;
 	}
+	int ret = fill(feeder);
 	ret = ret ? ret : send_ranges(feeder);
 	out_begin(feeder, MSG_CHANGES);
 	ret = ret ? ret : send_reasserts(feeder);

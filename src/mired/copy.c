@@ -15,30 +15,41 @@ bool copy_to_element(const struct msg_element *in, struct fw_element *out)
 	return in->set < FW_SET_COUNT && (in->is_deleted || in->timeout_secs > 0);
 }
 
-static bool grow(struct copy *copy)
+static bool list_add(struct copy_list *list, const struct fw_element *element)
 {
-	size_t size = copy->size ? copy->size * 2 : SIZE_MIN;
-	struct fw_element *elements = realloc(copy->elements, size * sizeof *elements);
-	if (elements) {
-		copy->elements = elements;
-		copy->size = size;
+	if (list->n == COPY_ELEMENTS_MAX) {
+		return false;
 	}
-	return elements != NULL;
+	if (list->n == list->size) {
+		size_t size = list->size ? list->size * 2 : SIZE_MIN;
+		struct fw_element *elements = realloc(list->elements, size * sizeof *elements);
+		if (!elements) {
+			return false;
+		}
+		list->elements = elements;
+		list->size = size;
+	}
+	list->elements[list->n++] = *element;
+	return true;
 }
 
 void copy_add(struct copy *copy, const struct msg_element *in)
 {
 	struct fw_element element;
-	if (!copy_to_element(in, &element) || element.is_deleted || copy->n == COPY_ELEMENTS_MAX ||
-	    (copy->n == copy->size && !grow(copy))) {
+	if (!copy_to_element(in, &element) || element.is_deleted ||
+	    !list_add(&copy->hosts, &element)) {
 		copy->n_left_out++;
-		return;
 	}
-	copy->elements[copy->n++] = element;
+}
+
+bool copy_add_change(struct copy *copy, const struct fw_element *change)
+{
+	return list_add(&copy->changes, change);
 }
 
 void copy_fini(struct copy *copy)
 {
-	free(copy->elements);
+	free(copy->hosts.elements);
+	free(copy->changes.elements);
 	*copy = (struct copy){0};
 }

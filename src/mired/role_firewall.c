@@ -3,12 +3,12 @@
  *
  * What stands in the kernel is built in three steps, each only on the one before it:
  *   table     table, sets and networks; from here the engine is asked for a complete copy
- *   elements  the copy has arrived and replaced the learned sets; from here changes are applied
+ *   elements  the copy is in the learned sets (mired/learned.h)
  *   chains    the rules; before them everybody reaches the MTA, which is the safe side
  * Anything that fails takes the role back to the step that mends it: a table that is gone to the
  * first, a change the kernel refused to the second (a complete copy is the one remedy for all). A
- * failed step is tried again with back-off; while a copy waits for that, the engine's channel is
- * not read, so that changes stay behind the copy they follow. */
+ * failed step is tried again with back-off; while a whole copy waits for that, the engine's channel
+ * is not read, so that changes stay behind the copy they follow. */
 #include "mired/role_firewall.h"
 
 #include <errno.h>
@@ -25,7 +25,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "fw/fw.h"
-#include "mired/copy.h"
+#include "mired/learned.h"
 #include "mired/networks.h"
 #include "mired/role_common.h"
 #include "priv/sandbox.h"
@@ -49,12 +49,9 @@ struct role {
 	size_t nospamd_len;
 	bool has_nospamd;
 
-	bool has_table, has_elements, has_chains; /* steps done */
-	struct copy copy;
-	uint64_t seq;   /* the engine's number of what the kernel has */
-	bool must_ask;  /* for a copy */
-	bool must_tell; /* the engine, where we are */
-	bool is_ready;  /* said to the supervisor */
+	bool has_table, has_chains; /* steps done; the one between them is in learned */
+	struct learned learned;
+	bool is_ready; /* said to the supervisor */
 	struct mono ask_again_at;
 	struct mono watch_at;
 	struct mono retry_at;
@@ -77,9 +74,7 @@ static void drop_peer(struct role *role)
 		(void)close(role->peer);
 		role->peer = -1;
 	}
-	if (role->copy.is_open) {
-		copy_fini(&role->copy);
-	}
+	learned_drop_coming(&role->learned);
 	networks_drop_coming(&role->networks);
 }
 
@@ -93,7 +88,7 @@ static void take_peer(struct role *role, int fd)
 		return;
 	}
 	role->peer = fd;
-	role->must_ask = true;
+	role->learned.must_ask = true;
 	role->has_bad_peer = false;
 }
 
@@ -202,7 +197,7 @@ static bool is_waiting(const struct role *role, struct mono now)
 
 static bool is_complete(const struct role *role)
 {
-	return role->has_table && role->has_elements && role->has_chains &&
+	return role->has_table && role->learned.has_elements && role->has_chains &&
 	       !networks_is_pending(&role->networks);
 }
 
@@ -213,11 +208,9 @@ static void lost_table(struct role *role)
 		log_warning("firewall: somebody removed or changed table inet %s; making it again",
 		            role->conf.nft_table);
 	}
-	role->has_table = role->has_elements = role->has_chains = false;
-	role->must_tell = true;
+	role->has_table = role->has_chains = false;
 	role->retry_ms = 0; /* what failed meanwhile failed because of this */
-	/* a copy which is arriving, or waits, is as good as another one */
-	role->must_ask |= !role->copy.is_open && !role->copy.is_whole;
+	learned_on_lost_table(&role->learned);
 }
 
 /* --- telling the engine and the supervisor ---------------------------------------------------- */
@@ -235,7 +228,7 @@ static void tell_done(struct role *role)
 	struct msg msg = {
 	        .type = MSG_DONE,
 	        .fd = -1,
-	        .seq = role->seq,
+	        .seq = role->learned.has_elements ? role->learned.seq : 0,
 	        .figures = {.transactions = stats.transactions,
 	                    .failures = stats.failures,
 	                    .elements_added = stats.elements_added,
@@ -245,16 +238,17 @@ static void tell_done(struct role *role)
 	                    .has_destroy = stats.has_destroy,
 	                    .is_complete = is_complete(role)},
 	};
-	role->must_tell = !tell_peer(role, &msg);
+	role->learned.must_tell = !tell_peer(role, &msg);
 }
 
 static void ask_copy(struct role *role, struct mono now)
 {
 	const struct msg msg = {.type = MSG_NEED_FILL, .fd = -1};
-	bool is_overdue = !role->has_elements && !role->copy.is_open && !role->copy.is_whole &&
+	struct learned *learned = &role->learned;
+	bool is_overdue = !learned->has_elements && !learned_is_coming(learned) &&
 	                  mono_diff_ms(role->ask_again_at, now) <= 0;
-	if ((role->must_ask || is_overdue) && tell_peer(role, &msg)) {
-		role->must_ask = false;
+	if ((learned->must_ask || is_overdue) && tell_peer(role, &msg)) {
+		learned->must_ask = false;
 		role->ask_again_at = mono_add_ms(now, ASK_AGAIN_MS);
 	}
 }
@@ -282,34 +276,15 @@ static int step_table(struct role *role, char why[static FW_WHY_MAX])
 
 static int step_networks(struct role *role, char why[static FW_WHY_MAX])
 {
-	role->must_tell = true;
+	role->learned.must_tell = true;
 	return networks_put(&role->networks, role->fw, why);
-}
-
-static int step_elements(struct role *role, char why[static FW_WHY_MAX])
-{
-	struct copy *copy = &role->copy;
-	int ret = fw_replace(role->fw, copy->elements, copy->n, why);
-	if (ret) {
-		return ret;
-	}
-	log_info("firewall: complete copy of %zu hosts is in the kernel", copy->n);
-	if (copy->n_left_out > 0) {
-		log_error("firewall: %llu hosts were left out of it",
-		          (unsigned long long)copy->n_left_out);
-	}
-	role->seq = copy->seq;
-	role->has_elements = true;
-	role->must_tell = true;
-	copy_fini(&role->copy);
-	return 0;
 }
 
 static int step_chains(struct role *role, char why[static FW_WHY_MAX])
 {
 	int ret = fw_put_chains(role->fw, why);
 	role->has_chains = ret == 0;
-	role->must_tell = true;
+	role->learned.must_tell = true;
 	return ret;
 }
 
@@ -327,10 +302,10 @@ static void do_steps(struct role *role, struct mono now)
 	if (ret == 0 && networks_is_pending(&role->networks)) {
 		ret = step_networks(role, why);
 	}
-	if (ret == 0 && role->copy.is_whole) {
-		ret = step_elements(role, why);
+	if (ret == 0 && learned_is_pending(&role->learned)) {
+		ret = learned_put(&role->learned, role->fw, why);
 	}
-	if (ret == 0 && role->has_elements && !role->has_chains) {
+	if (ret == 0 && role->learned.has_elements && !role->has_chains) {
 		ret = step_chains(role, why);
 	}
 	if (ret == -ENOENT) {
@@ -364,51 +339,18 @@ static void watch(struct role *role, struct mono now)
 
 /* --- messages of the engine ------------------------------------------------------------------- */
 
-/* Changes on top of no copy are worth nothing: they are part of the one that was asked for. */
-static void apply_changes(struct role *role, const struct msg *msg, struct mono now)
+/* False: it is not expected now. */
+static bool on_message(struct role *role, const struct msg *msg, struct mono now)
 {
-	struct fw_element elements[MSG_ELEMENTS_MAX];
-	size_t n = 0;
-	if (!role->has_elements) {
-		return;
-	}
-	for (size_t i = 0; i < msg->n_elements; i++) {
-		n += copy_to_element(&msg->elements[i], &elements[n]);
-	}
-	int ret = fw_apply(role->fw, elements, n);
-	if (ret == 0) {
-		role->seq = msg->seq;
-		role->must_tell = true;
-		return;
+	int ret = 0;
+	struct fw *fw = role->has_table ? role->fw : NULL;
+	if (!learned_on_message(&role->learned, fw, msg, &ret)) {
+		return networks_on_message(&role->networks, msg, role->conf.list_prefixes_max);
 	}
 	if (ret == -ENOENT) {
 		lost_table(role);
-		return;
-	}
-	failed(role, now, err_text(ret));
-	role->has_elements = false;
-	role->must_ask = true;
-	role->must_tell = true;
-}
-
-static bool on_message(struct role *role, const struct msg *msg, struct mono now)
-{
-	struct copy *copy = &role->copy;
-	if (msg->type == MSG_FILL_BEGIN) {
-		copy_fini(&role->copy);
-		copy->is_open = true;
-	} else if (msg->type == MSG_FILL && copy->is_open) {
-		for (size_t i = 0; i < msg->n_elements; i++) {
-			copy_add(copy, &msg->elements[i]);
-		}
-	} else if (msg->type == MSG_FILL_END && copy->is_open) {
-		copy->is_open = false;
-		copy->is_whole = true;
-		copy->seq = msg->seq;
-	} else if (msg->type == MSG_CHANGES) {
-		apply_changes(role, msg, now);
-	} else {
-		return networks_on_message(&role->networks, msg, role->conf.list_prefixes_max);
+	} else if (ret) {
+		failed(role, now, err_text(ret));
 	}
 	return true;
 }
@@ -421,10 +363,11 @@ static void bad_message(struct role *role, const char *why)
 	}
 }
 
-/* Reads what has come, up to the end of a copy: the copy is applied before what follows it. */
+/* Reads what has come, up to the end of a copy that is still to be put in. */
 static void hear_peer(struct role *role, struct mono now)
 {
-	for (int i = 0; i < RECEIVE_MAX && role->peer >= 0 && !role->copy.is_whole; i++) {
+	for (int i = 0; i < RECEIVE_MAX && role->peer >= 0 && !learned_is_pending(&role->learned);
+	     i++) {
 		struct msg msg;
 		int ret = msg_recv(role->peer, &msg);
 		if (ret == -EAGAIN) {
@@ -511,7 +454,7 @@ static void turn(struct role *role, struct mono now)
 	if (role->has_table && !is_waiting(role, now)) {
 		ask_copy(role, now);
 	}
-	if (role->must_tell) {
+	if (role->learned.must_tell) {
 		tell_done(role);
 	}
 	tell_ready(role);
@@ -522,7 +465,7 @@ static bool wait_and_hear(struct role *role, struct mono now, int *status)
 {
 	struct pollfd polls[] = {
 	        {.fd = role->supervisor, .events = POLLIN},
-	        {.fd = role->copy.is_whole ? -1 : role->peer, .events = POLLIN},
+	        {.fd = learned_is_pending(&role->learned) ? -1 : role->peer, .events = POLLIN},
 	};
 	int n = poll(polls, ARRAY_LEN(polls), wait_ms(role, now));
 	if (n < 0 && errno != EINTR) {
@@ -552,7 +495,7 @@ static int run(struct role *role)
 static void stop(struct role *role)
 {
 	drop_peer(role);
-	copy_fini(&role->copy);
+	learned_fini(&role->learned);
 	fw_close(role->fw);
 	networks_fini(&role->networks);
 	free(role->nospamd_text);

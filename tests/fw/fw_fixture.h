@@ -119,6 +119,13 @@ static inline void put_table(struct fw *fw)
 	}
 }
 
+static inline int replace_all(struct fw *fw, const struct fw_element *elements, size_t n,
+                              char why[static FW_WHY_MAX])
+{
+	const struct fw_content content = {.elements = elements, .n = n};
+	return fw_replace(fw, &content, why);
+}
+
 static inline void close_and_remove(struct fw *fw)
 {
 	assert_int_equal(fw_remove(fw), 0);

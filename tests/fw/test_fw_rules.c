@@ -137,6 +137,83 @@ static void outbound_mail_is_logged_of_the_mtas_only(void **state)
 	free(text);
 }
 
+/* --- the file for TPROXY ---------------------------------------------------------------------- */
+
+static struct conf tproxy_conf(void)
+{
+	struct conf conf = gateway_conf();
+	conf.rules = CONF_RULES_GATEWAY_TPROXY;
+	return conf;
+}
+
+static unsigned times_in(const char *text, const char *wanted)
+{
+	unsigned n = 0;
+	for (const char *at = text; (at = strstr(at, wanted)) != NULL; at++) {
+		n++;
+	}
+	return n;
+}
+
+static void tproxy_rules_look_at_each_mx_before_and_after_tracking(void **state)
+{
+	(void)state;
+	struct conf conf = tproxy_conf();
+	char *text = rendered(&conf);
+	assert_non_null(strstr(text, "\ntable inet mired\nflush table inet mired\n"));
+	assert_int_equal(times_in(text, "iifname { \"lo\" } ip daddr { 192.0.2.25, 192.0.2.26 } "
+	                                "tcp dport 25 goto "),
+	                 2);
+	assert_int_equal(times_in(text, "iifname { \"lo\" } ip6 daddr { 2001:db8:2::25 } tcp "
+	                                "dport 25 goto "),
+	                 2);
+	assert_int_equal(times_in(text, " goto smtp_in\n"), 2);
+	assert_int_equal(times_in(text, " goto steer\n"), 2);
+	assert_non_null(strstr(text, "tproxy ip to :8025 accept\n"));
+	assert_non_null(strstr(text, "tproxy ip6 to :8025 accept\n"));
+	assert_non_null(strstr(text, "tcp dport 8025 drop\n"));
+	assert_null(strstr(text, "redirect"));
+	free(text);
+	conf.n_mx = 1;
+	text = rendered(&conf);
+	assert_null(strstr(text, "ip6 daddr"));
+	assert_null(strstr(text, "ip6 saddr {"));
+	free(text);
+}
+
+static void tproxy_rules_are_filled_from_the_same_keys(void **state)
+{
+	(void)state;
+	struct conf conf = tproxy_conf();
+	conf.low_priority_port = 8027;
+	conf.nflog_in = 125;
+	conf.nflog_out = 126;
+	conf.ipv6_prefix = 56;
+	conf.smtp_port = 2525;
+	char *text = rendered(&conf);
+	assert_null(strstr(text, "8027"));
+	assert_non_null(strstr(text, "\t\tgoto greylist\n"));
+	assert_non_null(strstr(text, "ip6 saddr & ffff:ffff:ffff:ff00:: @spamd-white6"));
+	assert_non_null(strstr(text, "ip saddr { 192.0.2.25, 192.0.2.26 } tcp dport 25 ct state"));
+	assert_int_equal(times_in(text, "log group 125 "), 1);
+	assert_int_equal(times_in(text, "log group 126 "), 1);
+	assert_non_null(strstr(text, "tcp sport 2525 meta mark"));
+	free(text);
+	conf.blacklist_only = true;
+	conf.low_priority_mx[0] = addr_of("192.0.2.99");
+	conf.low_priority_mx[1] = addr_of("2001:db8::99");
+	conf.n_low_priority_mx = 2;
+	text = rendered(&conf);
+	assert_non_null(strstr(text, "\t\tgoto blacklist\n"));
+	assert_int_equal(times_in(text, "ip daddr { 192.0.2.99 } tcp dport 2525 goto "), 2);
+	assert_int_equal(times_in(text, "ip6 daddr { 2001:db8::99 } tcp dport 2525 goto "), 2);
+	assert_int_equal(times_in(text, "to :8027 accept\n"), 2);
+	assert_non_null(strstr(text, "tcp dport 8027 drop\n"));
+	free(text);
+}
+
+/* --- what is refused -------------------------------------------------------------------------- */
+
 static void nothing_is_rendered_when_the_administrator_writes_the_rules(void **state)
 {
 	(void)state;
@@ -190,32 +267,53 @@ static void a_template_that_is_missing_or_wrong_is_named(void **state)
 
 static unsigned count_of(const char *command, const char *wanted)
 {
-	unsigned n = 0;
-	for (const char *at = output_of(command); (at = strstr(at, wanted)) != NULL; at++) {
-		n++;
-	}
-	return n;
+	return times_in(output_of(command), wanted);
 }
 
-static void both_templates_load_with_every_kind_of_prefix(void **state)
+static void every_template_loads_with_every_kind_of_prefix(void **state)
 {
 	(void)state;
 	need_root();
 	static const unsigned prefixes[] = {32, 48, 64, 127, 128};
-	for (size_t i = 0; i < 2 * ARRAY_LEN(prefixes); i++) {
-		struct conf conf = i % 2 ? gateway_conf() : local_conf();
-		conf.ipv6_prefix = prefixes[i / 2];
-		conf.blacklist_only = i % 4 > 1;
-		conf.low_priority_mx[0] = addr_of("192.0.2.99");
-		conf.low_priority_mx[1] = addr_of("2001:db8::99");
-		conf.n_low_priority_mx = i % 3;
-		struct fw *fw = open_with(&conf);
+	struct conf confs[] = {local_conf(), gateway_conf(), tproxy_conf()};
+	const char *const priorities[] = {"dstnat - 5", "dstnat - 5", "priority raw"};
+	for (size_t i = 0; i < ARRAY_LEN(confs) * ARRAY_LEN(prefixes) * 2; i++) {
+		struct conf *conf = &confs[i % 3];
+		conf->ipv6_prefix = prefixes[i / 6];
+		conf->blacklist_only = i % 2;
+		conf->low_priority_mx[0] = addr_of("192.0.2.99");
+		conf->low_priority_mx[1] = addr_of("2001:db8::99");
+		conf->n_low_priority_mx = i / 3 % 3;
+		struct fw *fw = open_with(conf);
 		put_table(fw);
 		put_chains(fw);
-		assert_true(prints("nft list chain inet mired prerouting", "priority dstnat - 5"));
+		assert_true(prints("nft list chains inet", priorities[i % 3]));
 		assert_int_equal(watched(fw), FW_STATE_OK);
 		close_and_remove(fw);
 	}
+}
+
+/* A killed mired leaves its table, and the next one may be configured otherwise. */
+static void each_template_loads_over_what_another_left(void **state)
+{
+	(void)state;
+	need_root();
+	struct conf confs[] = {gateway_conf(), tproxy_conf(), local_conf(), tproxy_conf(),
+	                       gateway_conf()};
+	static const unsigned n_redirects[] = {1, 0, 1, 0, 1};
+	for (size_t i = 0; i < ARRAY_LEN(confs); i++) {
+		struct fw *fw = open_with(&confs[i]);
+		put_table(fw);
+		put_chains(fw);
+		assert_int_equal(watched(fw), FW_STATE_OK);
+		assert_int_equal(count_of("nft list table inet mired", "redirect to"),
+		                 n_redirects[i]);
+		assert_int_equal(count_of("nft list table inet mired", "tproxy ip"),
+		                 n_redirects[i] ? 0 : 2);
+		fw_close(fw);
+	}
+	struct fw *fw = open_with(&confs[0]);
+	close_and_remove(fw);
 }
 
 static void loading_again_keeps_elements_and_doubles_no_rule(void **state)
@@ -253,7 +351,7 @@ static void loading_does_not_read_the_elements(void **state)
 	struct conf conf = local_conf();
 	struct fw *fw = open_with(&conf);
 	put_table(fw);
-	assert_int_equal(fw_replace(fw, all, N, why), 0);
+	assert_int_equal(replace_all(fw, all, N, why), 0);
 	double start = seconds_now();
 	put_chains(fw);
 	double took = seconds_now() - start;
@@ -344,10 +442,13 @@ int main(void)
 	        cmocka_unit_test(the_mode_chooses_between_two_bodies),
 	        cmocka_unit_test(low_priority_addresses_have_rules_only_when_there_are_some),
 	        cmocka_unit_test(outbound_mail_is_logged_of_the_mtas_only),
+	        cmocka_unit_test(tproxy_rules_look_at_each_mx_before_and_after_tracking),
+	        cmocka_unit_test(tproxy_rules_are_filled_from_the_same_keys),
 	        cmocka_unit_test(nothing_is_rendered_when_the_administrator_writes_the_rules),
 	        cmocka_unit_test(names_that_could_be_program_text_are_refused),
 	        cmocka_unit_test(a_template_that_is_missing_or_wrong_is_named),
-	        cmocka_unit_test(both_templates_load_with_every_kind_of_prefix),
+	        cmocka_unit_test(every_template_loads_with_every_kind_of_prefix),
+	        cmocka_unit_test(each_template_loads_over_what_another_left),
 	        cmocka_unit_test(loading_again_keeps_elements_and_doubles_no_rule),
 	        cmocka_unit_test(loading_does_not_read_the_elements),
 	        cmocka_unit_test(what_the_packet_filter_refuses_is_named_by_file_and_line),

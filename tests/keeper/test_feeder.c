@@ -103,10 +103,54 @@ static void a_copy_longer_than_the_socket_takes_arrives_whole(void **state)
 	world_sleep_ms(100); /* the feeder stands at a full socket now */
 	put_host(fix, "192.0.2.1", RECORD_WHITE, 1000);
 	delete_host(fix, "10.0.0.7");
+	role_until_fill(fix, 1);
 	role_until_seq(fix, N + 2);
 	assert_int_equal(fix->kernel.n, N);
 	assert_non_null(kernel_find(fix, "192.0.2.1", SET_WHITE));
 	assert_null(kernel_find(fix, "10.0.0.7", SET_WHITE));
+}
+
+static void a_change_does_not_wait_for_the_end_of_a_copy(void **state)
+{
+	enum { N = 20000 };
+	struct fixture *fix = *state;
+	put_many(fix, N);
+	connect_role(fix);
+	say(fix, MSG_NEED_FILL, 0);
+	while (fix->kernel.n == 0) {
+		assert_true(role_receive(fix, WORLD_WAIT_MS));
+	}
+	put_host(fix, "192.0.2.1", RECORD_WHITE, 1000);
+	delete_host(fix, "10.0.0.7");  /* one that was sent */
+	delete_host(fix, "10.0.78.7"); /* one of the last */
+	while (!kernel_find(fix, "192.0.2.1", SET_WHITE) ||
+	       kernel_find(fix, "10.0.0.7", SET_WHITE)) {
+		assert_true(role_receive(fix, WORLD_WAIT_MS));
+		assert_true(fix->kernel.is_filling);
+	}
+	assert_true(fix->kernel.n < N / 2);
+	assert_true(fix->kernel.n_changes_in_fill > 0);
+	role_until_fill(fix, 1);
+	feeder_until_done(fix, N + 3);
+	assert_null(kernel_find(fix, "10.0.78.7", SET_WHITE));
+	assert_int_equal(fix->kernel.n, N - 1);
+}
+
+static void a_role_that_asks_again_in_the_middle_of_a_copy_gets_another(void **state)
+{
+	enum { N = 20000 };
+	struct fixture *fix = *state;
+	put_many(fix, N);
+	connect_role(fix);
+	say(fix, MSG_NEED_FILL, 0);
+	while (fix->kernel.n == 0) {
+		assert_true(role_receive(fix, WORLD_WAIT_MS));
+	}
+	say(fix, MSG_NEED_FILL, 0);
+	role_until_fill(fix, 1);
+	feeder_until_done(fix, N);
+	assert_int_equal(fix->kernel.n_begun, 2);
+	assert_int_equal(fix->kernel.n, N);
 }
 
 static void a_lost_table_is_filled_again(void **state)
@@ -268,6 +312,8 @@ int main(void)
 	        WITH_FIXTURE(a_host_is_in_the_kernel_within_100_ms),
 	        WITH_FIXTURE(tuples_only_move_the_cursor),
 	        WITH_FIXTURE(a_copy_longer_than_the_socket_takes_arrives_whole),
+	        WITH_FIXTURE(a_change_does_not_wait_for_the_end_of_a_copy),
+	        WITH_FIXTURE(a_role_that_asks_again_in_the_middle_of_a_copy_gets_another),
 	        WITH_FIXTURE(a_lost_table_is_filled_again),
 	        WITH_FIXTURE(nothing_is_called_done_while_a_copy_is_wanted),
 	        WITH_FIXTURE(a_new_role_replaces_a_dead_one),
