@@ -1,16 +1,13 @@
 /* How many connections this machine carries, and what stands in the way of more. Pure. */
 #include <stdio.h>
 
+#include "engine/capacity.h"
 #include "engine/engine.h"
 #include "engine/ring.h"
 
 enum {
 	DEFAULT_MIN = 800, /* max-connections when nothing is configured: between these two */
 	DEFAULT_MAX = 100000,
-	KERNEL_BYTES = 4608, /* one stuttering connection, server side; measured 3.7 to 3.9 kB, and
-	                        what sits in its buffers */
-	OWN_BYTES = 128,     /* ours, DESIGN.md §5 */
-	MEMORY_SHARE = 2,    /* half of the memory may be connections */
 	/* SO_REUSEPORT spreads by hash, so one ring may get more than its share; and a connection
 	 * over the limit is taken before it is closed and counted */
 	RING_HEADROOM = 256,
@@ -26,7 +23,7 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 
 static uint64_t connection_bytes(uint64_t n)
 {
-	return n * (KERNEL_BYTES + OWN_BYTES);
+	return n * CAPACITY_CONNECTION_BYTES;
 }
 
 struct bounds {
@@ -102,7 +99,7 @@ void engine_capacity_of(const struct conf *conf, uint64_t nofile, uint32_t cores
 	*out = (struct engine_capacity){.workers = (uint32_t)min_u64(workers, CONF_WORKERS_MAX)};
 	struct bounds bounds = {.ring_max = min_u64(nofile > 0 ? nofile : 1, RING_TABLE_MAX)};
 	bounds.by_files = bounds.ring_max * out->workers;
-	bounds.by_memory = memory_bytes / MEMORY_SHARE / connection_bytes(1);
+	bounds.by_memory = memory_bytes / CAPACITY_MEMORY_SHARE / connection_bytes(1);
 	uint64_t n = conf->max_connections > 0 ? check_asked(conf->max_connections, &bounds, out)
 	                                       : choose_default(&bounds, out);
 	uint64_t share = (n + out->workers - 1) / out->workers;

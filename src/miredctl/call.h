@@ -27,5 +27,8 @@ int run_report(const struct call *call);
 int run_put_list(const struct call *call);
 int run_drop_list(const struct call *call);
 
+/* check.c: exit status 1 for findings, 2 when it could not be checked. */
+int run_check(const struct call *call);
+
 /* synckey.c */
 int run_sync_key(const struct call *call);

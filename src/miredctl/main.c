@@ -62,6 +62,8 @@ static const struct {
         {"drop-list", "NAME", run_drop_list, "take a list out of force"},
         {"reload", NULL, run_request, "read nospamd and the allowed domains again"},
         {"clock-ok", NULL, run_request, "the wall clock is right: resume expiry after a jump"},
+        {"check", NULL, run_check,
+         "what is wrong with configuration and machine, and what mends it"},
         {"rules", NULL, run_rules, "print the packet filter rules of the configuration"},
         {"sync-key", NULL, run_sync_key, "make the key that all gateways share, or --check it"},
 };
@@ -86,7 +88,7 @@ static void print_usage(FILE *out)
 	        "  -f, --config FILE  configuration file (" MIRED_CONF_PATH ")\n"
 	        "      --socket PATH  control socket (the configuration's)\n"
 	        "  -n, --rows N       rows of the report (48)\n"
-	        "      --json         the daemon's answer as it came\n"
+	        "      --json         one JSON object\n"
 	        "      --check        sync-key: only show how the key's digest begins\n"
 	        "      --help, --version\n\n",
 	        out);

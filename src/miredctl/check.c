@@ -1,0 +1,143 @@
+/* miredctl check: everything that can be known to be wrong with the configuration, this machine and
+ * the mired that runs, a line each with what mends it. Needs no daemon. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "conf/conf.h"
+#include "ctl/ctl.h"
+#include "miredctl/call.h"
+#include "verify/judge.h"
+#include "verify/verify.h"
+
+enum { STATUS_WAIT_MS = 5000 };
+
+struct output {
+	json_t *findings; /* NULL: lines for people */
+	size_t n_faults;
+};
+
+static void put(void *ctx, const struct finding *finding)
+{
+	struct output *output = ctx;
+	if (output->findings) {
+		(void)json_array_append_new(output->findings,
+		                            json_pack("{s:s,s:s,s:s}", "severity",
+		                                      severity_name(finding->severity), "text",
+		                                      finding->text, "mend", finding->mend));
+		return;
+	}
+	(void)printf("%s: %s%s%s\n", severity_name(finding->severity), finding->text,
+	             finding->mend[0] ? " -> " : "", finding->mend);
+}
+
+/* --- what mired --check-config says ----------------------------------------------------------- */
+
+static void put_line(struct output *output, const char *line)
+{
+	static const char note[] = "note: ";
+	struct finding finding = {.severity = SEVERITY_ERROR};
+	if (strncmp(line, note, strlen(note)) == 0) {
+		finding.severity = SEVERITY_NOTE;
+		line += strlen(note);
+	}
+	(void)snprintf(finding.text, sizeof finding.text, "%s", line);
+	put(output, &finding);
+}
+
+static int check_conf(const struct conf *conf, struct output *output)
+{
+	char *text = NULL;
+	char *rest = NULL;
+	size_t len = 0;
+	FILE *lines = open_memstream(&text, &len);
+	if (!lines) {
+		return call_complain("check", strerror(errno));
+	}
+	output->n_faults += (size_t)verify_conf(conf, lines);
+	if (fclose(lines) != 0) {
+		free(text);
+		return call_complain("check", strerror(errno));
+	}
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		put_line(output, line);
+	}
+	free(text);
+	return EXIT_OK;
+}
+
+/* --- the daemon, if one runs ------------------------------------------------------------------ */
+
+static uint64_t figure(const json_t *status, const char *group, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(json_object_get(status, group), name));
+}
+
+static void ask_daemon(const char *socket, struct machine *machine)
+{
+	json_t *status = NULL;
+	if (ctl_wait_request(socket, "status", STATUS_WAIT_MS, &status) != 0) {
+		return;
+	}
+	if (!json_object_get(status, "error")) {
+		machine->daemon = (pid_t)json_integer_value(json_object_get(status, "pid"));
+		machine->daemon_max_connections = (uint32_t)figure(status, "connections", "max");
+		machine->has_store = true;
+		machine->store =
+		        (struct store_stats){.used_bytes = figure(status, "store", "used_bytes"),
+		                             .free_bytes = figure(status, "store", "free_bytes"),
+		                             .map_bytes = figure(status, "store", "map_bytes")};
+	}
+	json_decref(status);
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+static int end(const struct output *output, uint32_t n_conns)
+{
+	if (output->findings) {
+		json_t *answer =
+		        json_pack("{s:b,s:I,s:O}", "ok", output->n_faults == 0, "connections",
+		                  (json_int_t)n_conns, "findings", output->findings);
+		(void)json_dumpf(answer, stdout, JSON_COMPACT);
+		(void)fputc('\n', stdout);
+		json_decref(answer);
+	} else if (output->n_faults == 0) {
+		(void)printf("ok: carries %u connections\n", n_conns);
+	}
+	if (call_end_output() != EXIT_OK) {
+		return EXIT_USAGE;
+	}
+	return output->n_faults == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static int check(const struct call *call, const struct conf *conf, struct output *output)
+{
+	struct machine machine = {0};
+	if (check_conf(conf, output) != EXIT_OK) {
+		return EXIT_USAGE;
+	}
+	ask_daemon(call->socket ? call->socket : conf->control_socket, &machine);
+	machine_read(&machine, conf);
+	output->n_faults += judge_machine(conf, &machine, put, output);
+	return end(output, judge_connections(conf, &machine));
+}
+
+int run_check(const struct call *call)
+{
+	struct conf conf;
+	char why[CONF_ERROR_MAX];
+	struct output output = {.findings = call->is_json ? json_array() : NULL};
+	if (conf_load(&conf, NULL, call->conf_path, 0, NULL, why) != 0) {
+		json_decref(output.findings);
+		(void)call_complain("configuration", why);
+		return EXIT_USAGE; /* it could not be checked */
+	}
+	int status = check(call, &conf, &output);
+	json_decref(output.findings);
+	conf_fini(&conf);
+	return status;
+}
