@@ -40,6 +40,7 @@
 	X(deferred_unstored,    "deferrals finished before their tuples were stored (store-wait)") \
 	/* keeper */ \
 	X(tuples_new,           "tuples stored for the first time") \
+	X(burst_tuples,         "new tuples of a burst, stored without their places at first") \
 	X(tuples_early,         "known tuples retried before passtime") \
 	X(tuples_passed,        "tuples that qualified") \
 	X(hosts_promoted,       "hosts whitelisted by a retry") \

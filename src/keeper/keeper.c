@@ -112,6 +112,7 @@ static struct mono commit_due(struct keeper *keeper)
 		return never;
 	}
 	struct mono due = earlier(requests_due(keeper), counters_due(keeper));
+	due = earlier(due, store_n_waiting(keeper->env.store) > 0 ? keeper->settle_due : never);
 	if (!keeper->guard.is_paused) {
 		due = earlier(due, keeper->sweep_due);
 	}
@@ -145,7 +146,10 @@ static void commit_now(struct keeper *keeper)
 	if (is_flag(&keeper->is_degraded) && make_room(keeper) != 0) {
 		return;
 	}
-	(void)keeper_commit(keeper, KEEPER_PART_ALL);
+	/* what clients wait for is not to fail with what nobody waits for */
+	bool may_settle = !is_flag(&keeper->is_degraded) || keeper->queue.n == 0;
+	(void)keeper_commit(keeper,
+	                    may_settle ? KEEPER_PART_ALL : KEEPER_PART_ALL & ~KEEPER_PART_PLACES);
 }
 
 /* --- sleeping --------------------------------------------------------------------------------- */
@@ -235,11 +239,24 @@ static void wake_others(struct keeper *keeper)
 	keeper->must_wake_syncer = false;
 }
 
+/* A worker's share at a time, until a large group is together or nothing more is there. */
+static bool drain(struct keeper *keeper)
+{
+	bool has_more = keeper_drain(keeper);
+	for (int i = 1; i < KEEPER_DRAIN_ROUNDS && has_more; i++) {
+		if (keeper->queue.n >= KEEPER_FLOOD_GROUP_MAX) {
+			break;
+		}
+		has_more = keeper_drain(keeper);
+	}
+	return has_more;
+}
+
 static bool turn(struct keeper *keeper)
 {
 	qsbr_quiescent();
 	read_clock(keeper);
-	bool has_more = keeper_drain(keeper);
+	bool has_more = drain(keeper);
 	if (commit_due(keeper).ns <= keeper->now.ns) {
 		commit_now(keeper);
 		has_more = true; /* the mailboxes filled meanwhile */
@@ -259,7 +276,7 @@ static void finish(struct keeper *keeper)
 		read_clock(keeper);
 		has_more = keeper_drain(keeper);
 		keeper->dirty.n_due = keeper->dirty.n;
-		bool is_ok = keeper_commit(keeper, KEEPER_PART_ALL) == 0;
+		bool is_ok = keeper_commit(keeper, KEEPER_PART_ALL & ~KEEPER_PART_PLACES) == 0;
 		has_more |= keeper->queue.n > 0 || keeper->dirty.n > 0;
 		has_more &= is_ok && keeper->now.ns < deadline.ns;
 	}
@@ -309,6 +326,7 @@ static int keeper_init(struct keeper *keeper)
 	keeper->now = clock_mono();
 	keeper->low_priority_from = mono_add_ms(keeper->now, keeper->env.low_priority_grace_ms);
 	keeper->sweep_due = keeper->now;
+	keeper->settle_due = keeper->now;
 	keeper->sweep_slice = KEEPER_SWEEP_SLICE;
 	keeper->rules = (struct greylist_conf){.passtime_secs = conf->passtime_secs,
 	                                       .greyexp_secs = conf->greyexp_secs,

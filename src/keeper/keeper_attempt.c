@@ -178,6 +178,7 @@ static void judge(struct keeper *keeper, struct store_txn *txn, const struct att
 	/* a failure sticks to txn */
 	(void)keeper_host_get(keeper, txn, &attempt->whom, host);
 	bool has_tuple = stored_tuple(keeper, txn, result, &tuple);
+	result->is_unseen = !has_tuple;
 	struct grey_record host_record = keeper_record_of(host);
 	struct greylist_known known = {
 	        .tuple = has_tuple ? &tuple : NULL,
@@ -198,9 +199,22 @@ static void judge(struct keeper *keeper, struct store_txn *txn, const struct att
 	}
 }
 
+/* In a flood a client's new tuple waits for its place. */
+static void write_new(struct keeper *keeper, struct store_txn *txn, const struct attempt *attempt,
+                      struct batch_result *result)
+{
+	const struct tuple_key *key = &result->pending->key;
+	bool may_wait = keeper->batch.is_flood && !attempt->is_peers && result->is_unseen &&
+	                store_n_waiting(keeper->env.store) < keeper->env.conf->burst_max;
+	result->is_taken_in = may_wait && store_take_in(txn, key, &result->tuple, &attempt->text);
+	if (!result->is_taken_in) {
+		store_put_tuple(txn, key, &result->tuple, &attempt->text);
+	}
+}
+
 /* Writes what the verdict asks for into the transaction. */
 static void write_result(struct keeper *keeper, struct store_txn *txn,
-                         const struct attempt *attempt, const struct batch_result *result)
+                         const struct attempt *attempt, struct batch_result *result)
 {
 	struct batch *batch = &keeper->batch;
 	const struct tuple_key *key = &result->pending->key;
@@ -208,7 +222,7 @@ static void write_result(struct keeper *keeper, struct store_txn *txn,
 	txn->origin = attempt->is_peers ? ORIGIN_SILENT : ORIGIN_ATTEMPT;
 	switch (result->verdict) {
 	case VERDICT_NEW:
-		store_put_tuple(txn, key, &result->tuple, &attempt->text);
+		write_new(keeper, txn, attempt, result);
 		break;
 	case VERDICT_EARLY:
 		store_update_tuple(txn, key, &result->tuple, result->is_news && !attempt->is_peers);
@@ -356,6 +370,7 @@ void keeper_learn_attempt(struct keeper *keeper, const struct batch_result *resu
 	}
 	enum cache_kind host = learn(keeper, &attempt, result);
 	count(keeper, result->verdict);
+	counters_add(&keeper->counters, COUNTER_burst_tuples, result->is_taken_in);
 	keeper_answer_stored(keeper, result->pending, host);
 }
 

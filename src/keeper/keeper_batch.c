@@ -1,8 +1,14 @@
 /* The group commit. Keeper's thread.
  *
  * One commit: (1) expired records are swept, (2) waiting requests are decided, each seeing what the
- * ones before it put into the transaction, (3) late counters are written, (4) the transaction
- * becomes durable, (5) only then caches learn of it and workers are answered.
+ * ones before it put into the transaction, (3) late counters are written, and outside a flood some
+ * of the tuples that wait for their places get them, (4) the transaction becomes durable, (5) only
+ * then caches learn of it and workers are answered.
+ *
+ * A flood: while more requests wait than KEEPER_FLOOD, new tuples are taken in without their places
+ * (store_take_in): durable at a fraction of the cost. Nothing else differs: the store finds them
+ * like any other, and a change or retry that alters one gives it its place first, in its own turn
+ * and transaction; so nothing ever waits for the places to be given but what is told to peers.
  *
  * Ways to fail: any step of the store (sticky in the transaction), full disk or map, I/O error:
  * nothing of (5) happens, the requests stay queued and the same commit is built again later. What
@@ -88,6 +94,7 @@ static void batch_reset(struct batch *batch)
 	batch->n_dirty = 0;
 	batch->n_evicted = 0;
 	batch->n_writes = 0;
+	batch->settled = (struct store_settled){.n_placed = 0};
 }
 
 /* --- step 1: sweep ---------------------------------------------------------------------------- */
@@ -166,9 +173,9 @@ static void decide(struct keeper *keeper, struct store_txn *txn, struct pending 
 
 static bool has_place(const struct keeper *keeper, const struct pending *pending)
 {
-	uint32_t n_max =
-	        pending_is_delist(pending) ? keeper->batch.n_max : keeper->env.conf->commit_max;
-	return keeper->batch.n_results < n_max;
+	const struct batch *batch = &keeper->batch;
+	uint32_t n_max = batch->is_flood ? KEEPER_FLOOD_GROUP_MAX : keeper->env.conf->commit_max;
+	return batch->n_results < (pending_is_delist(pending) ? batch->n_max : n_max);
 }
 
 static void decide_all(struct keeper *keeper, struct store_txn *txn)
@@ -185,6 +192,30 @@ static void decide_all(struct keeper *keeper, struct store_txn *txn)
 			decide(keeper, txn, pending);
 		}
 		batch->queue_end += pending->len;
+	}
+}
+
+/* --- tuples that wait for their places -------------------------------------------------------- */
+
+static void settle(struct keeper *keeper, struct store_txn *txn)
+{
+	struct batch *batch = &keeper->batch;
+	batch->settled = store_settle(txn, keeper->life, KEEPER_SETTLE_SLICE);
+	batch->n_writes += batch->settled.n_placed + batch->settled.n_expired;
+}
+
+static void settled_learn(struct keeper *keeper)
+{
+	const struct store_settled *settled = &keeper->batch.settled;
+	counters_add(&keeper->counters, COUNTER_expired_tuples, settled->n_expired);
+}
+
+/* Without room for places it is tried again now and then. */
+static void settle_schedule(struct keeper *keeper, struct mono ended)
+{
+	const struct store_settled *settled = &keeper->batch.settled;
+	if (settled->n_placed + settled->n_expired == 0) {
+		keeper->settle_due = mono_add_ms(ended, keeper->env.conf->store_retry_ms);
 	}
 }
 
@@ -216,6 +247,7 @@ static void learn_all(struct keeper *keeper)
 	struct batch *batch = &keeper->batch;
 	struct pending_queue *queue = &keeper->queue;
 	sweep_learn(keeper);
+	settled_learn(keeper);
 	for (uint32_t i = 0; i < batch->n_results; i++) {
 		learn_result(keeper, &batch->results[i]);
 	}
@@ -314,6 +346,10 @@ int keeper_commit(struct keeper *keeper, unsigned parts)
 	struct mono begun = clock_mono();
 	batch_reset(batch);
 	batch->queue_end = keeper->queue.head;
+	batch->is_flood = keeper->queue.n >= KEEPER_FLOOD;
+	bool may_settle = (parts & KEEPER_PART_PLACES) != 0 && !batch->is_flood &&
+	                  keeper->now.ns >= keeper->settle_due.ns &&
+	                  store_n_waiting(keeper->env.store) > 0;
 	/* the guarded time: a restart must not believe a clock that nobody has confirmed */
 	store_begin(keeper->env.store, &txn, keeper->life);
 	if (parts & KEEPER_PART_SWEEP) {
@@ -324,6 +360,9 @@ int keeper_commit(struct keeper *keeper, unsigned parts)
 	}
 	if (parts & KEEPER_PART_COUNTERS) {
 		keeper_dirty_write(keeper, &txn);
+	}
+	if (may_settle) {
+		settle(keeper, &txn);
 	}
 	int ret = finish_txn(keeper, &txn);
 	struct mono ended = clock_mono();
@@ -338,6 +377,9 @@ int keeper_commit(struct keeper *keeper, unsigned parts)
 		keeper->must_wake_syncer |= txn.n_changes > 0;
 	}
 	sweep_schedule(keeper, n_swept, begun, ended);
+	if (may_settle) {
+		settle_schedule(keeper, ended);
+	}
 	learn_all(keeper);
 	return 0;
 }

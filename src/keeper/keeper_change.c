@@ -176,10 +176,8 @@ bool keeper_is_low_priority_hit(const struct keeper *keeper, struct store_txn *t
                                 const struct addr *group)
 {
 	struct grey_record white;
-	struct tuple_key tuple;
 	return keeper->now.ns >= keeper->low_priority_from.ns &&
-	       !store_get_host(txn, group, RECORD_WHITE, &white) &&
-	       !store_first_tuple(txn, group, &tuple);
+	       !store_get_host(txn, group, RECORD_WHITE, &white) && !store_has_tuple_of(txn, group);
 }
 
 /* --- spamtrap addresses ----------------------------------------------------------------------- */

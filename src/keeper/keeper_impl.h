@@ -18,6 +18,13 @@ enum {
 	/* hosts that lists take off the white, a commit: they come by the hundred thousand, in the
 	 * order of their records, and nobody waits for one of them alone */
 	KEEPER_DELIST_MAX = 2048,
+	/* So many requests that wait are a flood: groups become as large as they are many (a larger
+	 * one costs less a tuple, and all wait anyway), and new tuples are taken in without their
+	 * places (store_take_in). */
+	KEEPER_FLOOD = 1024,
+	KEEPER_FLOOD_GROUP_MAX = 2000,
+	KEEPER_DRAIN_ROUNDS = 16,   /* before a commit that is due */
+	KEEPER_SETTLE_SLICE = 1000, /* tuples that get their places in a commit */
 	KEEPER_SETTLE_MS = 2,       /* a commit waits this long for another request */
 	KEEPER_SWEEP_SLICE = 200,   /* records a commit expires; 1 M rows in one took 20 s */
 	KEEPER_SWEEP_SHARE = 4,     /* after a full slice, rest this many times what it took */
@@ -91,6 +98,8 @@ struct batch_result {
 	struct grey_record tuple;
 	struct grey_record host;
 	bool is_news;                /* an attempt that is to be written */
+	bool is_unseen;              /* nothing is stored of its tuple, not even a tombstone */
+	bool is_taken_in;            /* it waits for its place */
 	struct change_effect effect; /* of any deed but an attempt */
 	bool was_trapped;            /* before a trap hit */
 };
@@ -104,6 +113,7 @@ struct batch_expired {
 struct batch {
 	struct batch_result *results;
 	uint32_t n_max; /* results that have a place */
+	bool is_flood;  /* see KEEPER_FLOOD */
 	uint32_t n_results;
 	struct touched touched;
 	struct batch_expired expired[KEEPER_SWEEP_SLICE];
@@ -111,6 +121,7 @@ struct batch {
 	uint32_t n_dirty;   /* entries of the dirty ring this commit deals with */
 	uint32_t n_evicted; /* and of the evicted ones */
 	uint32_t n_writes;
+	struct store_settled settled;
 	size_t queue_end; /* queue position behind the last request of the batch */
 };
 
@@ -160,7 +171,8 @@ struct keeper {
 	struct mono gather_since;      /* oldest waiting request */
 	struct mono last_arrival;      /* newest one */
 	struct mono sweep_due;
-	uint32_t sweep_slice; /* records; smaller while the store has no room for more */
+	uint32_t sweep_slice;   /* records; smaller while the store has no room for more */
+	struct mono settle_due; /* tuples that wait get their places */
 	struct mono retry_at;
 	struct mono sync_ask_due;
 	struct mono slow_log_due;
@@ -219,7 +231,8 @@ enum keeper_part {
 	KEEPER_PART_SWEEP = 1,
 	KEEPER_PART_REQUESTS = 2,
 	KEEPER_PART_COUNTERS = 4,
-	KEEPER_PART_ALL = 7,
+	KEEPER_PART_PLACES = 8, /* of tuples that wait for them; not in a flood */
+	KEEPER_PART_ALL = 15,
 };
 
 int keeper_batch_init(struct batch *batch, uint32_t commit_max);

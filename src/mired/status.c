@@ -39,6 +39,7 @@ static const struct {
 	{COUNTER_deferred_unstored, "greylist", "deferred_unstored"},
 	{COUNTER_tuples_new, "greylist", "new"},
 	{COUNTER_tuples_early, "greylist", "early"},
+	{COUNTER_burst_tuples, "store", "burst_tuples"},
 	{COUNTER_tuples_passed, "greylist", "passed"},
 	{COUNTER_hosts_promoted, "greylist", "promoted"},
 	{COUNTER_hosts_reasserted, "greylist", "reasserted"},
@@ -186,6 +187,7 @@ static void put_store(json_t *top, const struct engine_figures *figures)
 	put_u64(top, "store", "expiry_rows", store->n_expiry);
 	put_u64(top, "store", "journal_rows", store->n_journal);
 	put_u64(top, "store", "last_seq", store->last_seq);
+	put_u64(top, "store", "burst_waiting", store->n_waiting);
 	put_u64(top, "store", "cached_hosts", figures->cached_hosts);
 	put_u64(top, "store", "cached_tuples", figures->cached_tuples);
 }

@@ -10,17 +10,29 @@
 #include "base/compiler.h"
 #include "store/record.h"
 #include "store/store.h"
+#include "store/tagmap.h"
 
-enum store_db { DB_META, DB_HOST, DB_TUPLE, DB_EXPIRY, DB_JOURNAL, DB_TRAP, DB_COUNT };
+enum store_db { DB_META, DB_HOST, DB_TUPLE, DB_EXPIRY, DB_JOURNAL, DB_TRAP, DB_INTAKE, DB_COUNT };
 
 enum {
 	DOOR_MODE = 0600,
 	DOOR_DBS_MAX = 16,
 	/* Expiry rows of a transaction wait here to be put in key order; a full list is put early.
 	 */
-	PENDING_MAX = 1024,
+	PENDING_MAX = 2048,
 	/* A check whose child gives no sign of life for so long has hung on damage. */
 	CHECK_STALL_MS = 60000,
+};
+
+/* What the writer knows of the tuples that wait for their places; see store_intake.c. */
+struct intake {
+	struct tagmap tuples; /* tag of its key -> number of its row */
+	struct tagmap hosts;  /* tag of an address -> how many rows it has */
+	uint64_t last_seq;
+	struct intake_step *steps; /* of the open transaction */
+	size_t n_steps;
+	size_t n_steps_max;
+	struct intake_item *items; /* of the group that gets its places */
 };
 
 /* Immutable after store_open but for the fields of the writer and n_bad. */
@@ -47,6 +59,7 @@ struct store {
 	 * does not pass them again and again. */
 	struct tuple_key live_from;
 	bool has_live_from;
+	struct intake intake;
 };
 
 struct store_reader {
@@ -113,6 +126,26 @@ void txn_expiry_flush(struct store_txn *txn);
 /* Numbers and dates the change. */
 void txn_journal_add(struct store_txn *txn, struct journal_change *change);
 bool door_key_equal(const struct record_key *a, const struct record_key *b);
+
+/* --- tuples that wait: store_intake.c --------------------------------------------------------- */
+
+/* Reads the tables back at the start; the environment must not be written to meanwhile. */
+MUST_USE int intake_load(struct store *store, MDB_txn *txn);
+void intake_abort(struct intake *intake);
+void intake_committed(struct intake *intake);
+void intake_fini(struct intake *intake);
+/* A row's parts: the tuple's key, its bytes, and the value that is stored under it. ERR_SYNTAX. */
+MUST_USE int door_intake_split(const MDB_val *data, struct tuple_key *key, struct span *row,
+                               struct span *value);
+/* Whether the tuple waits; *value points into the database until the next write. */
+bool txn_intake_get(struct store_txn *txn, const struct tuple_key *key, struct span *value);
+/* A tuple that waits gets its place now. */
+void txn_settle(struct store_txn *txn, const struct tuple_key *key);
+bool txn_intake_has_host(const struct store_txn *txn, const struct addr *addr);
+/* Any tuple of the host that waits. Walks the intake when there is one: 0.1 us a row. */
+bool txn_intake_first(struct store_txn *txn, const struct addr *addr, struct tuple_key *key);
+/* A live tuple has come: store_first_tuple is not to pass it over. store_write.c */
+void txn_look_from(struct store *store, const struct tuple_key *key);
 
 static inline MDB_val door_val(const void *bytes, size_t len)
 {

@@ -7,6 +7,7 @@
  *   host     address(16) kind(1)             -> record
  *   tuple    address(16) keyed hash(16)      -> record, lengths, helo, sender, recipient
  *   trap     keyed hash(16)                  -> record, length, address
+ *   intake   number BE64                     -> tuple's key(32), its row of `tuple`
  *   expiry   expire BE48(6) kind(1) key      -> empty
  *   journal  sequence BE64                   -> change
  */
@@ -96,7 +97,7 @@ struct journal_change {
  * Times are seconds in 48 bits; what does not fit is cut to 0 or the largest. */
 
 enum {
-	RECORD_SCHEMA = 2,
+	RECORD_SCHEMA = 3,
 	RECORD_EXPIRY_KEY_MAX = 6 + 1 + RECORD_TUPLE_KEY_BYTES,
 	RECORD_SEQ_KEY_BYTES = 8,
 	RECORD_CURSOR_NAME_MAX = 24,

@@ -17,6 +17,7 @@ enum {
 	STORE_SLICE_ROWS = 1000,
 	STORE_SLICE_MS = 5,
 	STORE_TEXT_BYTES = 3 * RECORD_STRING_MAX, /* the texts of one row */
+	STORE_SETTLE_MAX = 1024,                  /* tuples that one store_settle places */
 };
 
 struct store;
@@ -107,8 +108,31 @@ bool store_has_trap_address(struct store_txn *txn, struct span address);
 void store_put_trap_address(struct store_txn *txn, struct span address,
                             const struct grey_record *record);
 bool store_bury_trap_address(struct store_txn *txn, struct span address, struct wall at);
-/* The first tuple of a host, by its grouped address; false when it has none. */
+/* A tuple of a host, by its grouped address; false when it has none. The first, or if only waiting
+ * ones are left, one of these: which takes a walk over all that wait, 0.1 s a million. */
 bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tuple_key *key);
+
+/* Whether it has any, waiting ones too; without that walk. */
+bool store_has_tuple_of(struct store_txn *txn, const struct addr *addr);
+
+/* A flood's new tuples may wait for their places. One that is taken in is as durable as any, is
+ * found by every call that looks for a tuple, and is counted and walked; what it lacks is its
+ * expiry row and its row of the journal, so nobody is told of it yet. Any put, update or burial of
+ * it gives it its place first; else store_settle does. */
+
+/* For a tuple of a client's attempt here that is not in the store, not even as a tombstone. False:
+ * it was not taken in (no room in memory or map); put it the ordinary way. */
+MUST_USE bool store_take_in(struct store_txn *txn, const struct tuple_key *key,
+                            const struct grey_record *record, const struct tuple_text *text);
+struct store_settled {
+	unsigned n_placed;
+	unsigned n_expired; /* their life ended while they waited: gone untold */
+};
+/* Gives the oldest of those that wait their places, at most max and STORE_SETTLE_MAX; none while
+ * the map is tight (see store_commit). */
+struct store_settled store_settle(struct store_txn *txn, struct wall expiry_now, unsigned max);
+/* How many wait, the open transaction counted. */
+uint64_t store_n_waiting(const struct store *store);
 
 /* Named place in the journal up to which a reader has dealt with changes. name: see
  * record_cursor_key. */
@@ -146,14 +170,14 @@ struct store_row {
 };
 
 /* A walk in slices: each call is one short transaction of at most STORE_SLICE_ROWS rows or
- * STORE_SLICE_MS, resumed after the last key; not one snapshot. Never hold anything while writing
- * to a pipe. */
+ * STORE_SLICE_MS, resumed after the last key; not one snapshot: a tuple that gets its place
+ * meanwhile (store_settle) may come twice. Never hold anything while writing to a pipe. */
 struct store_walk;
 
 /* What a walk visits, in this order. */
 enum store_walk_part {
 	STORE_WALK_HOSTS = 1,
-	STORE_WALK_TUPLES = 2,
+	STORE_WALK_TUPLES = 2, /* those that wait for their places come first */
 	STORE_WALK_TRAP_ADDRESSES = 4,
 	STORE_WALK_ALL = 7,
 	STORE_WALK_DELETED = 8, /* tombstones, too (record.is_deleted) */
@@ -200,6 +224,7 @@ uint64_t store_journal_last(struct store_reader *reader);
 struct store_stats {
 	uint64_t n_hosts, n_tuples, n_trap_addresses; /* without tombstones */
 	uint64_t n_tombstones, n_expiry, n_journal;
+	uint64_t n_waiting; /* of the tuples, for their places */
 	uint64_t used_bytes, free_bytes, map_bytes;
 	uint64_t last_seq;
 	uint64_t n_bad_records;

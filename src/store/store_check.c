@@ -111,6 +111,24 @@ static bool check_tuple_row(struct check *check, const MDB_val *key, const MDB_v
 	       check_record(check, RECORD_GREY, key, data);
 }
 
+static bool check_intake_row(struct check *check, const MDB_val *key, const MDB_val *data)
+{
+	uint64_t seq = 0;
+	struct tuple_key tuple;
+	struct grey_record record;
+	struct span row;
+	struct span value;
+	MDB_val place;
+	if (record_seq_key_decode(door_span(key), &seq) ||
+	    door_intake_split(data, &tuple, &row, &value) ||
+	    record_decode(row, value, RECORD_GREY, &record, NULL) || record.is_deleted) {
+		return false;
+	}
+	struct record_key grey = record_grey_key(&tuple);
+	return !get(check, DB_TUPLE, &grey, &place) ||
+	       finding(check, "a tuple that waits for its place has one");
+}
+
 static bool check_expiry_row(struct check *check, const MDB_val *key, const MDB_val *data)
 {
 	struct wall expire;
@@ -150,6 +168,7 @@ static check_row *const row_checks[DB_COUNT] = {
         [DB_META] = check_meta_row,       [DB_HOST] = check_host_row,
         [DB_TUPLE] = check_tuple_row,     [DB_EXPIRY] = check_expiry_row,
         [DB_JOURNAL] = check_journal_row, [DB_TRAP] = check_trap_row,
+        [DB_INTAKE] = check_intake_row,
 };
 
 static bool is_ascending(const struct record_key *last, const MDB_val *key)

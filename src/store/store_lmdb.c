@@ -22,8 +22,8 @@
  * the last page, larger than any transaction of ours: then "too short" always means "cut". */
 #define MARGIN_BYTES (UINT64_C(64) << 20)
 
-static const char *const db_names[DB_COUNT] = {"meta",   "host",    "tuple",
-                                               "expiry", "journal", "trap"};
+static const char *const db_names[DB_COUNT] = {"meta",    "host", "tuple", "expiry",
+                                               "journal", "trap", "intake"};
 
 const char *door_db_name(enum store_db db)
 {
@@ -289,6 +289,13 @@ static int read_content(struct store *store, char why[static STORE_WHY_MAX])
 		return ret;
 	}
 	newest_read(store, txn);
+	ret = store->read_only ? 0 : intake_load(store, txn);
+	if (ret) {
+		door_explain(why, "%s: tuples that wait for their places: %s", store->dir,
+		             err_text(ret));
+		mdb_txn_abort(txn);
+		return ret;
+	}
 	return door_error(store, mdb_txn_commit(txn)); /* keeps the handles */
 }
 
@@ -353,6 +360,7 @@ static void release(struct store *store)
 	if (store->lock_fd >= 0) {
 		(void)close(store->lock_fd);
 	}
+	intake_fini(&store->intake);
 	free(store->pending);
 	free(store->dir);
 	free(store);

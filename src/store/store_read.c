@@ -388,6 +388,7 @@ static int read_stats(struct store_reader *reader, struct store_stats *out)
 	int rc = 0;
 	if ((rc = entries(reader, DB_HOST, &out->n_hosts)) ||
 	    (rc = entries(reader, DB_TUPLE, &out->n_tuples)) ||
+	    (rc = entries(reader, DB_INTAKE, &out->n_waiting)) ||
 	    (rc = entries(reader, DB_TRAP, &out->n_trap_addresses)) ||
 	    (rc = entries(reader, DB_EXPIRY, &out->n_expiry)) ||
 	    (rc = entries(reader, DB_JOURNAL, &out->n_journal)) ||
@@ -395,6 +396,7 @@ static int read_stats(struct store_reader *reader, struct store_stats *out)
 		return rc;
 	}
 	take_tombstones(reader, out);
+	out->n_tuples += out->n_waiting;
 	uint64_t n_pages = (uint64_t)info.me_last_pgno + 1;
 	uint64_t n_free = door_free_pages(reader->txn);
 	n_free = n_free < n_pages ? n_free : n_pages;

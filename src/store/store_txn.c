@@ -252,6 +252,7 @@ void store_abort(struct store_txn *txn)
 		mdb_txn_abort(txn->lmdb);
 		txn->lmdb = NULL;
 	}
+	intake_abort(&txn->store->intake);
 	txn->store->n_pending = 0;
 	txn->store->has_live_from = false; /* what was buried is back */
 }
@@ -270,6 +271,7 @@ static bool is_dead(struct store *store)
 static int commit_failed(struct store_txn *txn)
 {
 	struct store *store = txn->store;
+	intake_abort(&store->intake);
 	store->has_live_from = false;
 	if (is_dead(store)) {
 		store->is_panicked = true;
@@ -304,6 +306,7 @@ int store_commit(struct store_txn *txn)
 		txn_note(txn, rc);
 		return commit_failed(txn);
 	}
+	intake_committed(&store->intake);
 	store->is_marked_open = true;
 	if (txn->n_changes > 0) {
 		store->newest = txn->now;

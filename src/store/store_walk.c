@@ -33,32 +33,47 @@ struct store_walk {
 	uint8_t text[WALK_TEXT_BYTES];
 };
 
-static int decode_host_key(struct span key, struct store_row *row)
+/* A row as its record is stored: the key that its checksum covers, and the value. */
+struct walk_pair {
+	struct span key;
+	struct span value;
+};
+
+static int decode_host(struct walk_pair *pair, struct store_row *row)
 {
-	return record_host_key_decode(key, &row->key.addr, &row->kind);
+	return record_host_key_decode(pair->key, &row->key.addr, &row->kind);
 }
 
-static int decode_tuple_key(struct span key, struct store_row *row)
+static int decode_tuple(struct walk_pair *pair, struct store_row *row)
 {
 	row->kind = RECORD_GREY;
-	return record_grey_key_decode(key, &row->key);
+	return record_grey_key_decode(pair->key, &row->key);
 }
 
-static int decode_trap_key(struct span key, struct store_row *row)
+static int decode_trap(struct walk_pair *pair, struct store_row *row)
 {
 	row->kind = RECORD_TRAP_ADDRESS;
-	return record_trap_key_decode(key, row->key.hash);
+	return record_trap_key_decode(pair->key, row->key.hash);
+}
+
+static int decode_waiting(struct walk_pair *pair, struct store_row *row)
+{
+	MDB_val data = door_val(pair->value.ptr, pair->value.len);
+	row->kind = RECORD_GREY;
+	return door_intake_split(&data, &row->key, &pair->key, &pair->value);
 }
 
 static const struct {
 	unsigned part;
 	enum store_db db;
 	bool is_by_address; /* keys begin with one */
-	int (*decode_key)(struct span key, struct store_row *row);
+	int (*decode)(struct walk_pair *pair, struct store_row *row);
 } parts_in_order[] = {
-        {STORE_WALK_HOSTS, DB_HOST, true, decode_host_key},
-        {STORE_WALK_TUPLES, DB_TUPLE, true, decode_tuple_key},
-        {STORE_WALK_TRAP_ADDRESSES, DB_TRAP, false, decode_trap_key},
+        {STORE_WALK_HOSTS, DB_HOST, true, decode_host},
+        /* before the others: one that gets its place meanwhile comes twice, not never */
+        {STORE_WALK_TUPLES, DB_INTAKE, false, decode_waiting},
+        {STORE_WALK_TUPLES, DB_TUPLE, true, decode_tuple},
+        {STORE_WALK_TRAP_ADDRESSES, DB_TRAP, false, decode_trap},
 };
 
 /* To the next part that is wanted, from `part` on. */
@@ -110,16 +125,27 @@ static struct span keep_text(struct store_walk *walk, struct span text)
 static bool decode_row(const struct store_walk *walk, const MDB_val *key, const MDB_val *data,
                        struct store_row *row)
 {
+	struct walk_pair pair = {door_span(key), door_span(data)};
 	*row = (struct store_row){.kind = RECORD_GREY};
-	return parts_in_order[walk->part].decode_key(door_span(key), row) == 0 &&
-	       record_decode(door_span(key), door_span(data), row->kind, &row->record,
-	                     &row->text) == 0;
+	return parts_in_order[walk->part].decode(&pair, row) == 0 &&
+	       record_decode(pair.key, pair.value, row->kind, &row->record, &row->text) == 0;
+}
+
+/* Only rows that lie in another order get so far. */
+static bool is_outside(const struct store_walk *walk, const struct addr *addr)
+{
+	return parts_in_order[walk->part].db == DB_INTAKE &&
+	       ((walk->has_first &&
+	         memcmp(addr->bytes, walk->first_addr.bytes, sizeof addr->bytes) < 0) ||
+	        (walk->has_last &&
+	         memcmp(addr->bytes, walk->last_addr.bytes, sizeof addr->bytes) > 0));
 }
 
 /* Its texts may go when the slice ends. */
 static void keep_row(struct store_walk *walk, struct store_row *row)
 {
-	if (row->record.is_deleted && !(walk->parts & STORE_WALK_DELETED)) {
+	if ((row->record.is_deleted && !(walk->parts & STORE_WALK_DELETED)) ||
+	    is_outside(walk, &row->key.addr)) {
 		return;
 	}
 	row->text.helo = keep_text(walk, row->text.helo);

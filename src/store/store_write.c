@@ -56,6 +56,19 @@ static struct target target_trap(const struct store *store, struct span address)
 	return t;
 }
 
+static struct tuple_key tuple_of(const struct target *t)
+{
+	struct tuple_key key = {.addr = t->addr};
+	memcpy(key.hash, t->hash, sizeof key.hash);
+	return key;
+}
+
+static bool is_waiting(struct store_txn *txn, const struct target *t, struct span *value)
+{
+	struct tuple_key key = tuple_of(t);
+	return t->db == DB_TUPLE && txn_intake_get(txn, &key, value);
+}
+
 static struct stored load(struct store_txn *txn, const struct target *t)
 {
 	struct stored stored = {.text = no_text};
@@ -65,13 +78,14 @@ static struct stored load(struct store_txn *txn, const struct target *t)
 	MDB_val key = door_key(&t->key);
 	MDB_val data;
 	int rc = mdb_get(txn->lmdb, txn->store->dbi[t->db], &key, &data);
-	if (rc) {
+	struct span value = rc ? span_of(NULL, 0) : door_span(&data);
+	if (rc && !(rc == MDB_NOTFOUND && is_waiting(txn, t, &value))) {
 		txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
 		return stored;
 	}
 	stored.is_there = true;
-	stored.is_sound = record_decode(door_span(&key), door_span(&data), t->kind, &stored.record,
-	                                &stored.text) == 0;
+	stored.is_sound =
+	        record_decode(door_span(&key), value, t->kind, &stored.record, &stored.text) == 0;
 	if (!stored.is_sound) {
 		door_bad_record(txn->store, door_db_name(t->db), door_span(&key));
 	}
@@ -124,13 +138,12 @@ static void move_expiry(struct store_txn *txn, const struct target *t, const str
 	txn_expiry_put(txn, &row);
 }
 
-/* A live tuple is not to be passed over by store_first_tuple. */
-static void look_from(struct store *store, const struct target *t)
+void txn_look_from(struct store *store, const struct tuple_key *key)
 {
 	struct tuple_key *from = &store->live_from;
-	if (t->db == DB_TUPLE && addr_equal(&t->addr, &from->addr) &&
-	    memcmp(t->hash, from->hash, sizeof from->hash) < 0) {
-		memcpy(from->hash, t->hash, sizeof from->hash);
+	if (addr_equal(&key->addr, &from->addr) &&
+	    memcmp(key->hash, from->hash, sizeof from->hash) < 0) {
+		memcpy(from->hash, key->hash, sizeof from->hash);
 	}
 }
 
@@ -153,8 +166,9 @@ static void save(struct store_txn *txn, const struct target *t, const struct sto
 		move_expiry(txn, t, old, record->expire);
 	}
 	txn->store->n_buried[t->db] += record->is_deleted - is_tombstone(old);
-	if (!record->is_deleted) {
-		look_from(txn->store, t);
+	if (!record->is_deleted && t->db == DB_TUPLE) {
+		struct tuple_key tuple = tuple_of(t);
+		txn_look_from(txn->store, &tuple);
 	}
 	MDB_val key = door_key(&t->key);
 	MDB_val data = door_val(value.bytes, value.len);
@@ -272,6 +286,7 @@ void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
                      const struct grey_record *record, const struct tuple_text *text)
 {
 	struct target t = target_tuple(key);
+	txn_settle(txn, key);
 	struct stored old = load(txn, &t);
 	put_target(txn, &t, &old, record, text);
 }
@@ -280,6 +295,7 @@ void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
                         const struct grey_record *record, bool is_journaled)
 {
 	struct target t = target_tuple(key);
+	txn_settle(txn, key);
 	struct stored old = load(txn, &t);
 	if (!old.is_sound || old.record.is_deleted) {
 		return;
@@ -293,6 +309,7 @@ void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
 void store_bury_tuple(struct store_txn *txn, const struct tuple_key *key, struct wall at)
 {
 	struct target t = target_tuple(key);
+	txn_settle(txn, key);
 	struct stored old = load(txn, &t);
 	if (old.is_sound) {
 		struct grey_record tombstone = tombstone_of(&old, at);
@@ -348,7 +365,13 @@ bool store_first_tuple(struct store_txn *txn, const struct addr *addr, struct tu
 		memset(store->live_from.hash, UINT8_MAX, sizeof store->live_from.hash);
 	}
 	txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
-	return rc == 0;
+	return rc == 0 || txn_intake_first(txn, addr, key);
+}
+
+bool store_has_tuple_of(struct store_txn *txn, const struct addr *addr)
+{
+	struct tuple_key key;
+	return txn_intake_has_host(txn, addr) || store_first_tuple(txn, addr, &key);
 }
 
 /* --- hosts ------------------------------------------------------------------------------------ */
@@ -468,8 +491,7 @@ static void sweep_record(struct store_txn *txn, const struct due *due, store_exp
 		return;
 	}
 	journal_target(txn, t, true, due->expire);
-	struct tuple_key key = {.addr = t->addr};
-	memcpy(key.hash, t->hash, sizeof key.hash);
+	struct tuple_key key = tuple_of(t);
 	if (txn->ret == 0 && expired) {
 		expired(ctx, t->kind, &key);
 	}
