@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "mired/cfg_server.h"
 #include "mired/role_common.h"
+#include "mired/space.h"
 #include "mired/verbs.h"
 #include "priv/sandbox.h"
 
@@ -52,6 +53,7 @@ struct role {
 	struct sync_setup sync; /* with has_sync */
 	int sync_socket;        /* until the engine owns it; -1: nobody to be in step with */
 	struct mono started;
+	struct space space;
 };
 
 /* Whose engine_list it was; the verbs count theirs from VERBS_COOKIE_FIRST. */
@@ -359,6 +361,7 @@ static bool serve(struct role *role)
 		cfg_server_turn(role->cfg_server, now);
 	}
 	hand_domains_over(role);
+	space_turn(&role->space, role->engine, now);
 	return has_results || has_changes;
 }
 
