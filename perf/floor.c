@@ -4,8 +4,9 @@
  * submissions, and only failures have a completion. One thread with ring, listener and table each,
  * as many as the server that it is compared with.
  *
- * usage: floor PORT THREADS TABLE PERIOD_MS [read]
- * TABLE: connections a ring may have; read: a look for input beside each byte. */
+ * usage: floor PORT THREADS TABLE PERIOD_MS [read | order]
+ * TABLE: connections a ring may have; read: a look for input beside each byte; order: connections
+ * have their turn in order of accept, not a random one. */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -49,7 +50,9 @@ struct floor {
 	uint64_t tick; /* served up to here */
 	int listener;
 	uint32_t table_size;
+	uint32_t random;
 	bool reads;
+	bool in_order;
 };
 
 static const uint8_t TEXT[] = "x";
@@ -77,9 +80,13 @@ static void arm_accept(struct floor *floor)
 	sqe->user_data = IS_ACCEPT;
 }
 
+/* Its phase is random, as that of clients which come when they like. In order of their accepts
+ * neighbours in time would be neighbours in memory: cheaper, but that is no server's to choose. */
 static void add(struct floor *floor, uint32_t slot)
 {
-	struct bucket *bucket = &floor->buckets[floor->tick % floor->n_buckets];
+	floor->random = floor->random * 1664525 + 1013904223;
+	uint64_t phase = floor->in_order ? floor->tick : floor->random >> 8;
+	struct bucket *bucket = &floor->buckets[phase % floor->n_buckets];
 	if (bucket->n == bucket->size) {
 		bucket->size = bucket->size * 2 + 64;
 		bucket->slots = realloc(bucket->slots, bucket->size * sizeof *bucket->slots);
@@ -216,7 +223,7 @@ static uint64_t number(const char *text, uint64_t max)
 {
 	uint64_t value;
 	if (span_to_u64(span_of_str(text), max, &value) < 0 || value == 0) {
-		(void)fputs("usage: floor PORT THREADS TABLE PERIOD_MS [read]\n", stderr);
+		(void)fputs("usage: floor PORT THREADS TABLE PERIOD_MS [read | order]\n", stderr);
 		exit(2);
 	}
 	return value;
@@ -231,7 +238,8 @@ int main(int argc, char **argv)
 		floors[i] = (struct floor){
 		        .table_size = (uint32_t)number(argv[3], UINT16_MAX),
 		        .n_buckets = (number(argv[4], PERIOD_MAX_MS) + TICK_MS - 1) / TICK_MS,
-		        .reads = argc > 5,
+		        .reads = argc > 5 && *argv[5] == 'r',
+		        .in_order = argc > 5 && *argv[5] == 'o',
 		        .listener = open_listener(port),
 		};
 	}
@@ -244,5 +252,7 @@ int main(int argc, char **argv)
 	}
 	(void)puts("ready");
 	(void)fflush(stdout);
-	pthread_exit(NULL);
+	for (;;) {
+		(void)pause();
+	}
 }

@@ -3,11 +3,13 @@ what it costs to hold connections, without a client's share in it.
 
 Import only after harness.use_build(options, *TARGETS).
 """
+import concurrent.futures
 import contextlib
 import json
 import resource
 import statistics
 import subprocess
+import time
 import types
 
 import harness
@@ -23,11 +25,11 @@ SLABS = ("TCP", "sock_inode_cache", "filp", "dentry")
 
 
 class GhostNet:
-    """The namespace and its device; at the end of the block all of it is gone."""
+    """The namespace and its device; they go with the world."""
 
-    def __init__(self):
-        self.world = w.World()
-        self.ns = self.world.netns("ghost")
+    def __init__(self, world):
+        self.world = world
+        self.ns = world.netns("ghost")
         self.ns.shell(f"""
             ip tuntap add dev ghost mode tun
             ip link set ghost txqueuelen 100000 up
@@ -35,12 +37,6 @@ class GhostNet:
             ip route add 10.64.0.0/10 dev ghost
             echo 65535 > /proc/sys/net/core/somaxconn
             echo 65535 > /proc/sys/net/ipv4/tcp_max_syn_backlog""")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.world.close()
 
     def start_floor(self, load, *options):
         """Returns its process id."""
@@ -55,11 +51,11 @@ class GhostNet:
 
     def start_mired(self, load, **settings):
         """Returns the process id of its engine. firewall = no: nothing redirects here."""
-        topology = types.SimpleNamespace(gw=self.ns, rules="none")
+        topology = types.SimpleNamespace(gw=self.ns, rules="none", mx=None)
         mired = Mired(self.world, topology, firewall=False, workers=load.workers, verbose=False,
                       max_connections=load.n, max_listed=load.n, banner=BANNER,
                       listen=["0.0.0.0"], stutter=f"{load.period_ms}ms", grey_stutter="90s",
-                      **settings)
+                      mx_addresses=None, **settings)
         mired.start()
         return mired.pids()["engine"]
 
@@ -75,15 +71,15 @@ class GhostNet:
                               text=True) as ghost:
             self._expect(ghost, "open")
             self._expect(ghost, "begin")
-            cpu_secs = harness.cpu_secs(pid)
+            seconds = [cpu_of_second(pid) for _ in range(load.window_secs - 1)]
             result = self._expect(ghost, "end")
-            cpu_secs = harness.cpu_secs(pid) - cpu_secs
+            cores = statistics.median(seconds)
             memory = harness.memory_bytes(pid) - before[0]
             slabs = grown(before[1], harness.slab_bytes())
             with contextlib.suppress(BrokenPipeError):
                 ghost.communicate("\n", timeout=60)
-        return {**result, "cores": cpu_secs / result["seconds"],
-                "us_per_byte": cpu_secs * 1e6 / max(1, result["bytes"]),
+        us_per_byte = cores * 1e6 * result["seconds"] / max(1, result["bytes"])
+        return {**result, "cores": cores, "us_per_byte": us_per_byte,
                 "user_bytes": memory / load.n, "kernel_bytes": sum(slabs.values()) / load.n,
                 **{name: slabs.get(name, 0) / load.n for name in SLABS}}
 
@@ -93,6 +89,13 @@ class GhostNet:
         result = json.loads(line) if line else {}
         w.check(result.get("phase") == phase, f"ghost comes to its phase {phase}, not", line)
         return result
+
+
+def cpu_of_second(pid):
+    """Cores a process uses; the median of several forgives what others do to a second of it."""
+    began, cpu_secs = time.monotonic(), harness.cpu_secs(pid)
+    time.sleep(1)
+    return (harness.cpu_secs(pid) - cpu_secs) / (time.monotonic() - began)
 
 
 def grown(before, after):
@@ -114,13 +117,25 @@ class Load:
 
 def floor_run(load, *options):
     """One run of floor alone."""
-    with GhostNet() as net:
+    with contextlib.closing(w.World()) as world:
+        net = GhostNet(world)
         return net.hold(net.start_floor(load, *options), load)
 
 
 def mired_run(load):
-    with GhostNet() as net:
+    with contextlib.closing(w.World()) as world:
+        net = GhostNet(world)
         return net.hold(net.start_mired(load), load)
+
+
+def run_beside(load):
+    """Both at the same time, so that a noisy machine does the same to both; what the kernel holds
+    is not known apart then."""
+    with contextlib.closing(w.World()) as world:
+        nets = GhostNet(world), GhostNet(world)
+        pids = nets[0].start_floor(load), nets[1].start_mired(load)
+        with concurrent.futures.ThreadPoolExecutor(len(nets)) as pool:
+            return list(pool.map(GhostNet.hold, nets, pids, [load] * len(nets)))
 
 
 def median(runs, key):
