@@ -32,6 +32,7 @@ class Mired:
     def __init__(self, world, topology, name="mired", program=None, **settings):
         self.world, self.ns, self.name = world, topology.gw, name
         self.program = program or []  # a wrapper such as strace
+        self.wants_routes = True  # those of mired-tproxy, with the rules that need them
         self.dir = world.dir / name
         self.dir.mkdir(exist_ok=True)
         self.log = self.dir / "log"
@@ -43,7 +44,7 @@ class Mired:
             **DEFAULTS, "state-dir": self.dir / "state", "control-socket": self.dir / "sock",
             "pid-file": self.dir / "pid", "rules": topology.rules, "rules-dir": w.TOP / "nft",
             "interface": ["ext"], "nospamd-file": self.dir / "nospamd", "hostname": "gw.example",
-            **({"mx-addresses": topology.mx} if topology.rules == "gateway" else {}),
+            **({"mx-addresses": topology.mx} if topology.rules != "local-mta" else {}),
             **{key.replace("_", "-"): value for key, value in settings.items()},
         }
         self.write_nospamd("")
@@ -77,8 +78,18 @@ class Mired:
     def command(self, *options):
         return [*self.program, w.BUILD / "mired", "-d", "-f", self.conf, *options]
 
+    def route(self, command="up", check_code=True):
+        """mired-tproxy, which sets up what the TPROXY rules need."""
+        if command == "up" and self.settings["rules"] != "gateway-tproxy":
+            return None
+        return w.run(["env", f"MIRED={w.BUILD / 'mired'}", w.TOP / "systemd" / "mired-tproxy",
+                      command, *(["-f", self.conf] if command == "up" else [])],
+                     ns=self.ns, check_code=check_code)
+
     def launch(self, *options):
         """Starts it without waiting."""
+        if self.wants_routes:
+            self.route()
         self.process = self.world.spawn(self.command(*options), ns=self.ns, log=self.log,
                                         env=self.world.sanitizer_env())
         return self

@@ -81,7 +81,7 @@ def test_commands_in_one_packet_are_answered_in_order(world):
             client.expect(code, "the batch")
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("path", "sanitize"))
 def test_resets_at_every_state(world):
     net, mired = start(world)
     pids = mired.pids()
@@ -99,7 +99,7 @@ def test_resets_at_every_state(world):
     check(mired.pids() == pids, "no process died")
 
 
-@marked(timeout_secs=90)
+@marked(timeout_secs=90, tags=("path",))
 def test_half_open_and_half_closed_connections(world):
     net, mired = start(world, read_timeout="3s")
     with connect(net, 1) as client:  # says everything, closes its side, still wants answers

@@ -92,7 +92,7 @@ def listed_reply(net, is_v6, source):
         return client.reply()
 
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("path", "sanitize"))
 def test_gateway(world):
     listed_hosts_only(world, topology.gateway)
 
@@ -102,7 +102,7 @@ def test_mta_on_the_gateway(world):
     listed_hosts_only(world, topology.local)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("path",))
 def test_gateway_with_its_own_dnat(world):
     # a flush of everything would take the administrator's own DNAT with it
     listed_hosts_only(world, topology.dnat, "delete table inet mired")

@@ -36,22 +36,22 @@ def deliver_twice(world, arrange, is_v6, **settings):
     return mired
 
 
-@marked(timeout_secs=120, tags=("sanitize",))
+@marked(timeout_secs=120, tags=("path", "sanitize"))
 def test_gateway_ipv4(world):
     deliver_twice(world, topology.gateway, False)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("path",))
 def test_gateway_ipv6(world):
     deliver_twice(world, topology.gateway, True)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("path",))
 def test_gateway_with_its_own_dnat_ipv4(world):
     deliver_twice(world, topology.dnat, False)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("path",))
 def test_gateway_with_its_own_dnat_ipv6(world):
     deliver_twice(world, topology.dnat, True)
 
@@ -73,7 +73,7 @@ def test_all_kernel_fallbacks(world):
     check("fallback" in mode or "single" in mode, "accept runs by its fallback:", mode)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("path",))
 def test_a_host_on_nospamd_never_meets_mired(world):
     net = topology.gateway(world)
     mx = postfix.receiver(world, net.mta, net.mta_listen)

@@ -53,7 +53,7 @@ def watch_until_all(sets, name, addresses, since):
     return time.monotonic() - since, last_miss
 
 
-@marked(timeout_secs=120, alone=True)
+@marked(timeout_secs=120, alone=True, tags=("path",))
 def test_everything_is_back_in_two_seconds_after_a_flush(world):
     net = topology.gateway(world)
     sink = Sink(world, net.mta, net.mta_listen)
@@ -93,7 +93,7 @@ def test_everything_is_back_in_two_seconds_after_a_flush(world):
     check(mired.status()["firewall"]["restores"] >= 1, "status counts the restoration")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("path",))
 def test_somebody_elses_rules_are_not_a_reason_to_restore(world):
     net = topology.gateway(world)
     mired = Mired(world, net).start()

@@ -7,7 +7,7 @@ from daemon import Mired
 from world import check, marked, run, wait_for
 
 
-@marked(timeout_secs=90)
+@marked(timeout_secs=90, tags=("path",))
 def test_a_client_that_never_retries_delivers_nothing_and_is_forgotten(world):
     net = topology.gateway(world)
     mired = Mired(world, net, greyexp="8s", grey_stutter="0s").start()
@@ -36,7 +36,7 @@ def test_a_retry_before_passtime_is_only_counted(world):
     check(len(rows) == 1 and rows[0][8] == "4", "one tuple, deferred four times:", rows)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("path",))
 def test_a_retry_whitelists_at_once_and_the_kernel_has_it_within_100_ms(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="0s").start()
@@ -53,7 +53,7 @@ def test_a_retry_whitelists_at_once_and_the_kernel_has_it_within_100_ms(world):
     check(took_ms <= 100, "within 100 ms of the answer:", took_ms)
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("path", "sanitize"))
 def test_a_white_host_whose_kernel_entry_was_deleted_is_reasserted(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="0s").start()
@@ -72,7 +72,7 @@ def test_a_white_host_whose_kernel_entry_was_deleted_is_reasserted(world):
         check(mired.status()["greylist"]["tuples"] == tuples, "no tuple was made")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("path",))
 def test_two_hosts_of_one_ipv6_64_are_one_host(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="0s").start()

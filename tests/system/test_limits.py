@@ -25,7 +25,7 @@ def hold_idle(world, net, mired, n=N_IDLE):
     return load
 
 
-@marked(timeout_secs=150, alone=True)
+@marked(timeout_secs=150, alone=True, tags=("path",))
 def test_ten_thousand_idle_connections_do_not_delay_a_whitelisting_and_a_delivery(world):
     net = topology.gateway(world)
     mx = postfix.receiver(world, net.mta, net.mta_listen)
@@ -60,7 +60,7 @@ def test_sigterm_with_ten_thousand_open_ends_in_two_seconds(world):
     load.end()
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("path", "sanitize"))
 def test_connections_over_the_limit_are_closed_at_once_and_counted(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="90s").start("-c", "10")
@@ -123,7 +123,7 @@ def test_a_full_disk_delays_nothing_but_storing(world):
     check(len(mired.rows()) == n + 2, "and every other:", len(mired.rows()), n + 2)
 
 
-@marked(timeout_secs=90)
+@marked(timeout_secs=90, tags=("path",))
 def test_two_instances_run_side_by_side(world):
     net = topology.gateway(world)
     second_mx = "192.0.2.26"

@@ -99,7 +99,7 @@ def test_a_listed_client_hears_a_byte_a_second_from_the_greeting_to_the_lists_me
 
 # --- what is said ---------------------------------------------------------------------------------
 
-@marked(timeout_secs=120, tags=("once", "sanitize"))
+@marked(timeout_secs=120, tags=("once", "path", "sanitize"))
 def test_a_client_on_two_lists_is_shown_both_in_reply_and_log(world):
     net, mired = start(world)
     check_told(net, ONE4, "450", TOLD_BY_ONE)
@@ -161,7 +161,7 @@ def test_listed_clients_beyond_B_are_not_stuttered(world):
     check(n_singles == len(got) and n_singles >= 2, "room again, and a byte a second:", got)
 
 
-@marked(timeout_secs=90, tags=("once", "sanitize"))
+@marked(timeout_secs=90, tags=("once", "path", "sanitize"))
 def test_b_reads_the_mail_of_the_unlisted_and_defers_them_without_a_record(world):
     net, mired = start(world, "-b", firewall=False, rules="none", listen=["0.0.0.0", "::"])
     for source, target in ((NONE4, topology.GW4), (NONE6, topology.GW6)):

@@ -89,17 +89,17 @@ def outbound_teaches(world, is_v6):
     check(mired.whites() == [group], "the store holds the destination alone:", mired.whites())
 
 
-@marked(timeout_secs=60, tags=("once", "sanitize"))
+@marked(timeout_secs=60, tags=("once", "path", "sanitize"))
 def test_outbound_mail_of_the_mx_whitelists_its_destination(world):
     outbound_teaches(world, False)
 
 
-@marked(timeout_secs=60, tags=("once",))
+@marked(timeout_secs=60, tags=("once", "path"))
 def test_outbound_mail_of_the_mx_whitelists_its_destination_ipv6(world):
     outbound_teaches(world, True)
 
 
-@marked(timeout_secs=60, tags=("once",))
+@marked(timeout_secs=60, tags=("once", "path"))
 def test_real_outbound_mail_and_its_answer(world):
     """The MX's Postfix writes to a server that it never met; the answer is not greylisted."""
     net = topology.gateway(world)
@@ -116,7 +116,7 @@ def test_real_outbound_mail_and_its_answer(world):
     wait_for("the answer", lambda: len(near.inbox()) == 1, 10)
 
 
-@marked(timeout_secs=90, tags=("once", "sanitize"))
+@marked(timeout_secs=90, tags=("once", "path", "sanitize"))
 def test_regular_mail_keeps_a_host_alive_past_its_first_life(world):
     net = topology.gateway(world)
     Sink(world, net.mta, net.mta_listen)
@@ -139,7 +139,7 @@ def test_regular_mail_keeps_a_host_alive_past_its_first_life(world):
           .startswith("451"), "and meets mired again")
 
 
-@marked(timeout_secs=60, tags=("once",))
+@marked(timeout_secs=60, tags=("once", "path"))
 def test_a_syn_alone_refreshes_nothing_and_a_trapped_host_stays_trapped(world):
     net = topology.gateway(world)
     stranger(net)

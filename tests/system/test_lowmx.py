@@ -14,7 +14,7 @@ def first_line(net, target, source):
         return client.line()
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("path", "sanitize"))
 def test_strangers_meet_mired_there_and_white_hosts_the_mail_server(world):
     net = topology.gateway(world)
     net.mta.shell(f"ip addr add {LOW4}/24 dev int; ip addr add {LOW6}/64 dev int nodad")
@@ -28,7 +28,7 @@ def test_strangers_meet_mired_there_and_white_hosts_the_mail_server(world):
         check(first_line(net, low, white) == GREETING, "a white host reaches the MTA")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("path",))
 def test_the_port_is_not_reachable_directly(world):
     net = topology.gateway(world)
     Mired(world, net, low_priority_mx=[LOW4, LOW6]).start()

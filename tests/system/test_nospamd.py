@@ -25,7 +25,7 @@ def wait_in_set(mired, name, address, is_in=True):
     return time.monotonic() - began
 
 
-@marked(timeout_secs=90, tags=("sanitize",))
+@marked(timeout_secs=90, tags=("path", "sanitize"))
 def test_a_change_of_the_file_is_in_the_kernel_within_two_seconds(world):
     net = topology.gateway(world)
     Sink(world, net.mta, net.mta_listen)
@@ -91,7 +91,7 @@ def test_miredctl_reload_reads_it_at_once(world):
     check(took < 0.9 * PATIENCE, "it does not wait for the next look:", took)
 
 
-@marked(timeout_secs=90)
+@marked(timeout_secs=90, tags=("path",))
 def test_a_role_that_was_killed_has_the_newest_file(world):
     net = topology.gateway(world)
     mired = Mired(world, net).start()

@@ -14,7 +14,7 @@ def new_pid(mired, role, old):
     return wait_for(f"a new {role}", lambda: (pid := mired.pids().get(role)) != old and pid, 10)
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("path", "sanitize"))
 def test_a_client_that_connects_right_after_the_engines_death_is_served(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="0s").start()
@@ -43,7 +43,7 @@ def test_an_engine_that_dies_again_and_again_comes_back(world):
         check(reply.startswith("451"), "served:", reply)
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("path", "sanitize"))
 def test_the_firewall_role_comes_back_and_goes_on(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="0s").start()
@@ -93,7 +93,7 @@ def test_a_second_start_on_the_same_port_is_refused(world):
           "refused, naming the port:", done.returncode, done.stderr)
 
 
-@marked(timeout_secs=60, tags=("sanitize",))
+@marked(timeout_secs=60, tags=("path", "sanitize"))
 def test_sigterm_removes_table_socket_and_pid_file(world):
     net = topology.gateway(world)
     mired = Mired(world, net).start()
@@ -109,7 +109,7 @@ def test_sigterm_removes_table_socket_and_pid_file(world):
     check("mired" not in tables, "the table is gone:", tables)
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("path",))
 def test_roles_run_without_rights(world):
     net = topology.gateway(world)
     mired = Mired(world, net).start()
@@ -122,7 +122,7 @@ def test_roles_run_without_rights(world):
         check(facts["NoNewPrivs"].strip() == "1", f"{role} has no_new_privs")
 
 
-@marked(timeout_secs=60)
+@marked(timeout_secs=60, tags=("path",))
 def test_connections_under_way_survive_the_firewall_roles_death(world):
     net = topology.gateway(world)
     mired = Mired(world, net, grey_stutter="0s").start()

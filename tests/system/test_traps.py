@@ -104,7 +104,7 @@ def wait_free(mired, net, target, source):
     check_free(net, target, source)
 
 
-@marked(timeout_secs=150, tags=("sanitize",))
+@marked(timeout_secs=150, tags=("path", "sanitize"))
 def test_mail_to_a_spamtrap_traps_its_sender_in_that_session_until_the_life_is_over(world):
     net = topology.gateway(world)
     mired = start(world, net, trapexp="40s")
@@ -172,7 +172,7 @@ def test_mail_to_a_domain_that_is_not_allowed_traps(world):
         check(not trapped_row(mired, source), "and no trap")
 
 
-@marked(timeout_secs=180, tags=("once",))
+@marked(timeout_secs=180, tags=("once", "path"))
 def test_strangers_at_the_low_priority_mx_are_trapped_and_known_hosts_are_not(world):
     net = topology.gateway(world)
     mired = start(world, net, low_priority_mx=[LOW4, LOW6])
@@ -239,7 +239,7 @@ def test_a_hit_extends_the_life_of_a_trap_and_a_connection_does_not(world):
         check(abs(trapped_row(mired, source) - time.time() - seconds("60s")) < 15, "trapexp anew")
 
 
-@marked(timeout_secs=90)
+@marked(timeout_secs=90, tags=("path",))
 def test_one_trapped_address_of_an_ipv6_network_traps_only_itself(world):
     net = topology.gateway(world)
     mired = start(world, net)

@@ -6,6 +6,7 @@
 have as many distinct hosts as it wants without configuring each (IPv6 needs leave to bind them).
 """
 import dataclasses
+import os
 
 from world import Netns, World
 
@@ -17,6 +18,8 @@ INNER4_GW, INNER6_GW = "192.0.2.1", "2001:db8:2::1"
 MX4, MX6 = "192.0.2.25", "2001:db8:2::25"
 # The DNAT gateway: clients know only these; the server behind has private addresses.
 PUBLIC4, PUBLIC6 = "198.18.0.25", "2001:db8:1::25"
+# Which rules a gateway has in this run.
+GATEWAY_RULES = os.environ.get("MIRED_TEST_RULES", "gateway")
 PRIVATE4, PRIVATE6 = "10.9.8.25", "fd00:9:8::25"
 
 
@@ -76,7 +79,7 @@ def gateway(world):
     """The MX is behind the gateway, which routes to it."""
     out, gw = _outside(world)
     mx = _inside(world, gw, [(INNER4_GW, MX4), (INNER6_GW, MX6)])
-    return Topology(out, gw, mx, "gateway", [MX4, MX6], [MX4, MX6])
+    return Topology(out, gw, mx, GATEWAY_RULES, [MX4, MX6], [MX4, MX6])
 
 
 def dnat(world):
@@ -92,7 +95,7 @@ def dnat(world):
                 iifname "ext" ip6 daddr {PUBLIC6} tcp dport 25 dnat ip6 to {PRIVATE6}
             }}
         }}""")
-    return Topology(out, gw, mx, "gateway", [PUBLIC4, PUBLIC6], [PRIVATE4, PRIVATE6])
+    return Topology(out, gw, mx, GATEWAY_RULES, [PUBLIC4, PUBLIC6], [PRIVATE4, PRIVATE6])
 
 
 def local(world):
