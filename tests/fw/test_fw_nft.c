@@ -152,7 +152,7 @@ static void figures_count_what_was_done(void **state)
 	fw_stats_get(fw, &before);
 	static struct fw_element many[2500];
 	for (size_t i = 0; i < ARRAY_LEN(many); i++) {
-		many[i] = (struct fw_element){.addr = addr_number((uint32_t)i),
+		many[i] = (struct fw_element){.addr = addr_number((uint32_t)(i % 2000)),
 		                              .timeout_secs = 60,
 		                              .is_deleted = i >= 2000};
 	}
