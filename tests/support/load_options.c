@@ -18,7 +18,7 @@ _Noreturn static void usage(const char *why)
 	        "smtpload: %s\n"
 	        "usage: smtpload --connect ADDR:PORT [--source-range A-B] [--seconds S] [--rate "
 	        "R]\n"
-	        "                ( --idle N [--push BYTES] [--pace MS] |\n"
+	        "                ( --idle N [--push BYTES [--lines]] [--pace MS] |\n"
 	        "                  --tuples N --ack-file F [--pipelined] [--tag T] )\n",
 	        why);
 	exit(LOAD_USAGE_STATUS);
@@ -100,6 +100,9 @@ static void parse_option(int letter, const char *text, struct load_options *out)
 	case 'p':
 		out->push_bytes = number(text, INT64_MAX, "--push needs a number of bytes");
 		break;
+	case 'l':
+		out->has_lines = true;
+		break;
 	case 'm':
 		out->pace_ms = (uint32_t)number(text, UINT16_MAX, "--pace needs milliseconds");
 		break;
@@ -127,6 +130,7 @@ void load_options_parse(int argc, char **argv, struct load_options *out)
 	        {"rate", required_argument, NULL, 'r'},
 	        {"seconds", required_argument, NULL, 'S'},
 	        {"push", required_argument, NULL, 'p'},
+	        {"lines", no_argument, NULL, 'l'},
 	        {"pace", required_argument, NULL, 'm'},
 	        {"ack-file", required_argument, NULL, 'a'},
 	        {"pipelined", no_argument, NULL, 'P'},

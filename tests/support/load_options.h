@@ -18,6 +18,7 @@ struct load_options {
 	uint32_t rate; /* new clients a second */
 	uint32_t seconds;
 	uint64_t push_bytes;
+	bool has_lines;
 	uint32_t pace_ms; /* 0 = the pace of what comes is not measured */
 	bool is_idle;
 	bool is_pipelined;

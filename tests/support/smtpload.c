@@ -1,10 +1,11 @@
 /* A load of SMTP clients for the system tests: one thread, one epoll. It always stops by itself.
  *
  *   smtpload --connect ADDR:PORT [--source-range A-B] [--seconds S] [--rate R]
- *            ( --idle N [--push BYTES] [--pace MS] | --tuples N --ack-file F [--pipelined] [--tag
- * T] )
+ *            ( --idle N [--push BYTES [--lines]] [--pace MS] | --tuples N --ack-file F
+ * [--pipelined] [--tag T] )
  *
- * idle: holds N connections to the end, discards what comes, pushes BYTES into each. With --pace
+ * idle: holds N connections to the end, discards what comes, pushes BYTES into each: one endless
+ * line, or lines. With --pace
  * it says how late the bytes of a server that sends one every MS came, at most, in each second.
  * tuples: each client says HELO, MAIL, RCPT, DATA for a sender and recipient nobody else has, and
  * appends "helo sender recipient source" to the file F (one write, O_APPEND) when its 451 line has
@@ -39,6 +40,8 @@ enum {
 	CLIENT_WAIT_MS = 60000, /* a client that is not through by then has failed */
 	LOOP_WAIT_MS = 10,
 	PUSH_SEND_BUFFER = 65536,
+	JUNK_BYTES = 4096,
+	JUNK_LINE = 64,
 	TEXT_MAX = 512,     /* all four commands of a client */
 	LINE_MAX_KEPT = 80, /* of a reply line: its code is what matters */
 	GRACE_SECONDS = 10, /* then the alarm ends what should have ended by itself */
@@ -77,6 +80,7 @@ struct load {
 	uint64_t n_acked, n_refused, n_lost, n_unexpected, n_timeouts, n_connected;
 	uint64_t bytes_received, bytes_sent;
 	struct pace pace;
+	char junk[JUNK_BYTES]; /* what is pushed, over and over */
 };
 
 static volatile sig_atomic_t is_interrupted;
@@ -234,14 +238,22 @@ static bool send_commands(struct load *load, uint32_t idx)
 	return true;
 }
 
+static void make_junk(struct load *load)
+{
+	for (size_t i = 1; load->options.has_lines && i < sizeof load->junk; i++) {
+		load->junk[i] = i % JUNK_LINE == JUNK_LINE - 1 ? '\n' : 'x';
+	}
+}
+
 static bool push(struct load *load, uint32_t idx)
 {
-	static const char junk[4096];
 	struct client *client = &load->clients[idx];
 	while (client->n_pushed < load->options.push_bytes) {
 		uint64_t left = load->options.push_bytes - client->n_pushed;
-		ssize_t n = send(client->fd, junk, left < sizeof junk ? left : sizeof junk,
-		                 MSG_NOSIGNAL);
+		size_t at = client->n_pushed % sizeof load->junk;
+		size_t here = sizeof load->junk - at;
+		ssize_t n =
+		        send(client->fd, load->junk + at, left < here ? left : here, MSG_NOSIGNAL);
 		if (n < 0) {
 			return errno == EAGAIN || errno == EINTR;
 		}
@@ -457,6 +469,7 @@ static void open_load(struct load *load)
 	load->open_max = raise_limit();
 	load->epoll = epoll_create1(EPOLL_CLOEXEC);
 	load->ack_fd = -1;
+	make_junk(load);
 	if (options->ack_path) {
 		load->ack_fd =
 		        open(options->ack_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
