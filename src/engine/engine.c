@@ -288,7 +288,7 @@ static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n
 	        .max_connections = engine->capacity.max_connections,
 	        .bytes_per_sec = (double)engine->bytes_per_sec / engine->capacity.workers,
 	        .n_stretching = &engine->n_stretching,
-	        .seed = (uint64_t)clock_mono().ns,
+	        .seed = (uint32_t)clock_mono().ns,
 	        .table_size = engine->capacity.per_ring,
 	        .idx = idx,
 	        .listeners = engine->listeners + at,

@@ -37,7 +37,7 @@ struct worker_env {
 	uint32_t max_connections;
 	double bytes_per_sec;           /* stuttered ones, this worker's part of the budget */
 	_Atomic uint32_t *n_stretching; /* workers that stretch their stutter. NULL = say nothing */
-	uint64_t seed;                  /* of the worker's dice */
+	uint32_t seed;                  /* of the connections' phases */
 	uint32_t table_size;            /* direct descriptors of this ring */
 	uint32_t idx;
 	/* worker_stop closes their descriptors, a failed start does not */

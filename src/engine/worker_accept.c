@@ -289,7 +289,7 @@ static void begin_session(struct worker *worker, uint32_t slot, const struct add
 	conn->phase = CONN_OPEN;
 	atomic_fetch_add_explicit(&worker->n_class[SESSION_UNKNOWN], 1, memory_order_relaxed);
 	session_start(&conn->session, worker->env.session, SESSION_UNKNOWN, worker->now_ms);
-	session_stagger(&conn->session, worker_roll_dice(worker));
+	session_stagger(&conn->session, worker_next_phase(worker));
 	meet(worker, slot, conn);
 	worker_schedule(worker, slot, conn);
 }

@@ -110,7 +110,8 @@ struct worker {
 	struct budget budget;
 	uint32_t n_saying[SESSION_PACE_COUNT]; /* connections that stutter something at present */
 	bool is_stretching;                    /* counted in env.n_stretching */
-	uint64_t dice;
+	uint32_t phase;
+	uint32_t n_in_phase;
 	struct pace_figures pace;
 	struct mono_ms full_since;
 	bool is_full;    /* since full_since no tuple found room and no answer came */
@@ -177,8 +178,8 @@ void worker_pace_turn(struct worker *worker);
 void worker_pace_note(struct worker *worker, struct conn *conn);
 /* The connection ends. */
 void worker_pace_leave(struct worker *worker, struct conn *conn);
-/* For the first byte of a connection: all 32 bits count. */
-uint32_t worker_roll_dice(struct worker *worker);
+/* For the first byte of a connection, as session_stagger takes it. */
+uint32_t worker_next_phase(struct worker *worker);
 void worker_pace_figures(const struct worker *worker, struct worker_figures *out);
 
 /* --- worker_talk.c --- */

@@ -4,23 +4,28 @@
 #include "base/log.h"
 #include "engine/worker_impl.h"
 
+/* So many connections accepted one after the other have their bytes in the same tick: the kernel's
+ * objects of neighbours are neighbours, and touching them in turn costs a fourth less than jumping
+ * about. */
+enum { PHASE_SHARE = CHUNK_MAX };
+
 void worker_pace_init(struct worker *worker)
 {
 	budget_init(&worker->budget, worker->env.bytes_per_sec, worker->session.stutter_ms,
 	            worker->env.conf->tick_ms, worker->now);
-	worker->dice = worker->env.seed;
+	worker->phase = worker->env.seed;
 	worker_pace_turn(worker);
 }
 
-/* --- the dice --- */
+/* --- the phase --- */
 
-/* splitmix64 (Steele, Lea, Flood 2014): one addition and two multiplications, any seed will do. */
-uint32_t worker_roll_dice(struct worker *worker)
+/* A golden section further each time: however many there are, they lie evenly over the stutter. */
+uint32_t worker_next_phase(struct worker *worker)
 {
-	uint64_t bits = worker->dice += UINT64_C(0x9e3779b97f4a7c15);
-	bits = (bits ^ bits >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	bits = (bits ^ bits >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (uint32_t)((bits ^ bits >> 31) >> 32);
+	if (worker->n_in_phase++ % PHASE_SHARE == 0) {
+		worker->phase += UINT32_C(0x9e3779b9);
+	}
+	return worker->phase;
 }
 
 /* --- who wants bytes --- */

@@ -9,9 +9,9 @@ enum {
 	 * instead of making the next gap short. A stretched stutter is no excuse for more: what is
 	 * late then is late because the machine is full. */
 	LATE_PART = 10,
-	/* While a reply is stuttered, input is looked for once in so many ms: a look costs a third
-	 * of a byte, and what it finds is answered after the reply anyway. */
-	LOOK_SHIFT = 11,
+	/* While a reply is stuttered, input is looked for once in so many ms: a look costs nearly
+	 * half a byte, and what it finds is answered after the reply anyway. */
+	LOOK_SHIFT = 12,
 	LOOK_PERIOD_MS = 1 << LOOK_SHIFT,
 };
 

@@ -147,27 +147,27 @@ static unsigned looks_of(uint32_t n_bytes)
 	return n_looks;
 }
 
-static void input_is_looked_for_every_other_second_while_a_reply_is_stuttered(void **state)
+static void input_is_looked_for_every_four_seconds_while_a_reply_is_stuttered(void **state)
 {
 	(void)state;
 	start(SESSION_LISTED);
-	assert_in_range(looks_of(20), 9, 11);
+	assert_in_range(looks_of(32), 7, 9);
 	driver->conf.stretch_ms[SESSION_PACE_LISTED] = STRETCH_MS;
 	start(SESSION_LISTED);
 	(void)looks_of(1);
 	assert_int_equal(looks_of(10), 10);
 }
 
-static void client_that_hangs_up_during_a_reply_is_noticed_within_three_seconds(void **state)
+static void client_that_hangs_up_during_a_reply_is_noticed_within_five_seconds(void **state)
 {
 	(void)state;
-	for (uint32_t ms = 0; ms < 2000; ms += 100) {
+	for (uint32_t ms = 0; ms < 4000; ms += 100) {
 		driver_reset(driver);
 		driver_start(driver, SESSION_LISTED, (struct mono_ms){ms});
 		driver_wait(driver, 1000);
 		driver->is_eof = true;
 		assert_true(session_room(&driver->session, NULL) > 0);
-		driver_wait(driver, 3000);
+		driver_wait(driver, 5000);
 		assert_int_equal(session_room(&driver->session, NULL), 0); /* it is known */
 	}
 }
@@ -180,7 +180,7 @@ static void looks_of_connections_accepted_together_do_not_fall_together(void **s
 		driver_start(driver, SESSION_LISTED, (struct mono_ms){ms});
 		n_first += looks_of(1);
 	}
-	assert_in_range(n_first, 30, 70);
+	assert_in_range(n_first, 10, 45);
 }
 
 /* --- whose pace holds --- */
@@ -222,8 +222,8 @@ int main(void)
 	        TEST(stretched_dialogue_says_the_same),
 	        TEST(blocked_write_times_out_whatever_the_stretch),
 	        TEST(lateness_is_measured_by_the_configured_stutter),
-	        TEST(input_is_looked_for_every_other_second_while_a_reply_is_stuttered),
-	        TEST(client_that_hangs_up_during_a_reply_is_noticed_within_three_seconds),
+	        TEST(input_is_looked_for_every_four_seconds_while_a_reply_is_stuttered),
+	        TEST(client_that_hangs_up_during_a_reply_is_noticed_within_five_seconds),
 	        TEST(looks_of_connections_accepted_together_do_not_fall_together),
 	        TEST(pace_is_that_of_the_class_while_something_is_said_and_stuttered),
 	};
