@@ -1,13 +1,16 @@
 /* Single-producer, single-consumer ring of records: an 8-byte header with the length, then the
  * message, padded to 8. A record never wraps: where it would, a padding record fills the rest of
- * the buffer. Positions count bytes since the start and never wrap in practice (64 bits). */
+ * the buffer. Positions count bytes since the start and never wrap in practice (64 bits).
+ *
+ * A buffer that has run empty is filled from its beginning again as soon as more than REUSE_BYTES
+ * of it have been used: what only a burst needs is not touched, and costs no memory, before one. */
 #include "base/mailbox.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { HEADER_BYTES = 8, SIZE_MIN = 256 };
+enum { HEADER_BYTES = 8, SIZE_MIN = 256, REUSE_BYTES = 64 * 1024 };
 
 #define PADDING UINT32_MAX
 
@@ -74,13 +77,28 @@ static bool has_room(struct mailbox *mailbox, uint64_t end)
 	return end - mailbox->known_tail <= mailbox->size;
 }
 
+/* Where a record of `need` bytes goes: behind the last one, or at the beginning of the buffer. */
+static uint64_t place_for(struct mailbox *mailbox, uint64_t head, uint64_t need)
+{
+	uint64_t at = head & (mailbox->size - 1);
+	uint64_t left = mailbox->size - at;
+	if (need > left) {
+		return head + left;
+	}
+	if (at < REUSE_BYTES || left + need > mailbox->size) {
+		return head;
+	}
+	/* acquire: as in has_room */
+	mailbox->known_tail = atomic_load_explicit(&mailbox->tail, memory_order_acquire);
+	return mailbox->known_tail == head ? head + left : head;
+}
+
 void *mailbox_reserve(struct mailbox *mailbox, size_t len)
 {
 	ASSERT(len <= mailbox->size / 4);
 	uint64_t head = atomic_load_explicit(&mailbox->head, memory_order_relaxed); /* own */
-	uint64_t left = mailbox->size - (head & (mailbox->size - 1));
 	uint64_t need = record_bytes(len);
-	uint64_t start = need <= left ? head : head + left;
+	uint64_t start = place_for(mailbox, head, need);
 	mailbox->reserved_head = head;
 	if (!has_room(mailbox, start + need)) {
 		return NULL;

@@ -139,6 +139,47 @@ static void two_threads_pass_every_message_once_and_whole(void **state)
 	mailbox_free(mailbox);
 }
 
+static void a_mailbox_that_runs_empty_touches_only_its_beginning(void **state)
+{
+	(void)state;
+	enum { SIZE = 1 << 20, LEN = 1000, MESSAGES = 5000, TOUCHED_MAX = 66 * 1024 };
+	struct mailbox *mailbox = mailbox_new(SIZE);
+	uint8_t *first = mailbox_reserve(mailbox, LEN);
+	uint8_t *message = first;
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		size_t len;
+		memcpy(message, &i, sizeof i);
+		mailbox_post(mailbox);
+		const uint8_t *read = mailbox_peek(mailbox, &len);
+		assert_ptr_equal(read, message);
+		assert_int_equal(len, LEN);
+		mailbox_release(mailbox);
+		message = mailbox_reserve(mailbox, LEN);
+		assert_in_range(message - first, 0, TOUCHED_MAX);
+	}
+	mailbox_free(mailbox);
+}
+
+static void a_mailbox_that_is_never_empty_uses_all_of_its_room(void **state)
+{
+	(void)state;
+	enum { SIZE = 1 << 18, LEN = 1000 };
+	struct mailbox *mailbox = mailbox_new(SIZE);
+	size_t n = 0;
+	while (mailbox_reserve(mailbox, LEN)) {
+		mailbox_post(mailbox);
+		n++;
+	}
+	assert_int_equal(n, SIZE / (LEN + 8));
+	for (; n > 0; n--) {
+		size_t len;
+		assert_non_null(mailbox_peek(mailbox, &len));
+		mailbox_release(mailbox);
+	}
+	assert_true(mailbox_is_empty(mailbox));
+	mailbox_free(mailbox);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +187,8 @@ int main(void)
 	        cmocka_unit_test(an_unposted_reservation_is_forgotten),
 	        cmocka_unit_test(a_full_mailbox_says_so_until_something_is_released),
 	        cmocka_unit_test(the_largest_message_always_fits_an_empty_mailbox),
+	        cmocka_unit_test(a_mailbox_that_runs_empty_touches_only_its_beginning),
+	        cmocka_unit_test(a_mailbox_that_is_never_empty_uses_all_of_its_room),
 	        cmocka_unit_test(two_threads_pass_every_message_once_and_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
