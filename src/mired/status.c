@@ -13,6 +13,7 @@
 #endif
 
 #include "base/log.h"
+#include "store/store_space.h"
 
 // clang-format off
 static const struct {
@@ -184,6 +185,7 @@ static void put_store(json_t *top, const struct engine_figures *figures)
 	put_u64(top, "store", "used_bytes", store->used_bytes);
 	put_u64(top, "store", "free_bytes", store->free_bytes);
 	put_u64(top, "store", "map_bytes", store->map_bytes);
+	put_text(top, "store", "space", store_space_name(store_space_of(store)));
 	put_u64(top, "store", "expiry_rows", store->n_expiry);
 	put_u64(top, "store", "journal_rows", store->n_journal);
 	put_u64(top, "store", "last_seq", store->last_seq);

@@ -30,6 +30,14 @@ enum store_space store_space_of(const struct store_stats *stats)
 	                                                        : STORE_SPACE_FINE;
 }
 
+const char *store_space_name(enum store_space space)
+{
+	static const char *const names[] = {[STORE_SPACE_FINE] = "fine",
+	                                    [STORE_SPACE_TIGHT] = "tight",
+	                                    [STORE_SPACE_FULL] = "full"};
+	return names[space];
+}
+
 bool store_wants_compaction(const struct store_stats *stats)
 {
 	return stats->used_bytes + stats->free_bytes >= STORE_COMPACT_MIN_BYTES &&

@@ -24,5 +24,6 @@ unsigned store_used_percent(const struct store_stats *stats);
 /* Pages of the file that wait for reuse, in percent. */
 unsigned store_free_percent(const struct store_stats *stats);
 enum store_space store_space_of(const struct store_stats *stats);
+const char *store_space_name(enum store_space space);
 /* More than half of a file of some size is free pages. */
 bool store_wants_compaction(const struct store_stats *stats);
