@@ -24,12 +24,6 @@ enum {
 	 */
 	SYN_SHARE = 3,
 	SYN_OF = 4,
-	/* A ring's table is its share of the connections, a quarter more, and these (capacity.c).
-	 */
-	RING_SHARE = 4,
-	RING_OF = 5,
-	RING_HEADROOM = 256,
-	RING_FILES_MIN = 512, /* with less, another worker is no help */
 	CACHE_SLOT_BYTES = 64,
 	MIB_BYTES = 1 << 20,
 };
@@ -233,17 +227,6 @@ static void judge_minima(struct question *q)
 
 /* --- what is no mere minimum ------------------------------------------------------------------ */
 
-/* So many workers that each one's ring keeps within the limit; 0: no number would do. */
-static uint64_t workers_within(const struct question *q, uint64_t nofile)
-{
-	if (nofile <= RING_FILES_MIN) {
-		return 0;
-	}
-	uint64_t share = (nofile - RING_HEADROOM) * RING_SHARE / RING_OF;
-	uint64_t workers = (q->n_conns + share - 1) / share;
-	return workers <= CONF_WORKERS_MAX ? workers : 0;
-}
-
 static void judge_files(struct question *q)
 {
 	static const char *const owners[] = {
@@ -253,7 +236,7 @@ static void judge_files(struct question *q)
 	};
 	struct finding finding = {.severity = SEVERITY_WARNING};
 	uint64_t nofile = value(q, MACHINE_NOFILE);
-	uint64_t workers = workers_within(q, nofile);
+	uint32_t workers = capacity_workers_for(q->n_conns, nofile);
 	if (q->conf->max_connections == 0 || nofile >= q->n_files) {
 		return;
 	}
@@ -273,7 +256,7 @@ static void judge_files(struct question *q)
 	                   (unsigned long long)q->n_files);
 	if (workers > 0) {
 		(void)snprintf(finding.mend + len, sizeof finding.mend - (size_t)len,
-		               "; or workers = %llu", (unsigned long long)workers);
+		               "; or workers = %u", workers);
 	}
 	give(q, &finding);
 }

@@ -57,7 +57,8 @@ void machine_read(struct machine *machine, const struct conf *conf);
 /* "net.core.somaxconn"; NULL for what is no sysctl of its own. */
 const char *machine_sysctl(enum machine_item item);
 
-/* --- texts of the kernel and of systemctl; pure ----------------------------------------------- */
+/* --- machine_text.c: texts of the kernel and of systemctl; pure
+ * ----------------------------------------------- */
 
 /* Up to n_max decimal numbers between white space, and nothing else. The count, ERR_SYNTAX,
  * ERR_RANGE; negative ones are ERR_RANGE. */
