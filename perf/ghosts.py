@@ -5,6 +5,7 @@ Import only after harness.use_build(options, *TARGETS).
 """
 import concurrent.futures
 import contextlib
+import dataclasses
 import json
 import resource
 import statistics
@@ -18,10 +19,29 @@ from daemon import Mired
 
 TARGETS = ("mired", "ghost", "floor")
 SERVER, PORT = "10.255.0.1", 8025
-SOURCES, N_SOURCES = "10.64.0.1", 10000
+SOURCES, N_SOURCES = "10.64.0.1", 2000
 TABLE_MAX = 19900  # direct descriptors of one ring of floor: below the usual hard file limit
+FEW, MANY, REQUESTS = 4000, 14000, 28000  # see user_bytes()
 BANNER = "x" * 250  # what silent clients hear for minutes, a byte a period
 SLABS = ("TCP", "sock_inode_cache", "filp", "dentry")
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """So many connections with a byte each per period."""
+    n: int
+    period_ms: int
+    workers: int
+    window_secs: int = 20
+    rate: int = 5000
+
+    @property
+    def settle_secs(self):
+        return 2 + self.period_ms // 1000
+
+    def __str__(self):
+        workers = "one worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"{self.n:,} connections, each a byte per {self.period_ms / 1000:g} s, {workers}"
 
 
 class GhostNet:
@@ -57,11 +77,12 @@ class GhostNet:
                       listen=["0.0.0.0"], stutter=f"{load.period_ms}ms", grey_stutter="90s",
                       mx_addresses=None, **settings)
         mired.start()
+        self.mired = mired
         return mired.pids()["engine"]
 
     def hold(self, pid, load):
         """Opens the connections, and measures what the process spends in the window, and holds."""
-        before = (harness.memory_bytes(pid), harness.slab_bytes())
+        before = harness.slab_bytes()
         options = {"server": f"{SERVER}:{PORT}", "sources": f"{SOURCES}/{N_SOURCES}",
                    "connections": load.n, "rate": load.rate, "period": load.period_ms,
                    "settle": load.settle_secs, "window": load.window_secs}
@@ -73,14 +94,14 @@ class GhostNet:
             self._expect(ghost, "begin")
             seconds = [cpu_of_second(pid) for _ in range(load.window_secs - 1)]
             result = self._expect(ghost, "end")
-            cores = statistics.median(seconds)
-            memory = harness.memory_bytes(pid) - before[0]
-            slabs = grown(before[1], harness.slab_bytes())
+            cores = statistics.median(seconds or [0])
+            memory = harness.memory_bytes(pid)
+            slabs = grown(before, harness.slab_bytes())
             with contextlib.suppress(BrokenPipeError):
                 ghost.communicate("\n", timeout=60)
         us_per_byte = cores * 1e6 * result["seconds"] / max(1, result["bytes"])
         return {**result, "cores": cores, "us_per_byte": us_per_byte,
-                "user_bytes": memory / load.n, "kernel_bytes": sum(slabs.values()) / load.n,
+                "memory": memory, "kernel_bytes": sum(slabs.values()) / load.n,
                 **{name: slabs.get(name, 0) / load.n for name in SLABS}}
 
     @staticmethod
@@ -102,19 +123,6 @@ def grown(before, after):
     return {name: size - before.get(name, 0) for name, size in after.items()}
 
 
-class Load:
-    """So many connections with a byte each per period."""
-
-    def __init__(self, n, period_ms, workers, window_secs=20, rate=5000):
-        self.n, self.period_ms, self.workers = n, period_ms, workers
-        self.rate, self.window_secs = rate, window_secs
-        self.settle_secs = 2 + period_ms // 1000
-
-    def __str__(self):
-        workers = "one worker" if self.workers == 1 else f"{self.workers} workers"
-        return f"{self.n:,} connections, each a byte per {self.period_ms / 1000:g} s, {workers}"
-
-
 def floor_run(load, *options):
     """One run of floor alone."""
     with contextlib.closing(w.World()) as world:
@@ -126,6 +134,26 @@ def mired_run(load):
     with contextlib.closing(w.World()) as world:
         net = GhostNet(world)
         return net.hold(net.start_mired(load), load)
+
+
+def user_bytes():
+    """Memory of mired's own per connection: by how much more a worker has for many than for few
+    when queues and caches of fixed size have been filled by connections that came and went. The
+    spare places of its table count, too: new connections get its places in turn."""
+    few, many = (warm_memory(n) for n in (FEW, MANY))
+    return (many - few) / (MANY - FEW)
+
+
+def warm_memory(n):
+    load = Load(n, 1000, 1, window_secs=0, rate=10000)
+    with contextlib.closing(w.World()) as world:
+        net = GhostNet(world)
+        pid = net.start_mired(load, host_cache=64, tuple_cache=64)
+        for _ in range(0, REQUESTS, n):
+            net.hold(pid, load)
+            w.wait_for("the connections to end",
+                       lambda: not net.mired.status()["connections"]["now"], 60)
+        return harness.memory_bytes(pid)
 
 
 def run_beside(load):

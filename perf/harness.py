@@ -100,9 +100,10 @@ def cpu_secs(pid):
 
 
 def memory_bytes(pid):
-    """Resident anonymous memory: what the process has made its own, without files and code."""
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
+    """Resident anonymous memory: what the process has made its own, without files and code. From
+    its pages: the figure in status lags behind by some of each thread."""
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
             return int(line.split()[1]) * 1024
     return 0
 
