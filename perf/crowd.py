@@ -16,7 +16,9 @@ from daemon import Mired
 SERVER, PORT = "198.18.0.1", 8025
 SOURCES = "198.19.0.0/16"
 FIRST_SOURCE, N_SOURCES = "198.19.0.1", 65000
-SPREAD_SIGMAS = 6  # no ring gets more than its share and this many standard deviations
+# As src/engine/capacity.c has them: no ring gets more than its share and so many standard deviations
+SPREAD_SIGMAS = 6
+HEADROOM = 256
 
 
 def file_limit():
@@ -28,7 +30,8 @@ def rings_for(connections):
     """How many workers hold so many: the kernel deals them out by a hash, so none may be planned
     full."""
     limit = file_limit()
-    return max(2, math.ceil(connections / (limit - SPREAD_SIGMAS * math.sqrt(limit))))
+    share = limit - SPREAD_SIGMAS * math.sqrt(limit) - HEADROOM
+    return max(2, math.ceil(connections / share))
 
 
 def host(world):

@@ -26,18 +26,22 @@ struct row {
 static const struct row rows[] = {
         /* default: one worker a core, at most 100,000 */
         {0, 0, 1048576, 4, 64 * GIB, 4, 100000, ""},
-        {0, 0, 20000, 2, 64 * GIB, 2, 40000, "file limit"},
+        {0, 0, 20000, 2, 64 * GIB, 2, 37844, "18922 connections for each of 2"},
         {0, 0, 20000, 8, 64 * GIB, 8, 100000, ""},
         {0, 0, 1048576, 2, GIB / 4, 2, 28339, "memory"},
         /* never below 800, unless not even the files carry them */
         {0, 0, 1048576, 1, 1 << 20, 1, 800, "memory"},
-        {0, 0, 256, 2, 64 * GIB, 2, 512, "file limit"},
+        {0, 0, 256, 2, 64 * GIB, 2, 256, "file limit"},
         /* asked for */
         {2, 10000, 20000, 8, 64 * GIB, 2, 10000, ""},
-        {2, 1000000, 20000, 2, 64 * GIB, 2, 40000, "workers = 50"},
-        {50, 1000000, 20000, 2, 64 * GIB, 50, 1000000, ""},
-        {50, 1000000, 20000, 2, 4 * GIB, 50, 1000000, "memory"},
-        {2, 1000000, 1024, 2, 64 * GIB, 2, 2048, "raised"},
+        {1, 20000, 20000, 2, 64 * GIB, 1, 20000, ""},
+        {2, 1000000, 20000, 2, 64 * GIB, 2, 37844, "workers = 53"},
+        {52, 1000000, 20000, 2, 64 * GIB, 52, 983944, "workers = 53"},
+        {53, 1000000, 20000, 2, 64 * GIB, 53, 1000000, ""},
+        {53, 1000000, 20000, 2, 4 * GIB, 53, 1000000, "take about 4516 MiB"},
+        {2, 1000000, 1024, 2, 64 * GIB, 2, 1248, "raised"},
+        {2, 600000, 1048576, 2, 64 * GIB, 2, 600000, ""},
+        {10, 10000000, 1048576, 2, 128 * GIB, 10, 10000000, ""},
         {4, 1000000, 1048576, 2, 64 * GIB, 4, 1000000, ""},
         /* odd machines */
         {0, 0, 1024, 0, 64 * GIB, 1, 1024, "file limit"},
@@ -68,9 +72,10 @@ static void a_ring_has_room_for_more_than_its_share(void **state)
 	struct conf conf = {.workers = 4, .max_connections = 40000};
 	struct engine_capacity got;
 	engine_capacity_of(&conf, 1048576, 4, 64 * GIB, &got);
-	assert_int_equal(got.per_ring, 10000 + 2500 + 256);
-	engine_capacity_of(&conf, 11000, 4, 64 * GIB, &got);
-	assert_int_equal(got.per_ring, 11000);
+	assert_int_equal(got.per_ring, 10000 + 600 + 256);
+	engine_capacity_of(&conf, 10500, 4, 64 * GIB, &got);
+	assert_int_equal(got.max_connections, 4 * 9656);
+	assert_int_equal(got.per_ring, 10500);
 }
 
 static void room_is_kept_for_hosts_that_nobody_listed(void **state)
