@@ -1,5 +1,5 @@
-"""A server in a network namespace behind a tun device, with ghost peers on the other side (ghost.c):
-what it costs to hold connections, without a client's share in it.
+"""A server in a network namespace behind a tun device, with ghost peers on the other side
+(ghost.c): what it costs to hold connections, without a client's share in it.
 
 Import only after harness.use_build(options, *TARGETS).
 """
@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -23,6 +24,10 @@ SOURCES, N_SOURCES = "10.64.0.1", 2000
 TABLE_MAX = 19900  # direct descriptors of one ring of floor: below the usual hard file limit
 FEW, MANY, REQUESTS = 4000, 14000, 28000  # see user_bytes()
 BANNER = "x" * 250  # what silent clients hear for minutes, a byte a period
+# the server on one core, its peers on another: where the scheduler puts them is no figure of theirs
+CORES = sorted(os.sched_getaffinity(0))
+ON_SERVER_CORE = ["taskset", "-c", str(CORES[0])]
+ON_GHOST_CORE = ["taskset", "-c", str(CORES[-1])]
 SLABS = ("TCP", "sock_inode_cache", "filp", "dentry")
 
 
@@ -64,8 +69,8 @@ class GhostNet:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # floor has it from here
         log = self.world.dir / "floor.log"
-        floor = self.world.spawn([w.BUILD / "perf" / "floor", PORT, load.workers, table,
-                                  load.period_ms, *options], ns=self.ns, log=log)
+        floor = self.world.spawn([*ON_SERVER_CORE, w.BUILD / "perf" / "floor", PORT, load.workers,
+                                  table, load.period_ms, *options], ns=self.ns, log=log)
         w.wait_for("floor to listen", lambda: "ready" in log.read_text(), 10)
         return floor.pid
 
@@ -74,8 +79,8 @@ class GhostNet:
         topology = types.SimpleNamespace(gw=self.ns, rules="none", mx=None)
         mired = Mired(self.world, topology, firewall=False, workers=load.workers, verbose=False,
                       max_connections=load.n, max_listed=load.n, banner=BANNER,
-                      listen=["0.0.0.0"], stutter=f"{load.period_ms}ms", grey_stutter="90s",
-                      mx_addresses=None, **settings)
+                      listen=["0.0.0.0"], program=ON_SERVER_CORE, stutter=f"{load.period_ms}ms",
+                      grey_stutter="90s", mx_addresses=None, **settings)
         mired.start()
         self.mired = mired
         return mired.pids()["engine"]
@@ -86,7 +91,7 @@ class GhostNet:
         options = {"server": f"{SERVER}:{PORT}", "sources": f"{SOURCES}/{N_SOURCES}",
                    "connections": load.n, "rate": load.rate, "period": load.period_ms,
                    "settle": load.settle_secs, "window": load.window_secs}
-        argv = [*self.ns.prefix(), str(w.BUILD / "perf" / "ghost"),
+        argv = [*self.ns.prefix(), *ON_GHOST_CORE, str(w.BUILD / "perf" / "ghost"),
                 *(str(word) for key, value in options.items() for word in (f"--{key}", value))]
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                               text=True) as ghost:
