@@ -10,12 +10,14 @@ from world import PATIENCE, check
 class Client:
     """One connection, made inside a namespace and from an address of choice."""
 
-    def __init__(self, ns, target, port=25, source=None, timeout_secs=60):
+    def __init__(self, ns, target, port=25, source=None, source_port=0, timeout_secs=60):
         family = socket.AF_INET6 if ":" in target else socket.AF_INET
         self.sock = ns.socket(family)
         self.sock.settimeout(timeout_secs * PATIENCE)
+        if source_port:  # may just have been used
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if source:
-            self.sock.bind((source, 0))
+            self.sock.bind((source, source_port))
         self._buffer = b""
         self.sock.connect((target, port))
         self.connected_at = time.monotonic()

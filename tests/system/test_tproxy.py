@@ -146,6 +146,22 @@ def test_a_connection_stays_with_who_has_it(world):
 
 
 @marked(timeout_secs=60, tags=("once",))
+def test_a_port_is_used_again_while_its_last_connection_waits_to_be_forgotten(world):
+    net = arranged(topology.gateway, world)
+    mired = Mired(world, net, grey_stutter="0s", stutter="0s").start()
+    for is_v6 in (False, True):
+        for _ in range(2):
+            with Client(net.out, net.target(is_v6), source=clients(is_v6, 1, 1)[0],
+                        source_port=40000) as client:
+                reply = attempt(client)
+                check(reply.startswith("451"), "it is deferred, got", reply)
+                check(client.line() is None, "mired ends it")
+    waiting = net.gw.shell("ss -Htan state time-wait")
+    check(waiting.count(":40000") == 2, "both ended on our side:", waiting)
+    check(mired.status()["connections"]["total"] == 4 and n_tracked(net) == 0, "untracked")
+
+
+@marked(timeout_secs=60, tags=("once",))
 def test_the_port_is_not_reachable_directly(world):
     net = arranged(topology.gateway, world)
     mired = Mired(world, net).start()
