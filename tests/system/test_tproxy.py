@@ -176,6 +176,44 @@ def test_the_port_is_not_reachable_directly(world):
     check(mired.status()["connections"]["total"] == 0, "nobody was accepted")
 
 
+@marked(timeout_secs=60, tags=("once",))
+def test_a_gateway_that_drops_by_default_lets_them_in_by_their_mark(world):
+    net = arranged(topology.dnat, world)
+    Sink(world, net.mta, net.mta_listen)
+    net.gw.nft("""
+        table inet guard {
+            chain input {
+                type filter hook input priority filter; policy drop;
+                icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+                meta mark & 0x02000000 != 0 accept
+                ct state established,related accept
+            }
+            chain forward {
+                type filter hook forward priority filter; policy drop;
+                ct state established,related accept
+                iifname "ext" tcp dport 25 ct state new accept
+            }
+        }""")
+    mired = Mired(world, net, grey_stutter="0s", stutter="0s").start()
+    for is_v6 in (False, True):
+        stranger, white = clients(is_v6, 1, 2)
+        reply = try_mail(net.out, net.target(is_v6), stranger)
+        check(reply.startswith("451"), "a stranger is deferred, got", reply)
+        miredb(mired, "-a", white)
+        wait_for("it is white", lambda: mired.has_white(white), 5)
+        check(greeting(net, net.target(is_v6), white) == GREETING, "a white host passes")
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_without_the_right_to_transparent_sockets_it_does_not_start(world):
+    net = arranged(topology.gateway, world)
+    mired = Mired(world, net, program=["setpriv", "--bounding-set=-net_admin,-net_raw"])
+    done = mired.run_to_end()
+    check(done.returncode == 1, "it ends:", done.returncode)
+    check("TRANSPARENT: Operation not permitted" in done.stderr and
+          "gateway-tproxy needs CAP_NET_ADMIN" in done.stderr, "it says why:", done.stderr)
+
+
 def routing(net):
     """Rules and all routes of the gateway, and whether replies carry marks."""
     return net.gw.shell(f"ip rule; ip -6 rule; ip route show table 825 2>/dev/null || true; "
