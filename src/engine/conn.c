@@ -76,8 +76,7 @@ static void give_text(struct conn_table *table, const struct conn *conn)
 void conn_release(struct conn_table *table, struct conn *conn)
 {
 	ASSERT(conn->phase != CONN_FREE && conn->n_flight == 0);
-	give_text(table, conn);
-	conn->text_size = CONN_TEXT_NONE;
+	conn_text_drop(table, conn);
 	conn->phase = CONN_FREE;
 	table->n_open--;
 }
@@ -121,4 +120,10 @@ bool conn_text_grow(struct conn_table *table, struct conn *conn)
 	conn->text_idx = idx & (CONN_TABLE_MAX - 1U);
 	conn->text_size = is_first ? CONN_TEXT_SMALL : CONN_TEXT_LARGE;
 	return true;
+}
+
+void conn_text_drop(struct conn_table *table, struct conn *conn)
+{
+	give_text(table, conn);
+	conn->text_size = CONN_TEXT_NONE;
 }

@@ -81,3 +81,5 @@ struct session_text *conn_text(const struct conn_table *table, const struct conn
 /* From none to small, from small to large (everything moves along). False when the pool is
  * exhausted or it is large already: nothing changed then. */
 bool conn_text_grow(struct conn_table *table, struct conn *conn);
+/* Gives the text back, if there is one. */
+void conn_text_drop(struct conn_table *table, struct conn *conn);

@@ -111,7 +111,8 @@ static bool settle_send(struct worker *worker, const struct chunk_entry *entry)
 static bool feed(struct worker *worker, struct conn *conn, struct span input)
 {
 	bool is_long = false;
-	if (!conn_text(&worker->conns, conn) && !conn_text_grow(&worker->conns, conn)) {
+	bool has_text = conn->text_size != CONN_TEXT_NONE || session_discards(&conn->session);
+	if (!has_text && !conn_text_grow(&worker->conns, conn)) {
 		return false;
 	}
 	for (;;) {
@@ -149,6 +150,15 @@ static enum session_end settle_recv(struct worker *worker, const struct chunk_en
 	return SESSION_END_NONE;
 }
 
+/* Most of what is read is answered at once, and some clients never say anything worth keeping. */
+static void trim_text(struct worker *worker, struct conn *conn)
+{
+	const struct session_text *text = conn_text(&worker->conns, conn);
+	if (text && !session_needs_text(&conn->session, text)) {
+		conn_text_drop(&worker->conns, conn);
+	}
+}
+
 static void settle(struct worker *worker, const struct chunk_entry *entry)
 {
 	struct conn *conn = conn_at(&worker->conns, entry->slot);
@@ -162,6 +172,9 @@ static void settle(struct worker *worker, const struct chunk_entry *entry)
 		return;
 	}
 	worker_run(worker, entry->slot, conn);
+	if (entry->received > 0) {
+		trim_text(worker, conn);
+	}
 	bool has_moved = entry->sent > 0 || (entry->has_recv && entry->received >= 0);
 	if (!has_moved && mono_ms_diff(conn->session.due, worker->now_ms) <= 0) {
 		worker_schedule_next_tick(worker, entry->slot); /* never spins */

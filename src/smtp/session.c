@@ -394,6 +394,19 @@ size_t session_room(const struct session *session, const struct session_text *te
 	return n_free < SESSION_READ_MAX ? n_free : SESSION_READ_MAX;
 }
 
+bool session_discards(const struct session *session)
+{
+	return !takes_input(session) || session->state == DIALOGUE_CLOSING;
+}
+
+bool session_needs_text(const struct session *session, const struct session_text *text)
+{
+	bool is_read_on = dialogue_takes_commands(session) || dialogue_takes_mail(session) ||
+	                  session->state == DIALOGUE_BANNER;
+	bool is_said = session->reply == REPLY_LISTED && unsent_bytes(session) > 0;
+	return is_said || (is_read_on && !text_is_empty(text));
+}
+
 /* After the final reply: only the amount matters. */
 static void discard(struct session *session, const struct session_conf *conf, size_t n,
                     struct mono_ms now)

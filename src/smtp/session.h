@@ -190,6 +190,11 @@ void session_unsent(struct session *session, const struct session_conf *conf, si
 /* How many bytes session_input will take now: 0 while answered input is waiting and the text is
  * full, after the final reply only for discarding. text may be NULL. At most SESSION_READ_MAX. */
 size_t session_room(const struct session *session, const struct session_text *text);
+/* Whether the text holds anything that is still needed: input, values, a list reply. If not, the
+ * owner may give it back, and bring a new one with the next input that is kept. */
+bool session_needs_text(const struct session *session, const struct session_text *text);
+/* Input is counted and forgotten from now on: session_input needs no text. */
+bool session_discards(const struct session *session);
 /* Bytes from the client. Takes what fits and returns how many; fewer than given only when a SMALL
  * text is full: move to a LARGE one and give the rest. *is_long_line (may be NULL) says a line
  * passed the bound. While discarding, text may be NULL. */

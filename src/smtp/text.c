@@ -98,6 +98,11 @@ size_t text_free(const struct session_text *text)
 	return n_free ? n_free - 1 : 0; /* the last one is for a line's LF */
 }
 
+bool text_is_empty(const struct session_text *text)
+{
+	return bytes_used(text) == 0 && text->line_bytes == 0;
+}
+
 static void close_gap(struct session_text *text)
 {
 	uint16_t start = value_start(text, TEXT_VALUE_COUNT);

@@ -32,6 +32,8 @@ struct session_text {
 /* Bytes of new input that surely fit now. A LARGE text takes SESSION_READ_MAX whenever no complete
  * line waits. */
 size_t text_free(const struct session_text *text);
+/* Neither values nor input. */
+bool text_is_empty(const struct session_text *text);
 bool text_is_large(const struct session_text *text);
 /* Appends input; returns how many bytes were taken, fewer than given only when the text is full.
  * *is_long (may be NULL) is set when a line was cut at SESSION_LINE_MAX, else left alone. */

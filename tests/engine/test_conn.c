@@ -102,6 +102,24 @@ static void exhausted_pool_leaves_the_text_as_it_is(void **state)
 	conn_table_fini(&table);
 }
 
+static void text_that_is_given_back_can_be_had_again(void **state)
+{
+	(void)state;
+	struct conn_table table;
+	assert_int_equal(conn_table_init(&table, 2), 0);
+	struct conn *conn = conn_open(&table, 0);
+	conn_text_drop(&table, conn); /* there is none */
+	for (unsigned i = 0; i < 5; i++) {
+		assert_true(conn_text_grow(&table, conn));
+		assert_true(conn_text_grow(&table, conn));
+		conn_text_drop(&table, conn);
+		assert_null(conn_text(&table, conn));
+		assert_int_equal(slab_used(table.small) + slab_used(table.large), 0);
+	}
+	conn_release(&table, conn);
+	conn_table_fini(&table);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +128,7 @@ int main(void)
 	        cmocka_unit_test(entry_stays_listed_when_its_slot_changes_hands),
 	        cmocka_unit_test(text_grows_once_and_goes_back_to_its_pool),
 	        cmocka_unit_test(exhausted_pool_leaves_the_text_as_it_is),
+	        cmocka_unit_test(text_that_is_given_back_can_be_had_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,6 +320,57 @@ static void looks_are_never_without_a_distance(void **state)
 	assert_in_range(driver->n_wakes, 1000, 1002);
 }
 
+static void text_is_needed_only_while_it_holds_something(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *input;
+		bool is_needed;
+	} rows[] = {
+	        {"NOOP\r\n", false},       /* answered, and nothing worth keeping */
+	        {"NOOP\r\nNO", true},      /* half a line */
+	        {"HELO client\r\n", true}, /* a value */
+	        {"NOOP\r\nNOOP\r\n", false},
+	        {"QUIT\r\nNOOP\r\n", false}, /* what comes after the end is not answered */
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		driver_reset(driver);
+		start_quick(SESSION_WHITE);
+		driver_wait(driver, 500);
+		driver_type(driver, rows[i].input);
+		driver_wait(driver, 4500);
+		assert_non_null(driver->text);
+		assert_int_equal(session_needs_text(&driver->session, driver->text),
+		                 rows[i].is_needed);
+		driver_stop(driver);
+	}
+}
+
+static void text_is_not_needed_after_the_final_reply_but_for_the_list_reply_itself(void **state)
+{
+	(void)state;
+	static const struct span message = {(const uint8_t *)"listed", 6};
+	static const struct addr peer = {0};
+	for (unsigned is_listed = 0; is_listed < 2; is_listed++) {
+		driver_reset(driver);
+		driver->lists = (struct reply_lists){
+		        .messages = &message, .n = is_listed, .code = 450, .addr = &peer};
+		start(is_listed ? SESSION_LISTED : SESSION_GREY);
+		driver_type(driver,
+		            "HELO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n\r\n.\r\n");
+		while (driver->session.state != DIALOGUE_DEFERRING) {
+			driver_wait(driver, 100);
+		}
+		assert_int_equal(session_needs_text(&driver->session, driver->text), is_listed);
+		while (driver->session.state != DIALOGUE_CLOSING) {
+			driver_wait(driver, 100);
+		}
+		assert_true(session_discards(&driver->session));
+		assert_false(session_needs_text(&driver->session, driver->text));
+		driver_stop(driver);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -342,6 +393,8 @@ int main(void)
 	        TEST(input_after_the_final_command_is_not_kept),
 	        TEST(news_of_a_failed_send_after_the_shutdown_changes_nothing),
 	        TEST(looks_are_never_without_a_distance),
+	        TEST(text_is_needed_only_while_it_holds_something),
+	        TEST(text_is_not_needed_after_the_final_reply_but_for_the_list_reply_itself),
 	};
 #undef TEST
 	return cmocka_run_group_tests(tests, NULL, NULL);
