@@ -132,6 +132,52 @@ static void both_meta_pages_of_a_copy_are_good(void **state)
 	mdb_env_close(env);
 }
 
+/* Commits of ten rows, one after the other, until told to stop by the pipe's end. */
+static _Noreturn void commit_until(struct fixture *f, int stop_fd)
+{
+	char end;
+	struct store *store = fixture_open(f);
+	(void)fcntl(stop_fd, F_SETFL, O_NONBLOCK);
+	for (uint32_t n = 0; read(stop_fd, &end, 1) != 0; n += 10) {
+		if (rows_commit(store, n, n + 9)) {
+			_exit(1);
+		}
+	}
+	store_close(store);
+	_exit(0);
+}
+
+static void a_backup_beside_commits_is_of_one_moment(void **state)
+{
+	struct fixture *f = *state;
+	struct store_copy_figures figures;
+	int fds[2];
+	int status = 0;
+	store_close(fixture_open(f));
+	assert_int_equal(pipe(fds), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)close(fds[1]);
+		commit_until(f, fds[0]);
+	}
+	(void)close(fds[0]);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(back_up(f, &figures),
+		                 0); /* checked whole: rows and counts agree */
+	}
+	(void)close(fds[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	restore(f);
+	struct store *store = fixture_open(f);
+	struct store_reader *reader = fixture_reader(store);
+	int64_t n_rows = rows_walk(reader, NULL);
+	assert_true(n_rows > 0 && n_rows % 10 == 0);
+	store_reader_close(reader);
+	store_close(store);
+	assert_rows(f, (uint32_t)n_rows); /* the first ones, and none behind them */
+}
+
 static void a_newer_backup_replaces_an_older_one(void **state)
 {
 	struct fixture *f = *state;
@@ -352,6 +398,7 @@ int main(void)
 	        TEST(a_backup_holds_what_was_committed),
 	        TEST(a_restored_store_is_written_on),
 	        TEST(both_meta_pages_of_a_copy_are_good),
+	        TEST(a_backup_beside_commits_is_of_one_moment),
 	        TEST(a_newer_backup_replaces_an_older_one),
 	        TEST(what_is_no_backup_is_left_alone),
 	        TEST(two_backups_to_one_file_do_not_meet),

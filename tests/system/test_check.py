@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 
 import topology
 import world as w
@@ -96,12 +97,12 @@ def test_tproxy_needs_its_routes(world):
 
 def test_the_limit_of_files_is_the_daemons_when_one_runs(world):
     mired = Mired(world, topology.gateway(world), max_connections=3000, workers=2,
-                  program=["prlimit", "--nofile=2000:2000"])
+                  program=["prlimit", "--nofile=1900:1900"])
     code, lines = miredctl_check(mired, files=4000)
     check(code == 0, "this shell's limit would do", lines)
     mired.start()
     code, lines = miredctl_check(mired, files=4000)
-    found = lines_about(lines, "the mired that runs has a limit of 2000 files")
+    found = lines_about(lines, "the mired that runs has a limit of 1900 files")
     check(code == 1 and len(found) == 1, "the daemon's does not", lines)
     check("; or workers = 3" in found[0], "three workers would do", found)
     mired.stop()
@@ -185,6 +186,26 @@ def test_a_backup_made_beside_the_daemon_is_restored(world):
     check(done.returncode == 0 and "free pages" in done.stdout, "it is compacted", done.stderr)
     mired.start()
     check(len(mired.whites()) == len(keys), "and has all it had")
+
+
+@marked(timeout_secs=180)
+def test_a_backup_that_is_killed_leaves_the_older_one(world):
+    mired = seeded(world, 200_000)
+    backup, aside = world.dir / "backup.mdb", world.dir / "backup.mdb.new"
+    check(miredb(mired, "--backup", backup).returncode == 0, "the first one is made")
+    before = backup.stat()
+    for step in range(25):
+        process = world.spawn([BUILD / "miredb", "-f", mired.conf, "--backup", backup])
+        time.sleep(0.02 * step)
+        process.kill()
+        process.wait()
+        if backup.stat().st_ino != before.st_ino:
+            break  # it was done before
+    check(step > 0, "it is killed while it works at least once")
+    wait_for("its children to be gone",
+             lambda: miredb(mired, "--backup", backup).returncode == 0, 10)
+    check(not aside.exists() and backup.stat().st_size == before.st_size, "the next one is whole")
+    check(miredb(mired, "--compact").returncode == 0, "nobody is left who reads the store")
 
 
 @marked(timeout_secs=180)
