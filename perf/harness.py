@@ -89,13 +89,14 @@ def _digits(value):
     return f"{value:.3g}"
 
 
-def cpu_secs(pid):
-    """Processor time of all threads of a process so far, to the nanosecond; dead threads are not
-    in it."""
+def cpu_secs(pid, name=""):
+    """Processor time of all threads of a process so far whose name begins so, to the nanosecond;
+    dead threads are not in it."""
     total = 0
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
-            total += int((task / "schedstat").read_text().split()[0])
+            if (task / "comm").read_text().startswith(name):
+                total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
 
 
