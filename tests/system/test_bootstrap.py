@@ -43,8 +43,8 @@ def interrupt(ns):
             os.kill(pid, signal.SIGINT)
 
 
-def serve_once(world, net, number):
-    """bootstrap run until it defers somebody and shows figures; then Ctrl-C."""
+def serve_once(world, net, number, look=lambda: None):
+    """bootstrap run until it defers somebody and shows figures; look() then, and Ctrl-C."""
     log = world.dir / f"run{number}.log"
     process = world.spawn(covered(world, "exec ./bootstrap run"), ns=net.gw, log=log)
 
@@ -55,6 +55,7 @@ def serve_once(world, net, number):
     with Client(net.out, topology.GW4) as client:
         check(attempt(client).startswith("451"), "an unknown client is deferred")
     wait_for("the figures", lambda: "connections" in log.read_text().split("serving on")[1], 30)
+    look()
     interrupt(net.gw)
     check(process.wait(timeout=30) == 0, "exit 0, got", process.returncode)
     check("mired" not in net.gw.shell("nft list tables"), "the table is removed")
@@ -68,6 +69,21 @@ def test_run_serves_stops_and_runs_again(world):
     conf = cover(world) / "etc/up/mired/mired.conf"
     check('interface = {"ext"}' in conf.read_text(), "the default route's:", conf.read_text())
     serve_once(world, net, 2)
+
+
+def routed_interfaces(net):
+    return net.gw.shell("ip rule; ip -6 rule").count("iif ext ")
+
+
+@marked(timeout_secs=400, alone=True, tags=("once",))
+def test_run_sets_up_routes_and_takes_them_back(world):
+    net = topology.local(world)
+    etc = cover(world) / "etc/up/mired"
+    etc.mkdir(parents=True)
+    (etc / "mired.conf").write_text('rules = "gateway-tproxy"\ninterface = {"ext"}\n'
+                                    f'mx-addresses = {{"{topology.GW4}"}}\n')
+    serve_once(world, net, 1, lambda: check(routed_interfaces(net) == 2, "routes are there"))
+    check(routed_interfaces(net) == 0, "and gone")
 
 
 @marked(timeout_secs=300, alone=True, tags=("once",))
