@@ -16,6 +16,8 @@ enum { FW_WHY_MAX = 512, FW_BATCH_MAX = 1000, FW_NOSPAMD_MAX = 100000 };
 
 /* Sets of learned hosts; each has an IPv6 twin, chosen by the address's family. */
 enum fw_set { FW_SET_WHITE, FW_SET_GREYTRAP, FW_SET_COUNT };
+/* Both families of each, numbered 2 * enum fw_set, and the IPv6 twin behind it. */
+enum { FW_LEARNED_ROWS = 2 * FW_SET_COUNT };
 
 struct fw_element {
 	struct addr addr;      /* grouped */
@@ -92,6 +94,11 @@ MUST_USE int fw_watch(struct fw *fw, enum fw_state *state);
 
 /* One get-element request. 1 = in the set, 0 = not, negative = error. */
 MUST_USE int fw_has(struct fw *fw, enum fw_set set, const struct addr *addr);
+
+/* How many elements each learned set has. -EOPNOTSUPP: this kernel does not say (before
+ * Linux 6.16).
+ */
+MUST_USE int fw_count(struct fw *fw, uint32_t counts[static FW_LEARNED_ROWS]);
 
 /* Removes the whole table. A missing table is no error. */
 MUST_USE int fw_remove(struct fw *fw);

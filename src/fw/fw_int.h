@@ -12,7 +12,7 @@
 
 /* The sets of a table. Learned ones come first: row 2 * enum fw_set, its twin behind it. */
 enum {
-	FW_ROW_NOSPAMD = 2 * FW_SET_COUNT,
+	FW_ROW_NOSPAMD = FW_LEARNED_ROWS,
 	FW_ROW_SPAMD = FW_ROW_NOSPAMD + 2,
 	FW_ROW_COUNT = FW_ROW_SPAMD + 2,
 };
@@ -52,8 +52,13 @@ struct fw {
 /* The key of an address in the set of its family. */
 struct batch_element fw_element_key(const struct addr *addr, uint32_t timeout_secs);
 
+/* Begins a transaction in fw->batch. */
+void fw_begin(struct fw *fw);
 /* Ends and sends fw->batch; sends again while the outcome is unknown. Counts. */
 MUST_USE int fw_commit(struct fw *fw);
+
+/* The buffer of a full copy or of networks is large and rarely needed. */
+void fw_give_back_buffer(struct fw *fw);
 
 /* fw_watch.c: notes what is there now as ours. -ENOENT = no table. */
 MUST_USE int fw_note(struct fw *fw);

@@ -1,6 +1,6 @@
-/* Table, sets and elements of one instance. The order at start and after a loss is table and sets,
- * elements, chains (fw_put_table, fw_replace, fw_put_chains): rules never stand before what they
- * look up, so a whitelisted host is never sent to the tarpit by a half-made table.
+/* Table, sets and networks of one instance. The order at start and after a loss is table and sets,
+ * elements, chains (fw_put_table, fw_fill or fw_replace, fw_put_chains): rules never stand before
+ * what they look up, so a whitelisted host is never sent to the tarpit by a half-made table.
  *
  * Learned sets are hash sets with a timeout for each element; network sets are interval sets, which
  * cost O(size) at each commit and are therefore changed as a whole. Big sets are never dumped. */
@@ -21,10 +21,6 @@
 enum {
 	SEND_TRIES_MAX = 3,
 	PUT_TRIES_MAX = 3,
-	/* fits the default send buffer, so that single changes need no larger one */
-	APPLY_BYTES_MAX = 100000,
-	/* a scratch timeout for an element that is deleted in the same transaction */
-	DOOMED_TIMEOUT_SECS = 3600,
 	/* buffers beyond this are given back after use */
 	KEEP_BYTES_MAX = 1 << 20,
 	V4_OFFSET = 12,
@@ -48,12 +44,7 @@ struct batch_element fw_element_key(const struct addr *addr, uint32_t timeout_se
 	return element;
 }
 
-static const char *learned_set(unsigned set, const struct addr *addr)
-{
-	return fw_rows[2 * set + (addr_is_v4(addr) ? 0 : 1)].name;
-}
-
-static void begin(struct fw *fw)
+void fw_begin(struct fw *fw)
 {
 	batch_begin(&fw->batch, nfnl_next_seq(fw->nfnl));
 }
@@ -265,7 +256,7 @@ static int put_table_once(struct fw *fw, const struct addr_range *nospamd, size_
 		               fw_rows[survey.wrong_row].name, fw->table);
 		return -EEXIST;
 	}
-	begin(fw);
+	fw_begin(fw);
 	add_sets(fw, &survey);
 	put_nospamd(fw, nospamd, n_nospamd);
 	ret = fw_commit(fw);
@@ -273,8 +264,7 @@ static int put_table_once(struct fw *fw, const struct addr_range *nospamd, size_
 	return ret;
 }
 
-/* Buffers of a full copy are large and rarely needed. */
-static void give_back_buffer(struct fw *fw)
+void fw_give_back_buffer(struct fw *fw)
 {
 	if (fw->batch.size > KEEP_BYTES_MAX) {
 		batch_fini(&fw->batch);
@@ -292,7 +282,7 @@ int fw_put_table(struct fw *fw, const struct addr_range *nospamd, size_t n_nospa
 		ret = put_table_once(fw, nospamd, n_nospamd, why);
 		ret = ret ? ret : fw_note(fw);
 	}
-	give_back_buffer(fw);
+	fw_give_back_buffer(fw);
 	if (ret) {
 		if (!why[0]) {
 			(void)snprintf(why, FW_WHY_MAX, "table inet %s: %s", fw->table,
@@ -310,7 +300,7 @@ int fw_put_table(struct fw *fw, const struct addr_range *nospamd, size_t n_nospa
 /* What became of a transaction with networks. */
 static int networks_done(struct fw *fw, int ret, const char *set, char why[static FW_WHY_MAX])
 {
-	give_back_buffer(fw);
+	fw_give_back_buffer(fw);
 	why[0] = '\0';
 	if (ret) {
 		fw->is_lost |= ret == -ENOENT;
@@ -323,7 +313,7 @@ static int networks_done(struct fw *fw, int ret, const char *set, char why[stati
 int fw_set_nospamd(struct fw *fw, const struct addr_range *ranges, size_t n,
                    char why[static FW_WHY_MAX])
 {
-	begin(fw);
+	fw_begin(fw);
 	put_nospamd(fw, ranges, n);
 	return networks_done(fw, fw_commit(fw), fw_rows[FW_ROW_NOSPAMD].name, why);
 }
@@ -333,7 +323,7 @@ int fw_set_spamd(struct fw *fw, const struct addr_range *ranges, size_t n,
 {
 	int ret = 0;
 	for (size_t row = FW_ROW_SPAMD; row < FW_ROW_COUNT && ret == 0; row++) {
-		begin(fw);
+		fw_begin(fw);
 		put_networks(fw, row, ranges, n);
 		ret = networks_done(fw, fw_commit(fw), fw_rows[row].name, why);
 	}
@@ -367,7 +357,7 @@ int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX])
 
 int fw_remove(struct fw *fw)
 {
-	begin(fw);
+	fw_begin(fw);
 	batch_add_table(&fw->batch, fw->table, 0);
 	batch_delete_table(&fw->batch, fw->table);
 	fw->snapshot = (struct fw_snapshot){0};
@@ -387,185 +377,4 @@ int fw_remove_table(const char *table)
 	batch_fini(&fw.batch);
 	free(fw.table);
 	return ret;
-}
-
-/* --- elements --------------------------------------------------------------------------------- */
-
-static void put(struct fw *fw, enum batch_op op, const char *set,
-                const struct batch_element *element)
-{
-	batch_element(&fw->batch, op, fw->table, set, element);
-}
-
-/* Without DESTROY a deletion of something that may be missing is made safe by adding it first, in
- * the same transaction. */
-static void put_deletion(struct fw *fw, const char *set, const struct addr *addr)
-{
-	const struct batch_element key = fw_element_key(addr, 0);
-	if (fw->stats.has_destroy) {
-		put(fw, BATCH_DESTROY, set, &key);
-		return;
-	}
-	const struct batch_element doomed = fw_element_key(addr, DOOMED_TIMEOUT_SECS);
-	put(fw, BATCH_PUT, set, &doomed);
-	put(fw, BATCH_DELETE, set, &key);
-}
-
-/* An element without timeout would stay for ever. */
-static uint32_t timeout_of(const struct fw_element *element)
-{
-	return element->timeout_secs > 0 ? element->timeout_secs : 1;
-}
-
-static void put_change(struct fw *fw, const struct fw_element *element)
-{
-	const char *set = learned_set(element->set, &element->addr);
-	if (element->is_deleted || !fw->stats.has_refresh) {
-		put_deletion(fw, set, &element->addr);
-	}
-	if (!element->is_deleted) {
-		const struct batch_element key =
-		        fw_element_key(&element->addr, timeout_of(element));
-		put(fw, BATCH_PUT, set, &key);
-	}
-}
-
-static void count_elements(struct fw *fw, const struct fw_element *elements, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (elements[i].is_deleted) {
-			fw->stats.elements_deleted++;
-		} else {
-			fw->stats.elements_added++;
-		}
-	}
-}
-
-/* For a set that does not have it, or will not mind. */
-static void put_new(struct fw *fw, const struct fw_element *element)
-{
-	const struct batch_element key = fw_element_key(&element->addr, timeout_of(element));
-	put(fw, BATCH_PUT, learned_set(element->set, &element->addr), &key);
-}
-
-typedef void put_one(struct fw *fw, const struct fw_element *element);
-
-/* One transaction from the front of elements; *n_done says how many it took. */
-static int apply_some(struct fw *fw, put_one *put_it, const struct fw_element *elements, size_t n,
-                      size_t *n_done)
-{
-	begin(fw);
-	size_t i;
-	for (i = 0; i < n && i < FW_BATCH_MAX && fw->batch.len < APPLY_BYTES_MAX; i++) {
-		put_it(fw, &elements[i]);
-	}
-	*n_done = i;
-	return fw_commit(fw);
-}
-
-static int apply_all(struct fw *fw, put_one *put_it, const struct fw_element *elements, size_t n)
-{
-	fw->is_empty &= n == 0;
-	for (size_t at = 0; at < n;) {
-		size_t n_done;
-		int ret = apply_some(fw, put_it, elements + at, n - at, &n_done);
-		if (ret == -ENOENT && !fw->stats.has_destroy) {
-			/* an element may have expired between being found and being deleted */
-			ret = apply_some(fw, put_it, elements + at, n - at, &n_done);
-		}
-		if (ret) {
-			fw->is_lost |= ret == -ENOENT;
-			return ret;
-		}
-		count_elements(fw, elements + at, n_done);
-		at += n_done;
-	}
-	return 0;
-}
-
-int fw_apply(struct fw *fw, const struct fw_element *elements, size_t n)
-{
-	return apply_all(fw, put_change, elements, n);
-}
-
-int fw_fill(struct fw *fw, const struct fw_element *elements, size_t n)
-{
-	return apply_all(fw, put_new, elements, n);
-}
-
-bool fw_is_empty(const struct fw *fw)
-{
-	return fw->is_empty;
-}
-
-static void flush_learned(struct fw *fw)
-{
-	for (size_t row = 0; row < FW_ROW_NOSPAMD; row++) {
-		batch_flush_set(&fw->batch, fw->table, fw_rows[row].name);
-	}
-}
-
-/* All at once: no packet ever sees a set without an element that is in the old and the new copy. */
-static int replace_at_once(struct fw *fw, const struct fw_content *content)
-{
-	begin(fw);
-	flush_learned(fw);
-	for (size_t i = 0; i < content->n; i++) {
-		put_new(fw, &content->elements[i]);
-	}
-	for (size_t i = 0; i < content->n_changes; i++) {
-		put_change(fw, &content->changes[i]);
-	}
-	int ret = fw_commit(fw);
-	if (ret == 0) {
-		count_elements(fw, content->elements, content->n);
-		count_elements(fw, content->changes, content->n_changes);
-	}
-	return ret;
-}
-
-/* Where the kernel does not take a message of that size (no right to a larger send buffer, or no
- * memory): empty the sets, then fill them piece by piece. A whitelisted host that connects in
- * between (about a second for a million) meets mired once and is deferred; keeping what is there
- * instead would leave hosts white which no longer are. */
-static int replace_piecewise(struct fw *fw, const struct fw_content *content)
-{
-	begin(fw);
-	flush_learned(fw);
-	int ret = fw_commit(fw);
-	ret = ret ? ret : fw_fill(fw, content->elements, content->n);
-	return ret ? ret : fw_apply(fw, content->changes, content->n_changes);
-}
-
-int fw_replace(struct fw *fw, const struct fw_content *content, char why[static FW_WHY_MAX])
-{
-	why[0] = '\0';
-	fw->is_empty = false;
-	int ret = replace_at_once(fw, content);
-	give_back_buffer(fw);
-	if (ret == -EMSGSIZE || ret == -ENOMEM || ret == -ENOBUFS || ret == ERR_TOO_LONG) {
-		ret = replace_piecewise(fw, content);
-	}
-	if (ret) {
-		fw->is_lost |= ret == -ENOENT;
-		(void)snprintf(why, FW_WHY_MAX, "%zu elements into the sets of table inet %s: %s",
-		               content->n, fw->table, err_text(ret));
-	}
-	return ret;
-}
-
-static void note_presence(void *ctx, unsigned type, struct span attrs)
-{
-	(void)attrs;
-	*(int *)ctx |= type == NFT_MSG_NEWSETELEM;
-}
-
-int fw_has(struct fw *fw, enum fw_set set, const struct addr *addr)
-{
-	const struct batch_element key = fw_element_key(addr, 0);
-	int has = 0;
-	int ret = batch_request_element(&fw->batch, nfnl_next_seq(fw->nfnl), fw->table,
-	                                learned_set(set, addr), &key);
-	ret = ret ? ret : nfnl_get(fw->nfnl, &fw->batch, note_presence, &has);
-	return ret == 0 || ret == -ENOENT ? has : ret;
 }

@@ -108,12 +108,12 @@ static int send_mark(struct feeder *feeder, enum msg_type type)
 	return feeder_wait_send(feeder);
 }
 
-/* The journal's number is taken first: what is committed during the walk is sent again behind the
- * slices that may have seen it, which changes nothing where they have. */
+/* What was committed since the copy was wanted is sent again behind the slices that may have seen
+ * it, which changes nothing where they have. */
 static int begin_fill(struct feeder *feeder)
 {
 	feeder->must_fill = false; /* a role that asks again meanwhile gets another one */
-	feeder->cursor = store_journal_last(feeder->reader);
+	feeder->cursor = feeder->fill_from;
 	feeder->walk = store_walk_new(feeder->reader, STORE_WALK_HOSTS, NULL, NULL);
 	return feeder->walk ? send_mark(feeder, MSG_FILL_BEGIN) : -ENOMEM;
 }
@@ -157,8 +157,7 @@ static int fill(struct feeder *feeder)
 	}
 	if (ret != 0) {
 		feeder_end_fill(feeder);
-		feeder->must_fill = true;
-		feeder->fill_at = mono_add_ms(clock_mono(), FEEDER_RETRY_MS);
+		feeder_want_fill(feeder, FEEDER_RETRY_MS);
 	}
 	return ret;
 }

@@ -32,6 +32,8 @@ struct copy {
 	struct copy_list hosts;
 	struct copy_list changes; /* in order, and newer than what hosts says of the same address */
 	uint64_t n_streamed;
+	/* gathered, and all of it was put on top of the old content as it came */
+	bool is_asserted;
 	uint64_t n_left_out; /* hosts beyond the bound, or nonsense */
 	uint64_t seq;
 };
@@ -43,5 +45,8 @@ bool copy_to_element(const struct msg_element *in, struct fw_element *out);
 void copy_add(struct copy *copy, const struct msg_element *in);
 /* False: there is no room for it, and without it the copy is wrong. */
 MUST_USE bool copy_add_change(struct copy *copy, const struct fw_element *change);
+/* How many elements each learned set has when it holds hosts and changes and nothing else. False:
+ * that was not found out. */
+MUST_USE bool copy_count(const struct copy *copy, uint32_t counts[static FW_LEARNED_ROWS]);
 /* Forgets everything. */
 void copy_fini(struct copy *copy);

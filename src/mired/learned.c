@@ -1,9 +1,16 @@
 /* Why a change may be applied while a copy is being gathered: it is newer than the old content of
  * the sets. It is kept, too, and put in again behind the copy, whose piece about the same host may
- * have been read before it. */
+ * have been read before it.
+ *
+ * Old content is seldom wrong: after a crash nearly all of it is in the new copy, and mostly all.
+ * So the copy is put on top of it as it comes, which refreshes what is there and holds up nobody.
+ * When the sets then have as many elements as the copy and the changes come to, they hold nothing
+ * else, and that was it. Only if they have others, or the kernel does not count, all is replaced in
+ * one transaction, behind which every other change waits. */
 #include "mired/learned.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -36,12 +43,22 @@ static void have_elements(struct learned *learned)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
+/* To assert is to refresh, and pays only where it can be found out what it came to. */
+static bool can_assert(struct fw *fw)
+{
+	struct fw_stats stats;
+	uint32_t counts[FW_LEARNED_ROWS];
+	fw_stats_get(fw, &stats);
+	return stats.has_refresh && fw_count(fw, counts) == 0;
+}
+
 /* Sets that are not known to be empty may hold somebody who is in no copy any more. */
 static int begin_copy(struct learned *learned, struct fw *fw, const struct msg *msg)
 {
 	(void)msg;
 	copy_fini(&learned->copy);
 	learned->copy.state = fw && fw_is_empty(fw) ? COPY_STREAMED : COPY_GATHERED;
+	learned->copy.is_asserted = fw && learned->copy.state == COPY_GATHERED && can_assert(fw);
 	learned->has_elements = false;
 	learned->must_ask = false;
 	learned->must_tell = true;
@@ -57,6 +74,13 @@ static size_t take_elements(const struct msg *msg, struct fw_element out[static 
 	return n;
 }
 
+/* What the kernel refuses while a copy is gathered is remedied by that. */
+static int while_gathering(struct copy *copy, int ret)
+{
+	copy->is_asserted &= ret == 0;
+	return ret == -ENOENT ? ret : 0;
+}
+
 static int stream_hosts(struct copy *copy, struct fw *fw, const struct msg *msg)
 {
 	struct fw_element elements[MSG_ELEMENTS_MAX];
@@ -66,16 +90,25 @@ static int stream_hosts(struct copy *copy, struct fw *fw, const struct msg *msg)
 	return fw_fill(fw, elements, n);
 }
 
+static int gather_hosts(struct copy *copy, struct fw *fw, const struct msg *msg)
+{
+	struct fw_element elements[MSG_ELEMENTS_MAX];
+	for (size_t i = 0; i < msg->n_elements; i++) {
+		copy_add(copy, &msg->elements[i]);
+	}
+	if (!fw || !copy->is_asserted) {
+		return 0;
+	}
+	return while_gathering(copy, fw_fill(fw, elements, take_elements(msg, elements)));
+}
+
 static int take_hosts(struct learned *learned, struct fw *fw, const struct msg *msg)
 {
 	struct copy *copy = &learned->copy;
 	if (copy->state == COPY_STREAMED) {
 		return stream_hosts(copy, fw, msg);
 	}
-	for (size_t i = 0; i < msg->n_elements && copy->state == COPY_GATHERED; i++) {
-		copy_add(copy, &msg->elements[i]);
-	}
-	return 0;
+	return copy->state == COPY_GATHERED ? gather_hosts(copy, fw, msg) : 0;
 }
 
 static int end_copy(struct learned *learned, struct fw *fw, const struct msg *msg)
@@ -101,8 +134,7 @@ static int gather_changes(struct copy *copy, const struct fw_element *elements, 
 	return 0;
 }
 
-/* Changes on top of no copy are worth nothing: they are part of the one that was asked for. What
- * the kernel refuses while a copy is gathered is remedied by that. */
+/* Changes on top of no copy are worth nothing: they are part of the one that was asked for. */
 static int take_changes(struct learned *learned, struct fw *fw, const struct msg *msg)
 {
 	struct fw_element elements[MSG_ELEMENTS_MAX];
@@ -122,7 +154,7 @@ static int take_changes(struct learned *learned, struct fw *fw, const struct msg
 		learned->seq = msg->seq;
 		learned->must_tell = true;
 	}
-	return copy->state == COPY_GATHERED && ret != -ENOENT ? 0 : ret;
+	return copy->state == COPY_GATHERED ? while_gathering(copy, ret) : ret;
 }
 
 bool learned_on_message(struct learned *learned, struct fw *fw, const struct msg *msg, int *ret)
@@ -152,9 +184,23 @@ bool learned_is_pending(const struct learned *learned)
 	return learned->copy.state == COPY_WHOLE;
 }
 
+/* All of the copy is in the sets; this says whether anything else is. */
+static bool is_in_already(const struct copy *copy, struct fw *fw)
+{
+	uint32_t wanted[FW_LEARNED_ROWS];
+	uint32_t counts[FW_LEARNED_ROWS];
+	return copy->is_asserted && copy_count(copy, wanted) && fw_count(fw, counts) == 0 &&
+	       memcmp(wanted, counts, sizeof counts) == 0;
+}
+
 int learned_put(struct learned *learned, struct fw *fw, char why[static FW_WHY_MAX])
 {
-	const struct copy *copy = &learned->copy;
+	struct copy *copy = &learned->copy;
+	if (is_in_already(copy, fw)) {
+		have_elements(learned);
+		return 0;
+	}
+	copy->is_asserted = false; /* looked at once */
 	const struct fw_content content = {.elements = copy->hosts.elements,
 	                                   .n = copy->hosts.n,
 	                                   .changes = copy->changes.elements,
@@ -176,6 +222,7 @@ void learned_on_lost_table(struct learned *learned)
 {
 	learned->has_elements = false;
 	learned->must_tell = true;
+	learned->copy.is_asserted = false;
 	if (learned->copy.state != COPY_GATHERED && learned->copy.state != COPY_WHOLE) {
 		ask_anew(learned);
 	}

@@ -1,7 +1,7 @@
 /* The learned hosts of the kernel's sets, as the engine's messages bring them: complete copies, and
- * changes on top of them. A copy goes into sets that are known to be empty as it comes; old content
- * is replaced by it as one when its end has arrived. The changes that come between its pieces are
- * applied at once either way. Owned by the firewall role's thread. */
+ * changes on top of them. A copy goes into the sets as it comes; if they then have elements of
+ * which it says nothing, they are replaced by it as one, so that no lookup misses anybody. The
+ * changes that come between its pieces are applied at once. Owned by the firewall role's thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,7 +29,8 @@ bool learned_on_message(struct learned *learned, struct fw *fw, const struct msg
 /* True when learned_put has something to do; until then no message must be taken, for the changes
  * that follow a copy belong on top of it. */
 bool learned_is_pending(const struct learned *learned);
-/* Replaces the content of the sets; codes of fw_replace. It is pending until that has worked. */
+/* Makes sure that the sets hold the copy and nothing else; codes of fw_replace. It is pending until
+ * that has worked. */
 MUST_USE int learned_put(struct learned *learned, struct fw *fw, char why[static FW_WHY_MAX]);
 
 /* Whether a copy is on its way or waits to be put in. */

@@ -290,6 +290,31 @@ static void sets_are_empty_from_their_making_to_the_first_element(void **state)
 	close_and_remove(fw);
 }
 
+static void learned_sets_are_counted_each_alone(void **state)
+{
+	(void)state;
+	need_root();
+	struct fw *fw = open_way(0);
+	uint32_t counts[FW_LEARNED_ROWS];
+	const uint32_t wanted[FW_LEARNED_ROWS] = {2, 1, 0, 1};
+	const struct fw_element elements[] = {
+	        element_of(FW_SET_WHITE, "192.0.2.1", 3600),
+	        element_of(FW_SET_WHITE, "192.0.2.2", 3600),
+	        element_of(FW_SET_WHITE, "192.0.2.2", 3600),
+	        element_of(FW_SET_WHITE, "2001:db8::", 3600),
+	        element_of(FW_SET_GREYTRAP, "2001:db8::1", 3600),
+	};
+	assert_int_equal(fw_apply(fw, elements, ARRAY_LEN(elements)), 0);
+	int ret = fw_count(fw, counts);
+	if (ret == -EOPNOTSUPP) {
+		close_and_remove(fw);
+		skip();
+	}
+	assert_int_equal(ret, 0);
+	assert_memory_equal(counts, wanted, sizeof wanted);
+	close_and_remove(fw);
+}
+
 static void nospamd_networks_become_ranges_of_the_interval_sets(void **state)
 {
 	(void)state;
@@ -539,6 +564,7 @@ int main(void)
 	        cmocka_unit_test(a_copy_too_large_for_one_message_is_replaced_in_pieces),
 	        cmocka_unit_test(changes_follow_the_copy_in_the_same_transaction),
 	        cmocka_unit_test(sets_are_empty_from_their_making_to_the_first_element),
+	        cmocka_unit_test(learned_sets_are_counted_each_alone),
 	        cmocka_unit_test(nospamd_networks_become_ranges_of_the_interval_sets),
 	        cmocka_unit_test(a_large_nospamd_list_fits),
 	        cmocka_unit_test(listed_networks_of_both_families_are_replaced_as_one),

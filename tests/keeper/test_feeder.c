@@ -136,6 +136,25 @@ static void a_change_does_not_wait_for_the_end_of_a_copy(void **state)
 	assert_int_equal(fix->kernel.n, N - 1);
 }
 
+/* It is in the copy, too, but far behind. */
+static void a_change_just_before_a_copy_does_not_wait_for_its_place(void **state)
+{
+	enum { N = 20000 };
+	struct fixture *fix = *state;
+	put_many(fix, N);
+	connect_role(fix);
+	world_sleep_ms(100); /* the role has not asked yet */
+	put_host(fix, "192.0.2.1", RECORD_WHITE, 1000);
+	say(fix, MSG_NEED_FILL, 0);
+	while (!kernel_find(fix, "192.0.2.1", SET_WHITE)) {
+		assert_true(role_receive(fix, WORLD_WAIT_MS));
+	}
+	assert_true(fix->kernel.n < N / 2);
+	role_until_fill(fix, 1);
+	feeder_until_done(fix, N + 1);
+	assert_int_equal(fix->kernel.n, N + 1);
+}
+
 static void a_role_that_asks_again_in_the_middle_of_a_copy_gets_another(void **state)
 {
 	enum { N = 20000 };
@@ -313,6 +332,7 @@ int main(void)
 	        WITH_FIXTURE(tuples_only_move_the_cursor),
 	        WITH_FIXTURE(a_copy_longer_than_the_socket_takes_arrives_whole),
 	        WITH_FIXTURE(a_change_does_not_wait_for_the_end_of_a_copy),
+	        WITH_FIXTURE(a_change_just_before_a_copy_does_not_wait_for_its_place),
 	        WITH_FIXTURE(a_role_that_asks_again_in_the_middle_of_a_copy_gets_another),
 	        WITH_FIXTURE(a_lost_table_is_filled_again),
 	        WITH_FIXTURE(nothing_is_called_done_while_a_copy_is_wanted),
