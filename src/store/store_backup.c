@@ -230,7 +230,11 @@ static int copy_env(const struct store_source *source, int fd, struct report *re
 static _Noreturn void child_main(const struct store_source *source, int fd, int out)
 {
 	static const int ignored[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ, SIGPIPE};
+	static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 	struct report report = {.ret = 0};
+	for (size_t i = 0; i < ARRAY_LEN(crashes); i++) {
+		(void)signal(crashes[i], SIG_DFL); /* a handler of the parent's would go on here */
+	}
 	for (size_t i = 0; i < ARRAY_LEN(ignored); i++) {
 		(void)signal(ignored[i], SIG_IGN);
 	}
