@@ -234,23 +234,18 @@ static void judge_files(struct question *q)
 	        [MACHINE_OF_UNIT] = "mired.service has",
 	        [MACHINE_OF_CALLER] = "this shell, and a mired it starts, has",
 	};
-	struct finding finding = {.severity = SEVERITY_WARNING};
+	struct finding finding = {.severity = SEVERITY_ERROR};
 	uint64_t nofile = value(q, MACHINE_NOFILE);
 	uint32_t workers = capacity_workers_for(q->n_conns, nofile);
-	if (q->conf->max_connections == 0 || nofile >= q->n_files) {
+	if (q->capacity.max_connections >= q->n_conns) {
 		return;
 	}
-	bool is_wall = q->capacity.max_connections < q->n_conns;
-	finding.severity = is_wall ? SEVERITY_ERROR : SEVERITY_WARNING;
 	(void)snprintf(finding.text, sizeof finding.text,
 	               "%s a limit of %llu files, each of %u workers needs %llu for %llu "
-	               "connections: %s",
+	               "connections: fewer will be held",
 	               owners[q->machine->nofile_of], (unsigned long long)nofile,
 	               q->capacity.workers, (unsigned long long)q->n_files,
-	               (unsigned long long)q->n_conns,
-	               is_wall ? "fewer will be held"
-	                       : "chance gives one worker more than another, and what is too much "
-	                         "for one is refused");
+	               (unsigned long long)q->n_conns);
 	int len = snprintf(finding.mend, sizeof finding.mend,
 	                   "LimitNOFILE=%llu in /etc/systemd/system/mired.service.d/limits.conf",
 	                   (unsigned long long)q->n_files);

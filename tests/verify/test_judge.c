@@ -220,6 +220,8 @@ static void files_are_counted_by_worker(void **state)
 	         "= 5",
 	         SEVERITY_ERROR},
 	        {90000, 6, 20000, NULL, NULL, SEVERITY_NOTE},
+	        /* one alone gets them all: no chance is in it */
+	        {20000, 1, 20000, NULL, NULL, SEVERITY_NOTE},
 	        {90000, 2, 500, "fewer will be held",
 	         "LimitNOFILE=46528 in /etc/systemd/system/mired.service.d/limits.conf",
 	         SEVERITY_ERROR},
