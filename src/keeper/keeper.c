@@ -119,6 +119,12 @@ static struct mono commit_due(struct keeper *keeper)
 	return is_flag(&keeper->is_degraded) ? later(due, keeper->retry_at) : due;
 }
 
+static struct mono wake_due(struct keeper *keeper)
+{
+	struct mono due = keeper->n_held > 0 ? mono_add_ms(keeper->now, KEEPER_HELD_MS) : never;
+	return earlier(due, commit_due(keeper));
+}
+
 /* While the store fails the sweep goes first and alone: deleting may be what makes room. Deleting
  * needs pages itself (LMDB copies what it changes), so a full store is swept in ever smaller steps.
  */
@@ -261,6 +267,7 @@ static bool turn(struct keeper *keeper)
 		commit_now(keeper);
 		has_more = true; /* the mailboxes filled meanwhile */
 	}
+	keeper_post_held(keeper);
 	wake_others(keeper);
 	return has_more;
 }
@@ -285,6 +292,7 @@ static void finish(struct keeper *keeper)
 		        "store: %u requests could not be stored before the stop; none was answered",
 		        keeper->queue.n);
 	}
+	keeper_post_held(keeper);
 	keeper->must_wake_feeder = true;
 	wake_others(keeper);
 }
@@ -296,7 +304,7 @@ static void *keeper_main(void *arg)
 	/* acquire: partner of keeper_stop */
 	while (!atomic_load_explicit(&keeper->must_stop, memory_order_acquire)) {
 		if (!turn(keeper)) {
-			keeper_sleep(keeper, commit_due(keeper));
+			keeper_sleep(keeper, wake_due(keeper));
 		}
 	}
 	finish(keeper);
@@ -312,10 +320,27 @@ static void keeper_free(struct keeper *keeper)
 	keeper_dirty_fini(&keeper->dirty);
 	keeper_batch_fini(&keeper->batch);
 	pending_queue_fini(&keeper->queue);
+	for (uint32_t i = 0; keeper->held && i < keeper->env.n_ports; i++) {
+		free(keeper->held[i].answers);
+	}
+	free(keeper->held);
 	if (keeper->wake >= 0) {
 		(void)close(keeper->wake);
 	}
 	free(keeper);
+}
+
+static int held_init(struct keeper *keeper)
+{
+	uint32_t n_ports = keeper->env.n_ports;
+	keeper->held = calloc(n_ports ? n_ports : 1, sizeof *keeper->held);
+	bool is_ok = keeper->held != NULL;
+	for (uint32_t i = 0; is_ok && i < n_ports; i++) {
+		keeper->held[i].answers =
+		        calloc(KEEPER_IN_FLIGHT_MAX, sizeof(struct keeper_answer));
+		is_ok = keeper->held[i].answers != NULL;
+	}
+	return is_ok ? 0 : -ENOMEM;
 }
 
 static int keeper_init(struct keeper *keeper)
@@ -337,6 +362,7 @@ static int keeper_init(struct keeper *keeper)
 		return -errno;
 	}
 	int ret = pending_queue_init(&keeper->queue, queue_bytes);
+	ret = ret ? ret : held_init(keeper);
 	ret = ret ? ret : keeper_batch_init(&keeper->batch, conf->commit_max);
 	ret = ret ? ret : keeper_dirty_init(&keeper->dirty, keeper->now);
 	ret = ret ? ret : store_reader_open(keeper->env.store, &keeper->reader);

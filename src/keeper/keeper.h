@@ -76,7 +76,8 @@ struct keeper_answer {
 
 enum {
 	KEEPER_MAILBOX_BYTES = 1 << 20,
-	/* A worker has at most this many requests unanswered, so the way back can never be full. */
+	/* A worker has at most this many requests unanswered: answers that find its mailbox full
+	 * (it takes a burst of them only if it is read) wait in the keeper. */
 	KEEPER_IN_FLIGHT_MAX = 16384,
 	KEEPER_ANSWER_BYTES = 1 << 20,
 	KEEPER_LOW_PRIORITY_GRACE_MS = 60000, /* spamd(8) */

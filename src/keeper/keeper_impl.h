@@ -36,6 +36,7 @@ enum {
 	KEEPER_NONE_SECS = 3600,    /* how long "not in the store" is cached */
 	KEEPER_SLOW_MS = 250,       /* a commit slower than this is counted and logged ... */
 	KEEPER_SLOW_LOG_MS = 10000, /* ... at most this often */
+	KEEPER_HELD_MS = 1,         /* between looks for room for held answers */
 	KEEPER_TURN_MS = 1000,      /* the clock is looked at this often at least */
 	KEEPER_FINISH_MS = 1000,    /* what the last commits of a clean stop may take */
 	KEEPER_TRAP_AGAIN_SECS = 2, /* a hit on a host trapped this recently is not written again */
@@ -78,6 +79,14 @@ struct touched {
 	struct cache_key *keys;
 	uint32_t *slots; /* index + 1; 0 = free */
 	uint32_t mask;
+	uint32_t n;
+};
+
+/* Answers that found no room in their mailbox: a worker that has not looked for a while finds them
+ * later. A ring of KEEPER_IN_FLIGHT_MAX, untouched memory until it is used. */
+struct held_answers {
+	struct keeper_answer *answers;
+	uint32_t head;
 	uint32_t n;
 };
 
@@ -163,6 +172,8 @@ struct keeper {
 	struct pending_queue queue;
 	struct batch batch;
 	struct dirty dirty;
+	struct held_answers *held; /* by port */
+	uint32_t n_held;           /* in all of them */
 	uint32_t first_port;
 	bool must_wake_feeder;
 	bool must_wake_syncer;
@@ -186,6 +197,8 @@ struct keeper {
  * worker has more than its share. */
 bool keeper_drain(struct keeper *keeper);
 void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer);
+/* Posts what keeper_answer had to hold back, as far as there is room. */
+void keeper_post_held(struct keeper *keeper);
 /* To a worker: its tuple is on disk, and this is what the host is by now. */
 void keeper_answer_stored(struct keeper *keeper, const struct pending *pending, uint32_t host);
 /* Whether peers are to hear of an early attempt now, the newest that they heard of being `last`. */

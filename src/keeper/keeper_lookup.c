@@ -177,15 +177,41 @@ static struct tuple_key key_of(const struct keeper *keeper, const struct addr *g
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer)
+static bool post_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer)
 {
 	const struct keeper_port *to = &keeper->env.ports[port];
 	struct keeper_answer *message = mailbox_reserve(to->answers, sizeof(struct keeper_answer));
-	/* KEEPER_IN_FLIGHT_MAX answers fit, and nobody asks for more at a time */
-	ASSERT(message);
+	if (!message) {
+		return false;
+	}
 	*message = *answer;
 	mailbox_post(to->answers);
 	keeper->must_wake_ports |= to->wake >= 0;
+	return true;
+}
+
+void keeper_answer(struct keeper *keeper, uint32_t port, const struct keeper_answer *answer)
+{
+	struct held_answers *held = &keeper->held[port];
+	if (held->n == 0 && post_answer(keeper, port, answer)) {
+		return;
+	}
+	ASSERT(held->n < KEEPER_IN_FLIGHT_MAX); /* nobody asks for more at a time */
+	held->answers[(held->head + held->n) % KEEPER_IN_FLIGHT_MAX] = *answer;
+	held->n++;
+	keeper->n_held++;
+}
+
+void keeper_post_held(struct keeper *keeper)
+{
+	for (uint32_t port = 0; port < keeper->env.n_ports && keeper->n_held > 0; port++) {
+		struct held_answers *held = &keeper->held[port];
+		while (held->n > 0 && post_answer(keeper, port, &held->answers[held->head])) {
+			held->head = (held->head + 1) % KEEPER_IN_FLIGHT_MAX;
+			held->n--;
+			keeper->n_held--;
+		}
+	}
 }
 
 void keeper_answer_stored(struct keeper *keeper, const struct pending *pending, uint32_t host)
