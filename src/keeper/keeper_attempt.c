@@ -207,7 +207,12 @@ static void write_new(struct keeper *keeper, struct store_txn *txn, const struct
 	bool may_wait = keeper->batch.is_flood && !attempt->is_peers && result->is_unseen &&
 	                store_n_waiting(keeper->env.store) < keeper->env.conf->burst_max;
 	result->is_taken_in = may_wait && store_take_in(txn, key, &result->tuple, &attempt->text);
-	if (!result->is_taken_in) {
+	if (result->is_taken_in) {
+		return;
+	}
+	if (result->is_unseen) {
+		store_add_tuple(txn, key, &result->tuple, &attempt->text);
+	} else {
 		store_put_tuple(txn, key, &result->tuple, &attempt->text);
 	}
 }

@@ -170,12 +170,39 @@ static void slot_write(struct slot *slot, const struct content *c)
 	atomic_store_explicit(&slot->seq, seq + 2, memory_order_release);
 }
 
+/* What tells most keys apart: the end of the address, the end of the hash. */
+struct tell {
+	uint64_t words[2];
+};
+enum { TELL_ADDR = 1, TELL_HASH = KEY_WORDS - 1 };
+
+static struct tell tell_of(const struct cache_key *key)
+{
+	struct tell tell;
+	memcpy(&tell.words[0], key->bytes + TELL_ADDR * sizeof(uint64_t), sizeof(uint64_t));
+	memcpy(&tell.words[1], key->bytes + TELL_HASH * sizeof(uint64_t), sizeof(uint64_t));
+	return tell;
+}
+
+/* Two loads instead of a copy of the slot: a look-up spends its time on slots of other keys.
+ * Without the sequence: a slot keeps its key's words while its entry changes, and one that gets or
+ * loses the key at this moment may be seen either way. */
+static bool may_have_key(const struct slot *slot, const struct tell *tell)
+{
+	return atomic_load_explicit(&slot->words[TELL_ADDR], memory_order_relaxed) ==
+	               tell->words[0] &&
+	       atomic_load_explicit(&slot->words[TELL_HASH], memory_order_relaxed) ==
+	               tell->words[1];
+}
+
 bool cache_get(const struct cache *cache, const struct cache_key *key, struct cache_entry *out)
 {
 	const struct slot *group = group_of(cache, key);
+	const struct tell tell = tell_of(key);
 	struct content c;
 	for (int i = 0; i < CACHE_PROBE_MAX; i++) {
-		if (slot_read(&group[i], &c) && has_key(&c, key)) {
+		if (may_have_key(&group[i], &tell) && slot_read(&group[i], &c) &&
+		    has_key(&c, key)) {
 			unpack(&c, out);
 			return true;
 		}
@@ -189,32 +216,42 @@ static void count(_Atomic uint64_t *counter, int64_t n)
 	atomic_store_explicit(counter, value + (uint64_t)n, memory_order_relaxed);
 }
 
+/* The lower, the sooner it is given to another key: free, then committed by expiry; never if not
+ * committed. */
+static uint64_t rank_of(const struct slot *slot)
+{
+	uint64_t state = atomic_load_explicit(&slot->words[WORD_STATE], memory_order_relaxed) >> 8;
+	uint64_t count = atomic_load_explicit(&slot->words[WORD_COUNT], memory_order_relaxed);
+	if ((state & STATE_USED) == 0) {
+		return 0;
+	}
+	return state & STATE_COMMITTED ? 1 + (count >> 32) : UINT64_MAX;
+}
+
 /* Where a put goes: the key's own slot, else a free one, else the committed entry that expires
  * first. NULL when all are uncommitted. */
 static struct slot *choose(struct slot *group, const struct cache_key *key, struct content *old)
 {
-	struct slot *unused = NULL;
-	struct slot *victim = NULL;
-	uint32_t earliest = UINT32_MAX;
-	struct content victim_content = {{0}};
+	const struct tell tell = tell_of(key);
+	struct slot *best = NULL;
+	uint64_t best_rank = UINT64_MAX;
 	for (int i = 0; i < CACHE_PROBE_MAX; i++) {
-		struct content c = slot_own(&group[i]);
-		if (has_key(&c, key)) {
-			*old = c;
-			return &group[i];
+		if (may_have_key(&group[i], &tell)) {
+			*old = slot_own(&group[i]);
+			if (has_key(old, key)) {
+				return &group[i];
+			}
 		}
-		struct cache_entry entry;
-		unpack(&c, &entry);
-		if (!is_used(&c)) {
-			unused = unused ? unused : &group[i];
-		} else if (entry.is_committed && (!victim || entry.expire_secs < earliest)) {
-			victim = &group[i];
-			earliest = entry.expire_secs;
-			victim_content = c;
+		uint64_t rank = rank_of(&group[i]);
+		if (rank < best_rank) {
+			best = &group[i];
+			best_rank = rank;
 		}
 	}
-	*old = unused ? (struct content){{0}} : victim_content;
-	return unused ? unused : victim;
+	if (best) {
+		*old = slot_own(best);
+	}
+	return best;
 }
 
 bool cache_put(struct cache *cache, const struct cache_key *key, const struct cache_entry *entry,

@@ -87,6 +87,9 @@ bool store_get_trap_register(struct store_txn *txn, struct span address, struct 
  */
 void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
                      const struct grey_record *record, const struct tuple_text *text);
+/* The same for a tuple that is not in the store, not even as a tombstone, without a look at it. */
+void store_add_tuple(struct store_txn *txn, const struct tuple_key *key,
+                     const struct grey_record *record, const struct tuple_text *text);
 /* Rewrites the record of a stored tuple, keeping its text; nothing when there is no sound record or
  * a tombstone. is_journaled = false for a mere counter update. */
 void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,

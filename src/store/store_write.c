@@ -291,6 +291,14 @@ void store_put_tuple(struct store_txn *txn, const struct tuple_key *key,
 	put_target(txn, &t, &old, record, text);
 }
 
+void store_add_tuple(struct store_txn *txn, const struct tuple_key *key,
+                     const struct grey_record *record, const struct tuple_text *text)
+{
+	static const struct stored nothing;
+	struct target t = target_tuple(key);
+	put_target(txn, &t, &nothing, record, text);
+}
+
 void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
                         const struct grey_record *record, bool is_journaled)
 {
