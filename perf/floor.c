@@ -4,9 +4,9 @@
  * submissions, and only failures have a completion. One thread with ring, listener and table each,
  * as many as the server that it is compared with.
  *
- * usage: floor PORT THREADS TABLE PERIOD_MS [read | order]
- * TABLE: connections a ring may have; read: a look for input beside each byte; order: connections
- * have their turn in order of accept, not a random one. */
+ * usage: floor PORT THREADS TABLE PERIOD_MS [look | random]
+ * TABLE: connections of a ring at most; look: one for input beside each byte; random: the
+ * connections of a tick are any. */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -51,8 +51,7 @@ struct floor {
 	int listener;
 	uint32_t table_size;
 	uint32_t random;
-	bool reads;
-	bool in_order;
+	const char *mode; /* its first letter: look, random */
 };
 
 static const uint8_t TEXT[] = "x";
@@ -66,8 +65,7 @@ static _Noreturn void fail(const char *what, int ret)
 static struct io_uring_sqe *take_sqe(struct floor *floor)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&floor->ring);
-	if (!sqe) {
-		(void)io_uring_submit(&floor->ring);
+	if (!sqe && io_uring_submit(&floor->ring) >= 0) {
 		sqe = io_uring_get_sqe(&floor->ring);
 	}
 	return sqe ? sqe : (fail("submission queue", -EBUSY), NULL);
@@ -80,12 +78,12 @@ static void arm_accept(struct floor *floor)
 	sqe->user_data = IS_ACCEPT;
 }
 
-/* Its phase is random, as that of clients which come when they like. In order of their accepts
- * neighbours in time would be neighbours in memory: cheaper, but that is no server's to choose. */
+/* Its turn is that of its accept: neighbours in time are neighbours in memory, which costs less
+ * than a random turn. */
 static void add(struct floor *floor, uint32_t slot)
 {
 	floor->random = floor->random * 1664525 + 1013904223;
-	uint64_t phase = floor->in_order ? floor->tick : floor->random >> 8;
+	uint64_t phase = *floor->mode == 'r' ? floor->random >> 8 : floor->tick;
 	struct bucket *bucket = &floor->buckets[phase % floor->n_buckets];
 	if (bucket->n == bucket->size) {
 		bucket->size = bucket->size * 2 + 64;
@@ -136,25 +134,19 @@ static void look(struct floor *floor, uint32_t slot)
 	sqe->user_data = slot;
 }
 
-static void close_slot(struct floor *floor, uint32_t slot)
-{
-	struct io_uring_sqe *sqe = take_sqe(floor);
-	io_uring_prep_close_direct(sqe, slot);
-	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-	sqe->user_data = slot;
-}
-
 static void serve(struct floor *floor, struct bucket *bucket)
 {
 	for (uint32_t i = 0; i < bucket->n;) {
 		uint32_t slot = bucket->slots[i];
 		if (floor->is_dead[slot]) {
 			bucket->slots[i] = bucket->slots[--bucket->n];
-			close_slot(floor, slot);
+			struct io_uring_sqe *sqe = take_sqe(floor);
+			io_uring_prep_close_direct(sqe, slot);
+			sqe->user_data = slot;
 			continue;
 		}
 		send_byte(floor, slot);
-		if (floor->reads) {
+		if (*floor->mode == 'l') {
 			look(floor, slot);
 		}
 		i++;
@@ -200,7 +192,6 @@ static void *run(void *arg)
 static int open_listener(uint16_t port)
 {
 	const int options[][3] = {
-	        {SOL_SOCKET, SO_REUSEADDR, 1},
 	        {SOL_SOCKET, SO_REUSEPORT, 1},
 	        {SOL_SOCKET, SO_RCVBUF, RCVBUF},
 	        {SOL_SOCKET, SO_SNDBUF, SNDBUF},
@@ -223,7 +214,7 @@ static uint64_t number(const char *text, uint64_t max)
 {
 	uint64_t value;
 	if (span_to_u64(span_of_str(text), max, &value) < 0 || value == 0) {
-		(void)fputs("usage: floor PORT THREADS TABLE PERIOD_MS [read | order]\n", stderr);
+		(void)fputs("usage: floor PORT THREADS TABLE PERIOD_MS [look | random]\n", stderr);
 		exit(2);
 	}
 	return value;
@@ -238,8 +229,7 @@ int main(int argc, char **argv)
 		floors[i] = (struct floor){
 		        .table_size = (uint32_t)number(argv[3], UINT16_MAX),
 		        .n_buckets = (number(argv[4], PERIOD_MAX_MS) + TICK_MS - 1) / TICK_MS,
-		        .reads = argc > 5 && *argv[5] == 'r',
-		        .in_order = argc > 5 && *argv[5] == 'o',
+		        .mode = argc > 5 ? argv[5] : "",
 		        .listener = open_listener(port),
 		};
 	}

@@ -86,7 +86,8 @@ struct ghost {
 	uint64_t n_gaps;
 	uint64_t n_repeated; /* segments the server sent again */
 	uint64_t n_lost;     /* bytes that never came */
-	uint32_t *gaps;      /* by milliseconds, the last one for all beyond */
+	uint32_t gap_max_ms;
+	uint32_t *gaps; /* by milliseconds, the last one for all beyond */
 };
 
 static _Noreturn void fail(const char *what)
@@ -137,6 +138,7 @@ static void count_gap(struct ghost *ghost, const struct peer *peer, uint32_t now
 		uint32_t gap_ms = (now_us - peer->heard_us + 500) / 1000;
 		ghost->gaps[gap_ms < HIST_MS ? gap_ms : HIST_MS]++;
 		ghost->n_gaps++;
+		ghost->gap_max_ms = gap_ms > ghost->gap_max_ms ? gap_ms : ghost->gap_max_ms;
 	}
 }
 
@@ -309,7 +311,7 @@ static void tell_result(const struct ghost *ghost)
 	             "\"repeated\": %llu, \"lost\": %llu, \"held\": %u, \"gone\": %u}\n",
 	             (double)(ghost->now_us - ghost->phase_us) / US_PER_SEC,
 	             (unsigned long long)ghost->n_bytes, (unsigned long long)ghost->n_gaps,
-	             quantile_ms(ghost, 0.5), quantile_ms(ghost, 0.99), quantile_ms(ghost, 1),
+	             quantile_ms(ghost, 0.5), quantile_ms(ghost, 0.99), ghost->gap_max_ms,
 	             off_ms(ghost, 0.99), (unsigned long long)ghost->n_repeated,
 	             (unsigned long long)ghost->n_lost, ghost->n_open - ghost->n_gone,
 	             ghost->n_gone);
