@@ -4,8 +4,10 @@
  *     compacting copy (damage, full disk, crash: the child's end is the verdict);
  *  3. one commit in the copy. LMDB's copy has one valid meta page; with two it does not matter
  *     which one a reader picks who still has the lock file of what was there before;
- *  4. fsync, and the check of the whole copy in another child (damage that was copied faithfully);
+ *  4. fsync, and the check of the whole copy (damage that was copied faithfully);
  *  5. rename, fsync of the directory.
+ * Steps 2 to 4 are the child's, who is the store's owner: root does not interpret pages which
+ * somebody with fewer rights has written. The directory is lent to that user for so long.
  * A compaction holds the writer's lock throughout and, before 5, LMDB's own lock file: nobody else
  * may have the old file open, for a lock file that outlives its data file would tell the next
  * writer numbers of transactions which the new file never had. */
@@ -30,6 +32,7 @@
 #include "store/lmdb_door.h"
 
 #define LOCK_FILE "lock.mdb"
+#define HERE      "." /* the child has gone to where the copy is */
 
 enum {
 	READERS_MAX = 126, /* LMDB's default; only the first opener's word counts */
@@ -110,13 +113,15 @@ static int work_lock(struct work *work, char why[static STORE_WHY_MAX])
 	if (work->dir_fd < 0 || fstat(work->dir_fd, &st)) {
 		return explain_errno(why, work->dir);
 	}
-	if (st.st_uid != geteuid()) {
+	if (flock(work->dir_fd, LOCK_EX | LOCK_NB)) {
+		int ret = errno == EWOULDBLOCK ? ERR_BUSY : -errno;
+		door_explain(why, "%.300s: another copy is being made here", work->dir);
+		return ret;
+	}
+	/* one that was lent when its maker was killed is root's to take back */
+	if (st.st_uid != geteuid() && (geteuid() != 0 || fchown(work->dir_fd, 0, 0))) {
 		door_explain(why, "%.300s belongs to uid %u", work->dir, (unsigned)st.st_uid);
 		return ERR_DENIED;
-	}
-	if (flock(work->dir_fd, LOCK_EX | LOCK_NB)) {
-		door_explain(why, "%.300s: another copy is being made here", work->dir);
-		return errno == EWOULDBLOCK ? ERR_BUSY : -errno;
 	}
 	return 0;
 }
@@ -226,8 +231,101 @@ static int copy_env(const struct store_source *source, int fd, struct report *re
 	return ret;
 }
 
+/* --- 3 and 4: from a copy to a file one can rely on, in the child ------------------------------
+ */
+
+/* Writes the meta record as it stands. LMDB's code. */
+static int commit_once(MDB_env *env)
+{
+	MDB_txn *txn = NULL;
+	MDB_dbi dbi = 0;
+	MDB_val data;
+	struct record_value value;
+	MDB_val key = door_val(record_meta_key.ptr, record_meta_key.len);
+	int rc = mdb_txn_begin(env, NULL, 0, &txn);
+	if (rc) {
+		return rc;
+	}
+	rc = mdb_dbi_open(txn, door_db_name(DB_META), 0, &dbi);
+	rc = rc ? rc : mdb_get(txn, dbi, &key, &data);
+	rc = rc == 0 && data.mv_size > sizeof value.bytes ? MDB_CORRUPTED : rc;
+	if (rc) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	value.len = data.mv_size;
+	memcpy(value.bytes, data.mv_data, value.len);
+	data = door_val(value.bytes, value.len);
+	rc = mdb_put(txn, dbi, &key, &data, 0);
+	if (rc) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	return mdb_txn_commit(txn);
+}
+
+/* The file may end before the last page that a commit took and gave back; see door_check_size. */
+static int fill_up(int fd, MDB_env *env)
+{
+	MDB_envinfo info;
+	MDB_stat stats;
+	struct stat st;
+	int rc = mdb_env_info(env, &info);
+	rc = rc ? rc : mdb_env_stat(env, &stats);
+	if (rc || fstat(fd, &st)) {
+		return rc ? rc : errno;
+	}
+	off_t needed = (off_t)((info.me_last_pgno + 1) * stats.ms_psize);
+	return st.st_size < needed && ftruncate(fd, needed) ? errno : 0;
+}
+
+static int settle(int fd, uint64_t map_bytes, char why[static STORE_WHY_MAX])
+{
+	MDB_env *env = NULL;
+	const struct store shell = {.dir = (char *)(uintptr_t)HERE};
+	int rc = door_env_open(&env, HERE, map_bytes, READERS_MAX, 0);
+	if (rc == 0) {
+		rc = commit_once(env);
+		rc = rc ? rc : fill_up(fd, env);
+		mdb_env_close(env);
+	}
+	if (rc) {
+		door_explain(why, "the copy is no sound store: %s", mdb_strerror(rc));
+		return rc == MDB_NOTFOUND ? ERR_CORRUPT : door_error(&shell, rc);
+	}
+	return fsync(fd) ? explain_errno(why, "the copy") : 0;
+}
+
+static int check_copy(int fd, uint64_t map_bytes, struct report *report)
+{
+	char reason[STORE_WHY_MAX];
+	struct stat st;
+	int ret = store_check(HERE, map_bytes, reason);
+	if (ret) {
+		door_explain(report->why, "the copy is damaged, and so is the store: %.300s",
+		             reason);
+		return ret;
+	}
+	if (fstat(fd, &st)) {
+		return explain_errno(report->why, "the copy");
+	}
+	report->figures.copy_bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int copy_whole(const struct store_source *source, const struct work *work,
+                      struct report *report)
+{
+	int ret = copy_env(source, work->fd, report);
+	/* the path to the copy may lead through directories of root's */
+	ret = ret == 0 && fchdir(work->dir_fd) ? explain_errno(report->why, work->dir) : ret;
+	ret = ret ? ret : settle(work->fd, source->map_bytes, report->why);
+	return ret ? ret : check_copy(work->fd, source->map_bytes, report);
+}
+
 /* ^Z is for the parent: stopped here, the copy's snapshot would make the store grow. */
-static _Noreturn void child_main(const struct store_source *source, int fd, int out)
+static _Noreturn void child_main(const struct store_source *source, const struct work *work,
+                                 int out)
 {
 	static const int ignored[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ, SIGPIPE};
 	static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
@@ -244,7 +342,7 @@ static _Noreturn void child_main(const struct store_source *source, int fd, int 
 	int null = open("/dev/null", O_RDWR);
 	(void)dup2(null, STDERR_FILENO);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of the user takes it back */
-	report.ret = report.ret ? report.ret : copy_env(source, fd, &report);
+	report.ret = report.ret ? report.ret : copy_whole(source, work, &report);
 	_exit(write(out, &report, sizeof report) == sizeof report ? 0 : 1);
 }
 
@@ -282,7 +380,7 @@ static int take_copy(const struct store_source *source, const struct work *work,
 	pid_t pid = fork();
 	if (pid == 0) {
 		(void)close(fds[0]);
-		child_main(source, work->fd, fds[1]);
+		child_main(source, work, fds[1]);
 	}
 	int ret = pid < 0 ? explain_errno(why, "fork") : 0;
 	(void)close(fds[1]);
@@ -291,86 +389,7 @@ static int take_copy(const struct store_source *source, const struct work *work,
 	return ret;
 }
 
-/* --- 3 to 5: from a copy to a file one can rely on -------------------------------------------- */
-
-/* Writes the meta record as it stands. LMDB's code. */
-static int commit_once(MDB_env *env)
-{
-	MDB_txn *txn = NULL;
-	MDB_dbi dbi = 0;
-	MDB_val data;
-	struct record_value value;
-	MDB_val key = door_val(record_meta_key.ptr, record_meta_key.len);
-	int rc = mdb_txn_begin(env, NULL, 0, &txn);
-	if (rc) {
-		return rc;
-	}
-	rc = mdb_dbi_open(txn, door_db_name(DB_META), 0, &dbi);
-	rc = rc ? rc : mdb_get(txn, dbi, &key, &data);
-	rc = rc == 0 && data.mv_size > sizeof value.bytes ? MDB_CORRUPTED : rc;
-	if (rc) {
-		mdb_txn_abort(txn);
-		return rc;
-	}
-	value.len = data.mv_size;
-	memcpy(value.bytes, data.mv_data, value.len);
-	data = door_val(value.bytes, value.len);
-	rc = mdb_put(txn, dbi, &key, &data, 0);
-	if (rc) {
-		mdb_txn_abort(txn);
-		return rc;
-	}
-	return mdb_txn_commit(txn);
-}
-
-/* The file may end before the last page that a commit took and gave back; see door_check_size. */
-static int fill_up(const struct work *work, MDB_env *env)
-{
-	MDB_envinfo info;
-	MDB_stat stats;
-	struct stat st;
-	int rc = mdb_env_info(env, &info);
-	rc = rc ? rc : mdb_env_stat(env, &stats);
-	if (rc || fstat(work->fd, &st)) {
-		return rc ? rc : errno;
-	}
-	off_t needed = (off_t)((info.me_last_pgno + 1) * stats.ms_psize);
-	return st.st_size < needed && ftruncate(work->fd, needed) ? errno : 0;
-}
-
-static int settle(const struct work *work, uint64_t map_bytes, char why[static STORE_WHY_MAX])
-{
-	MDB_env *env = NULL;
-	const struct store shell = {.dir = (char *)(uintptr_t)work->dir};
-	int rc = door_env_open(&env, work->dir, map_bytes, READERS_MAX, 0);
-	if (rc == 0) {
-		rc = commit_once(env);
-		rc = rc ? rc : fill_up(work, env);
-		mdb_env_close(env);
-	}
-	if (rc) {
-		door_explain(why, "the copy is no sound store: %s", mdb_strerror(rc));
-		return rc == MDB_NOTFOUND ? ERR_CORRUPT : door_error(&shell, rc);
-	}
-	return fsync(work->fd) ? explain_errno(why, work->file) : 0;
-}
-
-static int check_copy(const struct work *work, uint64_t map_bytes, uint64_t *copy_bytes,
-                      char why[static STORE_WHY_MAX])
-{
-	char reason[STORE_WHY_MAX];
-	struct stat st;
-	int ret = store_check(work->dir, map_bytes, reason);
-	if (ret) {
-		door_explain(why, "the copy is damaged, and so is the store: %.300s", reason);
-		return ret;
-	}
-	if (fstat(work->fd, &st)) {
-		return explain_errno(why, work->file);
-	}
-	*copy_bytes = (uint64_t)st.st_size;
-	return 0;
-}
+/* --- 5: in the parent ------------------------------------------------------------------------- */
 
 static int fsync_parent(const struct work *work, char why[static STORE_WHY_MAX])
 {
@@ -386,12 +405,44 @@ static int fsync_parent(const struct work *work, char why[static STORE_WHY_MAX])
 	return 0;
 }
 
+/* The child's user needs the directory and the file while it works. */
+static int lend(const struct work *work, const char *store_dir, char why[static STORE_WHY_MAX])
+{
+	struct stat st;
+	if (stat(store_dir, &st)) {
+		return explain_errno(why, store_dir);
+	}
+	bool is_other = geteuid() == 0 && st.st_uid != 0;
+	if (is_other && (fchown(work->fd, st.st_uid, st.st_gid) ||
+	                 fchown(work->dir_fd, st.st_uid, st.st_gid))) {
+		return explain_errno(why, work->dir);
+	}
+	return 0;
+}
+
+/* That user may have put something else there meanwhile. The directory is first. */
+static int take_back(const struct work *work, char why[static STORE_WHY_MAX])
+{
+	struct stat own;
+	struct stat there;
+	if (fchown(work->dir_fd, geteuid(), getegid()) || fchown(work->fd, geteuid(), getegid()) ||
+	    fchmod(work->fd, DOOR_MODE) || fstat(work->fd, &own) ||
+	    fstatat(work->dir_fd, DOOR_DATA_FILE, &there, AT_SYMLINK_NOFOLLOW)) {
+		return explain_errno(why, work->file);
+	}
+	if (own.st_dev != there.st_dev || own.st_ino != there.st_ino || own.st_nlink != 1) {
+		door_explain(why, "%.300s was exchanged while the copy was made", work->file);
+		return ERR_DENIED;
+	}
+	return 0;
+}
+
 static int make_copy(const struct store_source *source, const struct work *work,
                      struct store_copy_figures *out, char why[static STORE_WHY_MAX])
 {
-	int ret = take_copy(source, work, out, why);
-	ret = ret ? ret : settle(work, source->map_bytes, why);
-	return ret ? ret : check_copy(work, source->map_bytes, &out->copy_bytes, why);
+	int ret = lend(work, source->dir, why);
+	ret = ret ? ret : take_copy(source, work, out, why);
+	return ret ? ret : take_back(work, why);
 }
 
 int store_backup(const struct store_source *source, const char *file,

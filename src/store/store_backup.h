@@ -18,11 +18,12 @@ struct store_copy_figures {
 	uint64_t copy_bytes; /* the file that was made */
 };
 
-/* What reads the store is a child process, because a damaged page may crash LMDB. */
+/* What reads the store and its copy is a child process: a damaged page may crash LMDB, and root
+ * must not interpret what another user has written. */
 struct store_source {
 	const char *dir;
 	uint64_t map_bytes;
-	/* Called in the child before it opens the store, to become the user who may; NULL: the
+	/* Called in the child before it opens the store, to become the directory's owner; NULL: the
 	 * caller is that user. 0, or a negative code that ends the copy; says itself why. */
 	int (*become)(void *ctx);
 	void *ctx;

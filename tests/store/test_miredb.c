@@ -141,6 +141,14 @@ static void a_backup_belongs_to_the_caller(void **state)
 	fixture_remove(f, "lock.mdb");
 	assert_int_equal(run(-1, "-f", config, NULL), 0);
 	assert_string_equal(output, stored_list);
+	char aside[FIXTURE_PATH_MAX + 16];
+	(void)snprintf(aside, sizeof aside, "%s.new", path);
+	assert_int_equal(mkdir(aside, 0700), 0); /* as a killed one leaves it */
+	assert_int_equal(geteuid() == 0 ? chown(aside, NOBODY, NOBODY) : 0, 0);
+	assert_int_equal(run(-1, "-f", config, "--backup", path, NULL), 0);
+	assert_int_equal(access(aside, F_OK), -1);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_uid, geteuid());
 	assert_int_equal(run(-1, "-f", config, "--backup", config, NULL), 1);
 	assert_non_null(strstr(output, "is no backup of a store"));
 	assert_int_equal(run(-1, "-f", config, "--backup", path, "more", NULL), 1);
