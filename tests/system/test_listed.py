@@ -85,7 +85,8 @@ def check_pace(got):
           f"median {statistics.median(gaps):.3f}")
     check(abs(statistics.median(gaps) - 1) <= 0.1, "their median is 1 s:", gaps)
     check(min(gaps) > 0.8 and max(gaps) < 1.5, "from the first to the last:", gaps)
-    check(len(text) - 0.5 < got[-1][0] < len(text) + 5, "a second a byte:", got[-1][0])
+    # the first byte comes at any time of the first second
+    check(len(text) - 1.5 < got[-1][0] < len(text) + 5, "a second a byte:", got[-1][0])
 
 
 @marked(timeout_secs=200, tags=("once",))
