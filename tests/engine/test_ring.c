@@ -161,6 +161,32 @@ static void wait_ends_at_its_time_and_at_an_event(void **state)
 	close(fd);
 }
 
+static void wait_for_many_is_not_ended_by_fewer(void **state)
+{
+	(void)state;
+	struct ring *ring = open_ring(4, false);
+	int fds[2];
+	uint64_t one = 1;
+	for (unsigned i = 0; i < 2; i++) {
+		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		assert_true(ring_wake_on(ring, fds[i], (struct ring_tag){.op = RING_OP_WAKE}));
+	}
+	assert_int_equal(ring_wait(ring, 0), 0);
+	assert_int_equal(write(fds[0], &one, sizeof one), sizeof one);
+	struct mono start = clock_mono();
+	assert_int_equal(ring_wait_many(ring, 2, 50 * NS_PER_MS), 0);
+	assert_true(mono_diff_ms(clock_mono(), start) >= 49);
+	assert_int_equal(write(fds[1], &one, sizeof one), sizeof one);
+	start = clock_mono();
+	assert_int_equal(ring_wait_many(ring, 2, 5 * NS_PER_SEC), 0);
+	assert_true(mono_diff_ms(clock_mono(), start) < 4000);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(next_event(ring).tag.op, RING_OP_WAKE);
+		close(fds[i]);
+	}
+	ring_close(ring);
+}
+
 /* Requests that go to the kernel with the wait must not make it wait twice. */
 static void wait_that_submits_something_is_not_longer(void **state)
 {
@@ -316,6 +342,7 @@ int main(void)
 	        cmocka_unit_test(requests_before_enabling_are_refused),
 	        cmocka_unit_test(enabled_ring_takes_no_more_registrations),
 	        cmocka_unit_test(wait_ends_at_its_time_and_at_an_event),
+	        cmocka_unit_test(wait_for_many_is_not_ended_by_fewer),
 	        cmocka_unit_test(wait_that_submits_something_is_not_longer),
 	        cmocka_unit_test(multishot_connection_is_named_served_and_closed),
 	        cmocka_unit_test(single_shot_accepts_have_an_address_each),
