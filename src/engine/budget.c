@@ -4,6 +4,7 @@
 
 enum {
 	LATE_TICKS = 2,        /* a turn so late on average: the machine is full */
+	SHOWN_WINDOWS = 8,     /* a figure forgets what is so many windows old */
 	LATE_WINDOWS = 2,      /* in a row; a single one may be a pause of the machine */
 	STRETCH_END_MS = 30000 /* without any stretch: it is over */
 };
@@ -147,6 +148,7 @@ void budget_update(struct budget *budget, const uint32_t n_saying[static SESSION
 		return;
 	}
 	budget->sent_per_sec = (double)(n_sent - budget->sent_before) / window_secs;
+	budget->shown_per_sec += (budget->sent_per_sec - budget->shown_per_sec) / SHOWN_WINDOWS;
 	judge_lateness(budget, window_secs, now);
 	if (budget->stutter_ms > 0) {
 		set_pace(budget, n_saying);

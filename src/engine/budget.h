@@ -27,6 +27,7 @@ struct budget {
 	/* outcome */
 	double carried_per_sec; /* of bytes_per_sec, what the machine carries at present */
 	double sent_per_sec;    /* in the last window */
+	double shown_per_sec;   /* the same over some windows, for people */
 	uint32_t interval_ms[SESSION_PACE_COUNT]; /* of each kind, stutter_ms or more */
 	bool is_stretching; /* begins at a tenth more, ends when that is over for a while */
 	/* the window under way */

@@ -83,7 +83,7 @@ static void publish(struct worker *worker)
 	}
 	atomic_store_explicit(&worker->pace.carried_per_sec, whole(budget->carried_per_sec),
 	                      memory_order_relaxed);
-	atomic_store_explicit(&worker->pace.stuttered_per_sec, whole(budget->sent_per_sec),
+	atomic_store_explicit(&worker->pace.stuttered_per_sec, whole(budget->shown_per_sec),
 	                      memory_order_relaxed);
 }
 

@@ -136,6 +136,7 @@ static void what_fits_into_the_budget_keeps_its_pace(void **state)
 	want(0, 1000, SESSION_PACE_LISTED);
 	want(1000, 1000, SESSION_PACE_GREY);
 	assert_about(run(20), 2000, 0.02);
+	assert_about(sim.budget.shown_per_sec, 2000, 0.02);
 	assert_int_equal(sim.budget.interval_ms[SESSION_PACE_LISTED], STUTTER_MS);
 	assert_int_equal(sim.budget.interval_ms[SESSION_PACE_GREY], STUTTER_MS);
 	assert_false(sim.budget.is_stretching);
