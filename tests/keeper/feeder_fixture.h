@@ -9,7 +9,7 @@
 #include "keeper/feeder.h"
 #include "keeper_world.h"
 
-enum { KERNEL_MAX = 32768, SET_WHITE = 0, SET_GREYTRAP = 1, BACKSTOP_SECS = 3600 };
+enum { KERNEL_MAX = 8192, SET_WHITE = 0, SET_GREYTRAP = 1, BACKSTOP_SECS = 3600 };
 
 static _Atomic int n_sends_to_fail;
 
