@@ -12,7 +12,16 @@
 
 #include "store_fixture.h"
 
-enum { N_ROWS = 40, N_HISTORY_ROWS = 60, N_HISTORY_STEPS = 400, N_MANY = 3000, ONE_HOST = 8 };
+enum {
+	N_ROWS = 40,
+	N_HISTORY_ROWS = 60,
+	N_HISTORY_STEPS = 400,
+	N_MANY = 3000,
+	ONE_HOST = 8,
+	ROWS_A_COMMIT = 50,
+	N_TIGHT_MAX = 100000,
+	TIGHT_MAP_BYTES = 2 << 20
+};
 
 static const struct wall t0 = {FIXTURE_T0};
 
@@ -318,6 +327,53 @@ static void a_hosts_tuples_are_found_one_by_one_until_none_is_left(void **state)
 	assert_sound(t);
 }
 
+/* --- a tight map ------------------------------------------------------------------------------ */
+
+/* Takes rows in, a few a commit, until the store has no room for more; how many it took. */
+static uint32_t take_in_until_tight(struct store *store)
+{
+	for (uint32_t n = 0; n < N_TIGHT_MAX;) {
+		struct store_txn txn;
+		store_begin(store, &txn, t0);
+		uint32_t end = n + ROWS_A_COMMIT;
+		while (n < end && take_in(&txn, n)) {
+			n++;
+		}
+		assert_int_equal(store_commit(&txn), 0);
+		if (n < end) {
+			return n;
+		}
+	}
+	return N_TIGHT_MAX;
+}
+
+static void a_tight_map_takes_nothing_in_and_gives_no_places(void **state)
+{
+	struct intake_test *t = *state;
+	struct store_conf conf = fixture_conf(t->fixture);
+	struct store_txn txn;
+	store_reader_close(t->reader);
+	store_close(t->store);
+	fixture_remove(t->fixture, "data.mdb");
+	fixture_remove(t->fixture, "installed");
+	conf.map_bytes = TIGHT_MAP_BYTES;
+	assert_int_equal(store_open(&t->store, &conf, t->fixture->why), 0);
+	t->reader = fixture_reader(t->store);
+	uint32_t n = take_in_until_tight(t->store);
+	assert_in_range(n, ROWS_A_COMMIT, N_TIGHT_MAX - 1);
+	assert_int_equal(settle(t, t0, 10).n_placed, 0);
+	assert_int_equal(store_n_waiting(t->store), n);
+	assert_true(is_stored(t, n - 1));
+	/* a deletion still goes through */
+	struct row row;
+	row_fill(&row, t->store, 0);
+	store_begin(t->store, &txn, t0);
+	store_bury_tuple(&txn, &row.key, t0);
+	assert_int_equal(store_commit(&txn), 0);
+	assert_false(is_stored(t, 0));
+	assert_int_equal(store_n_waiting(t->store), n - 1);
+}
+
 /* --- damage ----------------------------------------------------------------------------------- */
 
 /* Changes a byte of the value of the intake's first row, or gives its tuple a place, too. */
@@ -518,6 +574,7 @@ int main(void)
 	        INTAKE_TEST(an_abort_takes_back_what_came_and_what_got_its_place),
 	        INTAKE_TEST(a_tuple_is_not_taken_in_twice),
 	        INTAKE_TEST(a_hosts_tuples_are_found_one_by_one_until_none_is_left),
+	        INTAKE_TEST(a_tight_map_takes_nothing_in_and_gives_no_places),
 	        INTAKE_TEST(a_damaged_row_is_found_by_the_check_and_counts_as_absent),
 	        INTAKE_TEST(the_check_finds_a_tuple_that_waits_and_has_its_place),
 	        INTAKE_TEST(histories_end_alike_with_and_without_waiting),
