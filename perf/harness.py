@@ -110,11 +110,12 @@ def memory_bytes(pid):
 
 
 def slab_bytes():
-    """Bytes of the kernel's objects by the name of their cache."""
+    """Bytes of the kernel's objects in use by the name of their cache. Without the free ones beside
+    them, which an earlier run may have left and a later one would take."""
     sizes = {}
     for line in pathlib.Path("/proc/slabinfo").read_text().splitlines()[2:]:
-        name, _active, total, size = line.split()[:4]
-        sizes[name] = int(total) * int(size)
+        name, active, _total, size = line.split()[:4]
+        sizes[name] = int(active) * int(size)
     return sizes
 
 
