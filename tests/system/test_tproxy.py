@@ -2,6 +2,7 @@
 hands, and the routes it needs. That mail passes as with the other rules: `run --rules`."""
 import contextlib
 import pathlib
+import time
 
 import topology
 from client import Client, attempt, try_mail
@@ -205,6 +206,34 @@ def test_a_gateway_that_drops_by_default_lets_them_in_by_their_mark(world):
 
 
 @marked(timeout_secs=60, tags=("once",))
+def test_while_a_killed_mired_is_not_back_strangers_reach_no_mail_server(world):
+    """Neither the one behind the gateway nor one that listens on all addresses of the gateway
+    itself, with and without the routes: whoever restarts mired may take them away meanwhile."""
+    net = arranged(topology.gateway, world)
+    net.gw.shell("echo 1 > /proc/sys/net/ipv6/bindv6only")
+    sinks = [Sink(world, net.gw, ["0.0.0.0", "::"]), Sink(world, net.mta, net.mta_listen)]
+    mired = Mired(world, net, grey_stutter="0s", stutter="0s").start()
+    mired.kill9()
+    mired.wait_gone()
+    with contextlib.ExitStack() as stack:
+        waiting = []
+        for command in ("up", "down"):
+            mired.route(command)
+            for is_v6 in (False, True):
+                sock = stack.enter_context(net.out.socket(10 if is_v6 else 2))
+                sock.setblocking(False)
+                sock.connect_ex((net.target(is_v6), 25))
+                waiting.append(sock)
+        time.sleep(0.5)
+        check([sink.n_accepted for sink in sinks] == [0, 0], "nobody got through")
+        mired.start()
+        for sock in waiting:
+            sock.settimeout(20)
+            check(b"gw.example" in sock.recv(100), "who waited meets mired")
+        check([sink.n_accepted for sink in sinks] == [0, 0], "and nobody else")
+
+
+@marked(timeout_secs=60, tags=("once",))
 def test_without_the_right_to_transparent_sockets_it_does_not_start(world):
     net = arranged(topology.gateway, world)
     mired = Mired(world, net, program=["setpriv", "--bounding-set=-net_admin,-net_raw"])
@@ -260,6 +289,25 @@ def test_other_rules_and_bad_configurations_touch_no_routes(world):
     done = run([*command, "sideways"], ns=net.gw, check_code=False)
     check(done.returncode == 2 and "mired-tproxy up" in done.stderr, "usage:", done.stderr)
     check(routing(net) == untouched, "nothing was touched")
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_a_host_with_ipv6_turned_off_has_routes_for_ipv4(world):
+    net = arranged(topology.gateway, world)
+    mired = Mired(world, net, mx_addresses=net.mx[:1], stutter="0s", grey_stutter="0s")
+    untouched = routing(net)
+    net.gw.shell("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
+    mired.start()
+    check("nobody will be held" not in mired.log_text(), "nothing is missing")
+    check(is_held(net, mired, clients(False, 1, 1)[0], False), "strangers are held")
+    check(mired.route("status").stdout == "IPv4: ext \nnet.ipv4.tcp_fwmark_accept = 1\n",
+          "the status is that of IPv4")
+    mired.route("down")
+    net.gw.shell("echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
+    mired.route("up")
+    net.gw.shell("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
+    mired.route("down")
+    check(routing(net) == untouched, "all is as before:", untouched, routing(net))
 
 
 @marked(timeout_secs=60, tags=("once",))
