@@ -29,8 +29,8 @@ struct feeder {
 	struct store_reader *reader;
 	int channel; /* -1 = no role */
 	bool must_fill;
-	/* the journal's number when it was wanted: a decision made since then must not wait for its
-	 * place in the copy */
+	/* the journal's number when it was wanted, or of what the kernel had then: a decision made
+	 * since must not wait for its place in the copy */
 	uint64_t fill_from;
 	struct store_walk *walk; /* of the copy that is being sent; NULL = none is */
 	bool has_copy;           /* a complete copy was sent since the role asked for one */

@@ -273,6 +273,7 @@ static int send_journal(struct feeder *feeder)
 		            "complete copy follows",
 		            (unsigned long long)feeder->cursor);
 		counters_add(&feeder->counters, COUNTER_fw_feed_behind, 1);
+		feeder->has_done = false; /* what was done is no place to begin from */
 		feeder_want_fill(feeder, 0);
 		return ret;
 	}
