@@ -167,7 +167,8 @@ static bool has_family(const struct conf *conf, bool is_v4)
 static int judge(const struct found *found, char version, char why[static FW_WHY_MAX])
 {
 	if (!found->has_route) {
-		(void)snprintf(why, FW_WHY_MAX, "IPv%c: routing table %d has no local route",
+		(void)snprintf(why, FW_WHY_MAX,
+		               "nobody will be held by IPv%c: routing table %d has no local route",
 		               version, FW_TPROXY_TABLE);
 		return ERR_NOT_FOUND;
 	}
@@ -175,7 +176,8 @@ static int judge(const struct found *found, char version, char why[static FW_WHY
 		if (!found->has_rule[i]) {
 			(void)snprintf(
 			        why, FW_WHY_MAX,
-			        "IPv%c: no routing rule for marked packets from interface %s",
+			        "nobody will be held by IPv%c: no routing rule for marked packets "
+			        "from interface %s",
 			        version, found->conf->interfaces[i]);
 			return ERR_NOT_FOUND;
 		}
@@ -210,7 +212,8 @@ static int look_at_marks(char why[static FW_WHY_MAX])
 		(void)fclose(file);
 	}
 	if (digit == '0') {
-		(void)snprintf(why, FW_WHY_MAX, "net.ipv4.tcp_fwmark_accept is 0");
+		(void)snprintf(why, FW_WHY_MAX,
+		               "replies will be tracked: net.ipv4.tcp_fwmark_accept is 0");
 		return ERR_NOT_FOUND;
 	}
 	return 0;

@@ -207,7 +207,7 @@ static void say_unsynced(const struct supervisor *s)
 	}
 }
 
-/* The rules alone hold nobody: what they mark would be forwarded past mired. */
+/* The rules alone hold nobody: what they mark is for other hosts. */
 static void say_unrouted(const struct supervisor *s)
 {
 	char reason[FW_WHY_MAX];
@@ -216,9 +216,7 @@ static void say_unrouted(const struct supervisor *s)
 		return;
 	}
 	(void)snprintf(why, sizeof why,
-	               "rules = gateway-tproxy: nobody will be held, since %s; set it up with "
-	               "`mired-tproxy up`",
-	               reason);
+	               "rules = gateway-tproxy: %s; set it up with `mired-tproxy up`", reason);
 	complain(s->conf, why);
 }
 

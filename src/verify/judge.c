@@ -28,6 +28,8 @@ enum {
 	MIB_BYTES = 1 << 20,
 };
 
+#define UNIT_DROP_IN "/etc/systemd/system/mired.service.d/limits.conf"
+
 struct question {
 	const struct conf *conf;
 	const struct machine *machine;
@@ -142,9 +144,16 @@ static bool has_own_rules(const struct question *q)
 	return !q->conf->firewall || q->conf->rules == CONF_RULES_NONE;
 }
 
-static bool is_tproxy(const struct question *q)
+static bool is_asked(const struct question *q)
 {
-	return q->conf->firewall && q->conf->rules == CONF_RULES_GATEWAY_TPROXY;
+	return q->conf->max_connections > 0;
+}
+
+/* The kernel's own value is by its memory, and that of a small machine is less than the worst that
+ * as many connections as its memory carries may need. */
+static bool is_auto(const struct question *q)
+{
+	return !is_asked(q);
 }
 
 static const struct minimum {
@@ -160,8 +169,11 @@ static const struct minimum {
          "a flood of SYN packets keeps everybody out"},
         {MACHINE_SYN_BACKLOG, SEVERITY_WARNING, has_no_cookies, need_syn_backlog,
          "without SYN cookies a burst of connections is not accepted"},
-        {MACHINE_TCP_MEM_HIGH, SEVERITY_WARNING, always, need_tcp_mem,
+        {MACHINE_TCP_MEM_HIGH, SEVERITY_WARNING, is_asked, need_tcp_mem,
          "the kernel drops what arrives for any connection of this host"},
+        {MACHINE_TCP_MEM_HIGH, SEVERITY_NOTE, is_auto, need_tcp_mem,
+         "if they all leave data unacknowledged, the kernel drops what arrives for any "
+         "connection of this host"},
         {MACHINE_CONNTRACK_MAX, SEVERITY_ERROR, is_redirected, need_conntrack,
          "when the table is full mail for the mail server is refused, too; or use "
          "rules = gateway-tproxy"},
@@ -171,8 +183,6 @@ static const struct minimum {
          "a service that asks for more files than this does not get them"},
         {MACHINE_FILE_MAX, SEVERITY_ERROR, always, need_file_max,
          "files of the whole machine: nobody can open another one"},
-        {MACHINE_FWMARK_ACCEPT, SEVERITY_ERROR, is_tproxy, need_one,
-         "replies are tracked; mired-tproxy up sets it, and the routes"},
 };
 
 /* tcp_mem is three values, which keep their order and are never lowered. */
@@ -227,14 +237,21 @@ static void judge_minima(struct question *q)
 
 /* --- what is no mere minimum ------------------------------------------------------------------ */
 
+/* Whose limit it is, and where it is set. */
+static const struct {
+	const char *owner;
+	const char *setting;
+	const char *place;
+} limits_of_files[] = {
+        [MACHINE_OF_DAEMON] = {"the mired that runs has", "LimitNOFILE=", " in " UNIT_DROP_IN},
+        [MACHINE_OF_UNIT] = {"mired.service has", "LimitNOFILE=", " in " UNIT_DROP_IN},
+        [MACHINE_OF_CALLER] = {"this shell, and a mired it starts, has", "ulimit -Hn ", ""},
+};
+
 static void judge_files(struct question *q)
 {
-	static const char *const owners[] = {
-	        [MACHINE_OF_DAEMON] = "the mired that runs has",
-	        [MACHINE_OF_UNIT] = "mired.service has",
-	        [MACHINE_OF_CALLER] = "this shell, and a mired it starts, has",
-	};
 	struct finding finding = {.severity = SEVERITY_ERROR};
+	enum machine_nofile of = q->machine->nofile_of;
 	uint64_t nofile = value(q, MACHINE_NOFILE);
 	uint32_t workers = capacity_workers_for(q->n_conns, nofile);
 	if (q->capacity.max_connections >= q->n_conns) {
@@ -243,17 +260,45 @@ static void judge_files(struct question *q)
 	(void)snprintf(finding.text, sizeof finding.text,
 	               "%s a limit of %llu files, each of %u workers needs %llu for %llu "
 	               "connections: fewer will be held",
-	               owners[q->machine->nofile_of], (unsigned long long)nofile,
-	               q->capacity.workers, (unsigned long long)q->n_files,
-	               (unsigned long long)q->n_conns);
-	int len = snprintf(finding.mend, sizeof finding.mend,
-	                   "LimitNOFILE=%llu in /etc/systemd/system/mired.service.d/limits.conf",
-	                   (unsigned long long)q->n_files);
+	               limits_of_files[of].owner, (unsigned long long)nofile, q->capacity.workers,
+	               (unsigned long long)q->n_files, (unsigned long long)q->n_conns);
+	int len =
+	        snprintf(finding.mend, sizeof finding.mend, "%s%llu%s", limits_of_files[of].setting,
+	                 (unsigned long long)q->n_files, limits_of_files[of].place);
 	if (workers > 0) {
 		(void)snprintf(finding.mend + len, sizeof finding.mend - (size_t)len,
 		               "; or workers = %u", workers);
 	}
 	give(q, &finding);
+}
+
+static uint64_t power_of_two_below(uint64_t n)
+{
+	uint64_t power = 1;
+	while (power <= n / 2) {
+		power *= 2;
+	}
+	return power;
+}
+
+/* Connections in half of the memory, caches in what they leave. */
+static void mend_memory(const struct question *q, uint64_t conns, uint64_t caches,
+                        char mend[static FINDING_MEND_MAX])
+{
+	uint64_t memory = value(q, MACHINE_MEMORY_BYTES);
+	uint64_t half = memory / CAPACITY_MEMORY_SHARE;
+	uint64_t rest = memory - (conns < half ? conns : half);
+	uint64_t slots = power_of_two_below(rest / 2 / CACHE_SLOT_BYTES);
+	int len = 0;
+	if (conns > half) {
+		len = snprintf(mend, FINDING_MEND_MAX, "max-connections = %llu",
+		               (unsigned long long)(half / CAPACITY_CONNECTION_BYTES));
+	}
+	if (caches > rest) {
+		(void)snprintf(mend + len, FINDING_MEND_MAX - (size_t)len,
+		               "%shost-cache = %llu, tuple-cache = %llu", len ? ", " : "",
+		               (unsigned long long)slots, (unsigned long long)slots);
+	}
 }
 
 static void judge_memory(struct question *q)
@@ -275,9 +320,7 @@ static void judge_memory(struct question *q)
 	               (unsigned long long)(caches / MIB_BYTES),
 	               (unsigned long long)(memory / MIB_BYTES),
 	               is_too_much ? "" : ": more than half of it, and the store wants the rest");
-	(void)snprintf(
-	        finding.mend, sizeof finding.mend, "max-connections = %llu",
-	        (unsigned long long)(memory / CAPACITY_MEMORY_SHARE / CAPACITY_CONNECTION_BYTES));
+	mend_memory(q, conns, caches, finding.mend);
 	give(q, &finding);
 }
 
@@ -313,7 +356,7 @@ static void judge_routes(struct question *q)
 	                                              ? SEVERITY_ERROR
 	                                              : SEVERITY_NOTE,
 	                          .mend = "mired-tproxy up"};
-	if (is_tproxy(q) && q->machine->routes_ret) {
+	if (q->conf->firewall && q->machine->routes_ret) {
 		(void)snprintf(finding.text, sizeof finding.text, "%s", q->machine->routes_why);
 		give(q, &finding);
 	}

@@ -30,7 +30,6 @@ static const char *const sysctls[MACHINE_COUNT] = {
         [MACHINE_CONNTRACK_MAX] = "net.netfilter.nf_conntrack_max",
         [MACHINE_NR_OPEN] = "fs.nr_open",
         [MACHINE_FILE_MAX] = "fs.file-max",
-        [MACHINE_FWMARK_ACCEPT] = "net.ipv4.tcp_fwmark_accept",
         [MACHINE_URING_DISABLED] = "kernel.io_uring_disabled",
 };
 

@@ -22,7 +22,6 @@ enum machine_item {
 	MACHINE_CONNTRACK_MAX,
 	MACHINE_NR_OPEN,
 	MACHINE_FILE_MAX,
-	MACHINE_FWMARK_ACCEPT,
 	MACHINE_URING_DISABLED,
 	MACHINE_NOFILE, /* the hard limit of files, as mired has it or would have it */
 	MACHINE_MEMORY_BYTES,
@@ -57,8 +56,8 @@ void machine_read(struct machine *machine, const struct conf *conf);
 /* "net.core.somaxconn"; NULL for what is no sysctl of its own. */
 const char *machine_sysctl(enum machine_item item);
 
-/* --- machine_text.c: texts of the kernel and of systemctl; pure
- * ----------------------------------------------- */
+/* --- machine_text.c: texts of the kernel and of systemctl; pure --------------------------------
+ */
 
 /* Up to n_max decimal numbers between white space, and nothing else. The count, ERR_SYNTAX,
  * ERR_RANGE; negative ones are ERR_RANGE. */

@@ -63,26 +63,29 @@ static void each_part_that_is_missing_is_named(void **state)
 	conf.n_interfaces = 2;
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
 	run_ip("link set lo up");
-	check_missing(&conf, "IPv4: routing table 825 has no local route");
+	check_missing(&conf, "nobody will be held by IPv4: routing table 825 has no local route");
 	run_ip("route add local 192.0.2.0/24 dev lo table 825");
-	check_missing(&conf, "IPv4: routing table 825 has no local route");
+	check_missing(&conf, "nobody will be held by IPv4: routing table 825 has no local route");
 	run_ip("route add local default dev lo table 825");
-	check_missing(&conf, "IPv4: no routing rule for marked packets from interface lo");
+	check_missing(&conf, "nobody will be held by IPv4: no routing rule for marked packets from "
+	                     "interface lo");
 	add_rule("-4", "lo");
-	check_missing(&conf, "IPv4: no routing rule for marked packets from interface eth1.7");
+	check_missing(&conf, "nobody will be held by IPv4: no routing rule for marked packets from "
+	                     "interface eth1.7");
 	run_ip("rule add iif eth1.7 fwmark 0x2000000 lookup 825"); /* of this mark only: too little
 	                                                            */
 	check_missing(&conf, "from interface eth1.7");
 	add_rule("-4", "eth1.7");
-	check_missing(&conf, "net.ipv4.tcp_fwmark_accept is 0");
+	check_missing(&conf, "replies will be tracked: net.ipv4.tcp_fwmark_accept is 0");
 	write_accept("1");
 	check_good(&conf);
 	conf.low_priority_mx[0] = addr_of("2001:db8::99");
 	conf.n_low_priority_mx = 1;
-	check_missing(&conf, "IPv6: routing table 825 has no local route");
+	check_missing(&conf, "nobody will be held by IPv6: routing table 825 has no local route");
 	run_ip("-6 route add local default dev lo table 825");
 	add_rule("-6", "lo");
-	check_missing(&conf, "IPv6: no routing rule for marked packets from interface eth1.7");
+	check_missing(&conf, "nobody will be held by IPv6: no routing rule for marked packets from "
+	                     "interface eth1.7");
 	add_rule("-6", "eth1.7");
 	check_good(&conf);
 }
@@ -107,7 +110,7 @@ static void a_large_table_of_others_does_not_matter(void **state)
 	                "echo route add 10.$((i / 65536)).$((i / 256 % 256)).$((i % 256)) dev lo; "
 	                "done | ip -batch - 2>&1");
 	double start = seconds_now();
-	check_missing(&conf, "IPv4: routing table 825 has no local route");
+	check_missing(&conf, "nobody will be held by IPv4: routing table 825 has no local route");
 	assert_true(seconds_now() - start < 1.0);
 }
 

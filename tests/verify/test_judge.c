@@ -37,13 +37,19 @@ static struct machine usual_machine(void)
 		enum machine_item item;
 		uint64_t n;
 	} rows[] = {
-	        {MACHINE_SOMAXCONN, 4096},         {MACHINE_SYN_BACKLOG, 1024},
-	        {MACHINE_SYNCOOKIES, 1},           {MACHINE_TCP_MEM, 25000},
-	        {MACHINE_TCP_MEM_PRESSURE, 33333}, {MACHINE_TCP_MEM_HIGH, 50000},
-	        {MACHINE_CONNTRACK_MAX, 262144},   {MACHINE_NR_OPEN, 1048576},
-	        {MACHINE_FILE_MAX, 200000},        {MACHINE_FWMARK_ACCEPT, 0},
-	        {MACHINE_URING_DISABLED, 0},       {MACHINE_NOFILE, 1048576},
-	        {MACHINE_MEMORY_BYTES, 4 * GIB},   {MACHINE_CORES, 2},
+	        {MACHINE_SOMAXCONN, 4096},
+	        {MACHINE_SYN_BACKLOG, 1024},
+	        {MACHINE_SYNCOOKIES, 1},
+	        {MACHINE_TCP_MEM, 25000},
+	        {MACHINE_TCP_MEM_PRESSURE, 33333},
+	        {MACHINE_TCP_MEM_HIGH, 50000},
+	        {MACHINE_CONNTRACK_MAX, 262144},
+	        {MACHINE_NR_OPEN, 1048576},
+	        {MACHINE_FILE_MAX, 200000},
+	        {MACHINE_URING_DISABLED, 0},
+	        {MACHINE_NOFILE, 1048576},
+	        {MACHINE_MEMORY_BYTES, 4 * GIB},
+	        {MACHINE_CORES, 2},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		set(&machine, rows[i].item, rows[i].n);
@@ -179,23 +185,19 @@ static void the_conntrack_table_counts_where_connections_are_in_it(void **state)
 	assert_only(judge(&conf, &machine), SEVERITY_NOTE, "unless your rules say notrack",
 	            "sysctl -w net.netfilter.nf_conntrack_max=200000");
 	conf.rules = CONF_RULES_GATEWAY_TPROXY;
-	set(&machine, MACHINE_FWMARK_ACCEPT, 1);
 	assert_int_equal(judge(&conf, &machine)->n, 0);
 }
 
-static void tproxy_needs_its_routes_and_the_mark(void **state)
+static void tproxy_needs_its_routes(void **state)
 {
 	struct conf conf = usual_conf();
 	struct machine machine = usual_machine();
 	(void)state;
 	conf.rules = CONF_RULES_GATEWAY_TPROXY;
-	assert_only(judge(&conf, &machine), SEVERITY_ERROR, "tcp_fwmark_accept is 0",
-	            "sysctl -w net.ipv4.tcp_fwmark_accept=1");
-	set(&machine, MACHINE_FWMARK_ACCEPT, 1);
 	machine.routes_ret = ERR_NOT_FOUND;
 	(void)snprintf(machine.routes_why, sizeof machine.routes_why, "no route");
 	assert_only(judge(&conf, &machine), SEVERITY_ERROR, "no route", "mired-tproxy up");
-	conf.rules = CONF_RULES_GATEWAY;
+	conf.firewall = false;
 	assert_int_equal(judge(&conf, &machine)->n, 0);
 }
 
@@ -242,6 +244,55 @@ static void files_are_counted_by_worker(void **state)
 			assert_int_equal(said->n, 0);
 		}
 	}
+}
+
+static void a_limit_of_files_is_raised_where_it_is_set(void **state)
+{
+	struct conf conf = usual_conf();
+	struct machine machine = usual_machine();
+	(void)state;
+	conf.max_connections = 90000;
+	machine.nofile_of = MACHINE_OF_CALLER;
+	set(&machine, MACHINE_NOFILE, 20000);
+	assert_only(judge(&conf, &machine), SEVERITY_ERROR,
+	            "this shell, and a mired it starts, has", "ulimit -Hn 46528; or workers = 5");
+}
+
+/* With the shipped settings, the unit's limit, and what the kernel sets itself. */
+static void a_machine_of_any_size_is_fine_with_the_defaults(void **state)
+{
+	(void)state;
+	for (uint64_t memory = GIB / 2; memory < 100 * GIB; memory = memory * 4 / 3) {
+		struct conf conf = usual_conf();
+		struct machine machine = usual_machine();
+		uint64_t pages = memory / 4096;
+		set(&machine, MACHINE_MEMORY_BYTES, memory);
+		set(&machine, MACHINE_TCP_MEM, pages * 3 / 64);
+		set(&machine, MACHINE_TCP_MEM_PRESSURE, pages / 16);
+		set(&machine, MACHINE_TCP_MEM_HIGH, pages * 3 / 32);
+		assert_int_equal(judge(&conf, &machine)->n_faults, 0);
+		conf.max_connections = judge_connections(&conf, &machine);
+		bool is_small = pages * 3 / 32 < conf.max_connections / 2;
+		assert_int_equal(judge(&conf, &machine)->n_faults, is_small ? 1 : 0);
+	}
+}
+
+static void caches_that_leave_no_memory_are_to_be_smaller(void **state)
+{
+	struct conf conf = usual_conf();
+	struct machine machine = usual_machine();
+	(void)state;
+	set(&machine, MACHINE_MEMORY_BYTES, GIB / 5);
+	const struct said *said = judge(&conf, &machine);
+	assert_int_equal(said->n_faults, 1);
+	assert_string_equal(said->findings[said->n - 1].mend,
+	                    "host-cache = 524288, tuple-cache = 524288");
+	conf.host_cache_slots = conf.tuple_cache_slots = 524288;
+	assert_int_equal(judge(&conf, &machine)->n_faults, 0);
+	conf = usual_conf();
+	conf.max_connections = 100000;
+	assert_only(judge(&conf, &machine), SEVERITY_ERROR, "of memory there are 204 MiB",
+	            "max-connections = 22671, host-cache = 524288, tuple-cache = 524288");
 }
 
 static void the_number_of_workers_it_names_is_enough(void **state)
@@ -393,8 +444,11 @@ int main(void)
 	        cmocka_unit_test(what_the_mend_says_mends_it),
 	        cmocka_unit_test(the_syn_queue_counts_where_there_are_no_cookies),
 	        cmocka_unit_test(the_conntrack_table_counts_where_connections_are_in_it),
-	        cmocka_unit_test(tproxy_needs_its_routes_and_the_mark),
+	        cmocka_unit_test(tproxy_needs_its_routes),
 	        cmocka_unit_test(files_are_counted_by_worker),
+	        cmocka_unit_test(a_limit_of_files_is_raised_where_it_is_set),
+	        cmocka_unit_test(a_machine_of_any_size_is_fine_with_the_defaults),
+	        cmocka_unit_test(caches_that_leave_no_memory_are_to_be_smaller),
 	        cmocka_unit_test(the_number_of_workers_it_names_is_enough),
 	        cmocka_unit_test(what_is_not_known_is_a_note),
 	        cmocka_unit_test(io_uring_that_fails_is_an_error),

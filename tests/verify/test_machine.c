@@ -106,8 +106,8 @@ static void this_machine_is_read(void **state)
 	assert_int_equal(machine.values[MACHINE_NOFILE].n, limit.rlim_max);
 	assert_int_equal(machine.routes_ret, 0);
 	static const enum machine_item always_there[] = {
-	        MACHINE_SOMAXCONN, MACHINE_SYN_BACKLOG,   MACHINE_SYNCOOKIES, MACHINE_NR_OPEN,
-	        MACHINE_FILE_MAX,  MACHINE_FWMARK_ACCEPT, MACHINE_CORES,      MACHINE_MEMORY_BYTES,
+	        MACHINE_SOMAXCONN, MACHINE_SYN_BACKLOG, MACHINE_SYNCOOKIES,   MACHINE_NR_OPEN,
+	        MACHINE_FILE_MAX,  MACHINE_CORES,       MACHINE_MEMORY_BYTES,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(always_there); i++) {
 		assert_true(machine.values[always_there[i]].is_known);
