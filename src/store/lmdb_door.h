@@ -33,6 +33,11 @@ struct intake {
 	size_t n_steps;
 	size_t n_steps_max;
 	struct intake_item *items; /* of the group that gets its places */
+	/* No row before this number is of that host: deleting its tuples one by one does not walk
+	 * over what others have waiting again and again. */
+	struct addr looked_for;
+	uint64_t looked_from;
+	bool has_looked;
 };
 
 /* Immutable after store_open but for the fields of the writer and n_bad. */
@@ -139,10 +144,18 @@ MUST_USE int door_intake_split(const MDB_val *data, struct tuple_key *key, struc
                                struct span *value);
 /* Whether the tuple waits; *value points into the database until the next write. */
 bool txn_intake_get(struct store_txn *txn, const struct tuple_key *key, struct span *value);
-/* A tuple that waits gets its place now. */
+/* The value of a tuple that waits, which waits on. */
+void txn_intake_rewrite(struct store_txn *txn, const struct tuple_key *key, struct span value);
+/* Takes the tuple out if it waits; false: it does not. */
+bool txn_intake_drop(struct store_txn *txn, const struct tuple_key *key);
+/* Takes out at most max of the oldest rows, as long as their lives have ended; returns how many. */
+unsigned txn_intake_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max,
+                          store_expired *expired, void *ctx);
+/* A tuple that waits gets its place now; ERR_FULL while the map is tight: it takes room. */
 void txn_settle(struct store_txn *txn, const struct tuple_key *key);
 bool txn_intake_has_host(const struct store_txn *txn, const struct addr *addr);
-/* Any tuple of the host that waits. Walks the intake when there is one: 0.1 us a row. */
+/* The oldest tuple of the host that waits. Walks the intake when there is one: 0.1 us a row, once
+ * for a host whose tuples are taken out one after the other. */
 bool txn_intake_first(struct store_txn *txn, const struct addr *addr, struct tuple_key *key);
 /* A live tuple has come: store_first_tuple is not to pass it over. store_write.c */
 void txn_look_from(struct store *store, const struct tuple_key *key);

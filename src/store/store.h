@@ -120,8 +120,10 @@ bool store_has_tuple_of(struct store_txn *txn, const struct addr *addr);
 
 /* A flood's new tuples may wait for their places. One that is taken in is as durable as any, is
  * found by every call that looks for a tuple, and is counted and walked; what it lacks is its
- * expiry row and its row of the journal, so nobody is told of it yet. Any put, update or burial of
- * it gives it its place first; else store_settle does. */
+ * expiry row and its row of the journal, so nobody is told of it yet. Any put, journaled update or
+ * burial of it gives it its place first; else store_settle does. While the map is tight (see
+ * store_commit) there are no places: a put fails with ERR_FULL, an update leaves it waiting, and
+ * what is buried goes without a tombstone. */
 
 /* For a tuple of a client's attempt here that is not in the store, not even as a tombstone. False:
  * it was not taken in (no room in memory or map); put it the ordinary way. */
@@ -141,10 +143,11 @@ uint64_t store_n_waiting(const struct store *store);
  * record_cursor_key. */
 void store_put_cursor(struct store_txn *txn, const char *name, uint64_t seq);
 
-/* Called for each record the sweep deletes, but for tombstones, which go untold and unjournaled. */
+/* Called for each record the sweep deletes, but for tombstones. They go untold and unjournaled, and
+ * so does a tuple that waited for its place. */
 typedef void store_expired(void *ctx, enum record_kind kind, const struct tuple_key *key);
 /* Deletes at most max records whose life ended at or before expiry_now, oldest first; returns how
- * many. Costs one look-up when nothing is due. */
+ * many. Costs a look-up when nothing is due, and one more while tuples wait. */
 unsigned store_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max,
                      store_expired *expired, void *ctx);
 

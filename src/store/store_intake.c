@@ -7,7 +7,10 @@
  *   intake   number BE64 -> tuple's key(32), record as under that key (its checksum, too)
  *
  * Whoever looks for a tuple finds it in either (load() in store_write.c); whoever changes one that
- * waits gives it its place first (txn_settle). To find them, two tables in memory: tag of the key
+ * waits gives it its place first (txn_settle), but for mere counts (txn_intake_rewrite). What
+ * expires meanwhile is swept like any record: a store that fills up while tuples wait has no room
+ * to give them places, and would never be rid of them. To find them, two tables in memory: tag of
+ * the key
  * -> number of the row; tag of the address -> how many rows it has. They follow the open
  * transaction; an abort takes back what it did. Owner: the writer. */
 #include <assert.h>
@@ -108,6 +111,7 @@ static int take_step(struct intake *intake, const struct intake_step *step)
 
 void intake_abort(struct intake *intake)
 {
+	intake->has_looked = false; /* what was taken out is back */
 	while (intake->n_steps > 0) {
 		const struct intake_step *step = &intake->steps[--intake->n_steps];
 		if (step->was_added) {
@@ -213,6 +217,21 @@ bool store_take_in(struct store_txn *txn, const struct tuple_key *key,
 	return true;
 }
 
+void txn_intake_rewrite(struct store_txn *txn, const struct tuple_key *key, struct span value)
+{
+	struct span old;
+	uint8_t bytes[RECORD_TUPLE_KEY_BYTES + RECORD_VALUE_MAX];
+	struct record_key row = record_grey_key(key);
+	struct record_key number = record_seq_key(find(txn, key, &old));
+	memcpy(bytes, row.bytes, row.len);
+	memcpy(bytes + row.len, value.ptr, value.len);
+	MDB_val at = door_key(&number);
+	MDB_val data = door_val(bytes, row.len + value.len);
+	if (txn->ret == 0) {
+		txn_note(txn, mdb_put(txn->lmdb, txn->store->dbi[DB_INTAKE], &at, &data, 0));
+	}
+}
+
 /* --- out -------------------------------------------------------------------------------------- */
 
 /* The place in the store for what waited: the bytes stay as they are. */
@@ -289,9 +308,21 @@ void txn_settle(struct store_txn *txn, const struct tuple_key *key)
 	static const struct wall any_life = {INT64_MIN};
 	struct span value;
 	struct intake_item item = {.key = *key, .seq = find(txn, key, &value)};
-	if (item.seq != 0) {
+	if (item.seq != 0 && txn->store->is_tight) {
+		txn_note(txn, MDB_MAP_FULL);
+	} else if (item.seq != 0) {
 		(void)settle(txn, &item, any_life);
 	}
+}
+
+bool txn_intake_drop(struct store_txn *txn, const struct tuple_key *key)
+{
+	struct span value;
+	uint64_t seq = find(txn, key, &value);
+	if (seq != 0) {
+		take_out(txn, key, seq);
+	}
+	return seq != 0;
 }
 
 /* The oldest rows, at most max. */
@@ -353,6 +384,51 @@ struct store_settled store_settle(struct store_txn *txn, struct wall expiry_now,
 	return settled;
 }
 
+/* The oldest row, if there is any; *is_over: its life has ended, or it is damaged. */
+static bool look_at_oldest(struct store_txn *txn, struct wall expiry_now, struct intake_item *item,
+                           bool *is_over)
+{
+	MDB_cursor *cursor = NULL;
+	MDB_val at;
+	MDB_val data;
+	struct grey_record record;
+	struct span row;
+	struct span value;
+	int rc = mdb_cursor_open(txn->lmdb, txn->store->dbi[DB_INTAKE], &cursor);
+	rc = rc ? rc : mdb_cursor_get(cursor, &at, &data, MDB_FIRST);
+	rc = rc == 0 && record_seq_key_decode(door_span(&at), &item->seq) ? MDB_CORRUPTED : rc;
+	if (rc == 0) {
+		bool is_sound = door_intake_split(&data, &item->key, &row, &value) == 0 &&
+		                record_decode(row, value, RECORD_GREY, &record, NULL) == 0;
+		*is_over = !is_sound || record.expire.secs <= expiry_now.secs;
+	}
+	if (cursor) {
+		mdb_cursor_close(cursor);
+	}
+	txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
+	return rc == 0;
+}
+
+unsigned txn_intake_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max,
+                          store_expired *expired, void *ctx)
+{
+	unsigned n = 0;
+	struct intake_item item = {.seq = 0};
+	bool is_over = false;
+	if (txn->store->intake.tuples.n == 0) {
+		return 0;
+	}
+	while (n < max && txn->ret == 0 && look_at_oldest(txn, expiry_now, &item, &is_over) &&
+	       is_over) {
+		bool is_expired = !settle(txn, &item, expiry_now);
+		if (is_expired && txn->ret == 0 && expired) {
+			expired(ctx, RECORD_GREY, &item.key);
+		}
+		n++;
+	}
+	return n;
+}
+
 /* --- whole hosts ------------------------------------------------------------------------------ */
 
 bool txn_intake_has_host(const struct store_txn *txn, const struct addr *addr)
@@ -361,6 +437,26 @@ bool txn_intake_has_host(const struct store_txn *txn, const struct addr *addr)
 	return store->intake.tuples.n > 0 &&
 	       tagmap_get(&store->intake.hosts, tag_of(store, addr->bytes, sizeof addr->bytes)) !=
 	               0;
+}
+
+/* To the first row that may be of the host: behind those that the last look passed. */
+static int seek_host(const struct store_txn *txn, MDB_cursor *cursor, const struct addr *addr,
+                     MDB_val *at, MDB_val *data)
+{
+	const struct intake *intake = &txn->store->intake;
+	if (!intake->has_looked || !addr_equal(&intake->looked_for, addr)) {
+		return mdb_cursor_get(cursor, at, data, MDB_FIRST);
+	}
+	struct record_key number = record_seq_key(intake->looked_from);
+	*at = door_key(&number);
+	return mdb_cursor_get(cursor, at, data, MDB_SET_RANGE);
+}
+
+/* Rows come behind all others, so those that were passed are none of the host's for good. */
+static void remember_look(struct intake *intake, const struct addr *addr, const MDB_val *at)
+{
+	intake->looked_for = *addr;
+	intake->has_looked = record_seq_key_decode(door_span(at), &intake->looked_from) == 0;
 }
 
 bool txn_intake_first(struct store_txn *txn, const struct addr *addr, struct tuple_key *key)
@@ -373,14 +469,18 @@ bool txn_intake_first(struct store_txn *txn, const struct addr *addr, struct tup
 		return false;
 	}
 	int rc = mdb_cursor_open(txn->lmdb, txn->store->dbi[DB_INTAKE], &cursor);
-	rc = rc ? rc : mdb_cursor_get(cursor, &at, &data, MDB_FIRST);
+	rc = rc ? rc : seek_host(txn, cursor, addr, &at, &data);
 	while (rc == 0 && !is_found) {
 		struct span row;
 		struct span value;
 		is_found = data.mv_size > RECORD_TUPLE_KEY_BYTES &&
 		           memcmp(data.mv_data, addr->bytes, sizeof addr->bytes) == 0 &&
 		           door_intake_split(&data, key, &row, &value) == 0;
-		rc = is_found ? 0 : mdb_cursor_get(cursor, &at, &data, MDB_NEXT);
+		if (is_found) {
+			remember_look(&txn->store->intake, addr, &at);
+		} else {
+			rc = mdb_cursor_get(cursor, &at, &data, MDB_NEXT);
+		}
 	}
 	if (cursor) {
 		mdb_cursor_close(cursor);

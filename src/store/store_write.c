@@ -28,6 +28,7 @@ struct target {
 struct stored {
 	bool is_there; /* a row, sound or not */
 	bool is_sound;
+	bool is_waiting; /* for its place */
 	struct grey_record record;
 	struct tuple_text text; /* points into the database until the next write */
 };
@@ -79,7 +80,8 @@ static struct stored load(struct store_txn *txn, const struct target *t)
 	MDB_val data;
 	int rc = mdb_get(txn->lmdb, txn->store->dbi[t->db], &key, &data);
 	struct span value = rc ? span_of(NULL, 0) : door_span(&data);
-	if (rc && !(rc == MDB_NOTFOUND && is_waiting(txn, t, &value))) {
+	stored.is_waiting = rc == MDB_NOTFOUND && is_waiting(txn, t, &value);
+	if (rc && !stored.is_waiting) {
 		txn_note(txn, rc == MDB_NOTFOUND ? 0 : rc);
 		return stored;
 	}
@@ -299,13 +301,30 @@ void store_add_tuple(struct store_txn *txn, const struct tuple_key *key,
 	put_target(txn, &t, &nothing, record, text);
 }
 
+static void rewrite_waiting(struct store_txn *txn, const struct tuple_key *key,
+                            const struct stored *old, const struct grey_record *record)
+{
+	struct record_value value;
+	struct record_key row = record_grey_key(key);
+	struct grey_record stamped = *record;
+	stamped.changed_at = stamp(txn, old, record);
+	record_encode(span_of(row.bytes, row.len), RECORD_GREY, &stamped, &old->text, &value);
+	txn_intake_rewrite(txn, key, span_of(value.bytes, value.len));
+}
+
 void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
                         const struct grey_record *record, bool is_journaled)
 {
 	struct target t = target_tuple(key);
-	txn_settle(txn, key);
+	if (is_journaled && !txn->store->is_tight) {
+		txn_settle(txn, key);
+	}
 	struct stored old = load(txn, &t);
 	if (!old.is_sound || old.record.is_deleted) {
+		return;
+	}
+	if (old.is_waiting) { /* it will be told of with its place */
+		rewrite_waiting(txn, key, &old, record);
 		return;
 	}
 	save(txn, &t, &old, record, &old.text);
@@ -317,6 +336,9 @@ void store_update_tuple(struct store_txn *txn, const struct tuple_key *key,
 void store_bury_tuple(struct store_txn *txn, const struct tuple_key *key, struct wall at)
 {
 	struct target t = target_tuple(key);
+	if (txn->store->is_tight && txn_intake_drop(txn, key)) {
+		return; /* nobody was told of it, and there is no room for its tombstone */
+	}
 	txn_settle(txn, key);
 	struct stored old = load(txn, &t);
 	if (old.is_sound) {
@@ -539,6 +561,7 @@ unsigned store_sweep(struct store_txn *txn, struct wall expiry_now, unsigned max
 		return 0;
 	}
 	txn->origin = ORIGIN_SILENT;
+	n = txn_intake_sweep(txn, expiry_now, max, expired, ctx);
 	txn_expiry_flush(txn);
 	txn_note(txn, mdb_cursor_open(txn->lmdb, txn->store->dbi[DB_EXPIRY], &cursor));
 	while (n < max && txn->ret == 0 && sweep_take(txn, cursor, expiry_now, &due, &is_sound)) {

@@ -10,7 +10,7 @@
 #include <lmdb.h>
 #include <time.h>
 
-#include "store_fixture.h"
+#include "intake_fixture.h"
 
 enum {
 	N_ROWS = 40,
@@ -18,97 +18,7 @@ enum {
 	N_HISTORY_STEPS = 400,
 	N_MANY = 3000,
 	ONE_HOST = 8,
-	ROWS_A_COMMIT = 50,
-	N_TIGHT_MAX = 100000,
-	TIGHT_MAP_BYTES = 2 << 20
 };
-
-static const struct wall t0 = {FIXTURE_T0};
-
-struct intake_test {
-	struct fixture *fixture;
-	struct store *store;
-	struct store_reader *reader;
-};
-
-static int setup(void **state)
-{
-	void *fixture = NULL;
-	struct intake_test *t = calloc(1, sizeof *t);
-	assert_int_equal(fixture_setup(&fixture), 0);
-	t->fixture = fixture;
-	t->store = fixture_open(t->fixture);
-	t->reader = fixture_reader(t->store);
-	*state = t;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct intake_test *t = *state;
-	void *fixture = t->fixture;
-	store_reader_close(t->reader);
-	store_close(t->store);
-	free(t);
-	return fixture_teardown(&fixture);
-}
-
-static void reopen(struct intake_test *t)
-{
-	store_reader_close(t->reader);
-	store_close(t->store);
-	t->store = fixture_open(t->fixture);
-	t->reader = fixture_reader(t->store);
-}
-
-static bool take_in(struct store_txn *txn, uint32_t n)
-{
-	struct row row;
-	row_fill(&row, txn->store, n);
-	return store_take_in(txn, &row.key, &row.record, &row.spans);
-}
-
-static void take_in_rows(struct intake_test *t, uint32_t first, uint32_t last)
-{
-	struct store_txn txn;
-	store_begin(t->store, &txn, t0);
-	for (uint32_t n = first; n <= last; n++) {
-		assert_true(take_in(&txn, n));
-	}
-	assert_int_equal(store_commit(&txn), 0);
-}
-
-static struct store_settled settle(struct intake_test *t, struct wall now, unsigned max)
-{
-	struct store_txn txn;
-	store_begin(t->store, &txn, t0);
-	struct store_settled settled = store_settle(&txn, now, max);
-	assert_int_equal(store_commit(&txn), 0);
-	return settled;
-}
-
-static struct store_stats stats_of(struct intake_test *t)
-{
-	struct store_stats stats;
-	assert_int_equal(store_stats_get(t->reader, &stats), 0);
-	return stats;
-}
-
-static bool is_stored(struct intake_test *t, uint32_t n)
-{
-	struct store_txn txn;
-	store_begin(t->store, &txn, t0);
-	bool is = row_is_stored(&txn, n);
-	store_abort(&txn);
-	return is;
-}
-
-static void assert_sound(struct intake_test *t)
-{
-	int ret = store_check(t->fixture->dir, FIXTURE_MAP_BYTES, t->fixture->why);
-	assert_string_equal(t->fixture->why, "");
-	assert_int_equal(ret, 0);
-}
 
 /* --- waiting ---------------------------------------------------------------------------------- */
 
@@ -205,6 +115,34 @@ static void what_expired_while_it_waited_goes_untold(void **state)
 	assert_sound(t);
 }
 
+static unsigned n_told;
+
+static void on_expired(void *ctx, enum record_kind kind, const struct tuple_key *key)
+{
+	struct store *store = ctx;
+	struct row row;
+	row_fill(&row, store, n_told++);
+	assert_int_equal(kind, RECORD_GREY);
+	assert_memory_equal(key, &row.key, sizeof row.key);
+}
+
+static void the_sweep_takes_the_oldest_whose_lives_have_ended(void **state)
+{
+	struct intake_test *t = *state;
+	struct wall later = {FIXTURE_T0 + FIXTURE_LIFE + 4}; /* of rows 0 to 4 the end */
+	take_in_rows(t, 0, 9);
+	n_told = 0;
+	assert_int_equal(sweep(t, (struct wall){later.secs - 5}, 100, on_expired), 0);
+	assert_int_equal(sweep(t, later, 3, on_expired), 3);
+	assert_int_equal(sweep(t, later, 3, on_expired), 2);
+	assert_int_equal(sweep(t, later, 3, on_expired), 0);
+	assert_int_equal(n_told, 5);
+	assert_int_equal(store_n_waiting(t->store), 5);
+	assert_int_equal(stats_of(t).n_waiting, 5);
+	assert_int_equal(store_journal_last(t->reader), 0);
+	assert_sound(t);
+}
+
 static void thousands_get_their_places_in_bounded_groups(void **state)
 {
 	struct intake_test *t = *state;
@@ -221,6 +159,34 @@ static void thousands_get_their_places_in_bounded_groups(void **state)
 
 /* --- changes of what waits -------------------------------------------------------------------- */
 
+static void a_mere_count_leaves_it_waiting(void **state)
+{
+	struct intake_test *t = *state;
+	struct store_txn txn;
+	struct row row;
+	struct grey_record record;
+	uint8_t buf[STORE_TEXT_BYTES];
+	struct tuple_text text;
+	take_in_rows(t, 0, 2);
+	row_fill(&row, t->store, 1);
+	row.record.bcount = 100;
+	store_begin(t->store, &txn, t0);
+	store_update_tuple(&txn, &row.key, &row.record, false);
+	assert_int_equal(store_commit(&txn), 0);
+	reopen(t);
+	assert_int_equal(store_n_waiting(t->store), 3);
+	store_begin(t->store, &txn, t0);
+	assert_true(store_get_tuple(&txn, &row.key, &record));
+	assert_int_equal(record.bcount, 100);
+	assert_true(store_get_tuple_text(&txn, &row.key, buf, &text));
+	assert_true(span_equal(text.sender, row.spans.sender));
+	store_abort(&txn);
+	assert_sound(t);
+	assert_int_equal(settle(t, t0, STORE_SETTLE_MAX).n_placed, 3);
+	assert_int_equal(stats_of(t).n_journal, 3);
+	assert_sound(t);
+}
+
 static void an_update_a_put_and_a_burial_give_it_its_place_first(void **state)
 {
 	struct intake_test *t = *state;
@@ -233,7 +199,7 @@ static void an_update_a_put_and_a_burial_give_it_its_place_first(void **state)
 		row_fill(&row[n], t->store, n);
 		row[n].record.bcount = 100;
 	}
-	store_update_tuple(&txn, &row[0].key, &row[0].record, false);
+	store_update_tuple(&txn, &row[0].key, &row[0].record, true);
 	store_put_tuple(&txn, &row[1].key, &row[1].record, &row[1].spans);
 	store_bury_tuple(&txn, &row[2].key, t0);
 	assert_int_equal(store_n_waiting(t->store), 0);
@@ -244,7 +210,7 @@ static void an_update_a_put_and_a_burial_give_it_its_place_first(void **state)
 	assert_int_equal(stats.n_tuples, 2);
 	assert_int_equal(stats.n_tombstones, 1);
 	assert_int_equal(stats.n_expiry, 3);
-	assert_int_equal(stats.n_journal, 5); /* three places, a put, a deletion */
+	assert_int_equal(stats.n_journal, 6); /* three places, an update, a put, a deletion */
 	assert_sound(t);
 }
 
@@ -327,51 +293,38 @@ static void a_hosts_tuples_are_found_one_by_one_until_none_is_left(void **state)
 	assert_sound(t);
 }
 
-/* --- a tight map ------------------------------------------------------------------------------ */
-
-/* Takes rows in, a few a commit, until the store has no room for more; how many it took. */
-static uint32_t take_in_until_tight(struct store *store)
-{
-	for (uint32_t n = 0; n < N_TIGHT_MAX;) {
-		struct store_txn txn;
-		store_begin(store, &txn, t0);
-		uint32_t end = n + ROWS_A_COMMIT;
-		while (n < end && take_in(&txn, n)) {
-			n++;
-		}
-		assert_int_equal(store_commit(&txn), 0);
-		if (n < end) {
-			return n;
-		}
-	}
-	return N_TIGHT_MAX;
-}
-
-static void a_tight_map_takes_nothing_in_and_gives_no_places(void **state)
+/* Of many that wait, some are one host's; a part of its deletions is taken back. */
+static void a_hosts_tuples_are_found_among_many_that_wait(void **state)
 {
 	struct intake_test *t = *state;
-	struct store_conf conf = fixture_conf(t->fixture);
 	struct store_txn txn;
-	store_reader_close(t->reader);
-	store_close(t->store);
-	fixture_remove(t->fixture, "data.mdb");
-	fixture_remove(t->fixture, "installed");
-	conf.map_bytes = TIGHT_MAP_BYTES;
-	assert_int_equal(store_open(&t->store, &conf, t->fixture->why), 0);
-	t->reader = fixture_reader(t->store);
-	uint32_t n = take_in_until_tight(t->store);
-	assert_in_range(n, ROWS_A_COMMIT, N_TIGHT_MAX - 1);
-	assert_int_equal(settle(t, t0, 10).n_placed, 0);
-	assert_int_equal(store_n_waiting(t->store), n);
-	assert_true(is_stored(t, n - 1));
-	/* a deletion still goes through */
-	struct row row;
-	row_fill(&row, t->store, 0);
+	struct tuple_key key;
+	struct addr host = row_addr(ONE_HOST);
 	store_begin(t->store, &txn, t0);
-	store_bury_tuple(&txn, &row.key, t0);
+	for (uint32_t n = N_MANY; n < 2 * N_MANY; n++) {
+		assert_true(take_in(&txn, n));
+		if (n % 100 == 0) {
+			(void)host_tuple(&txn, n, true);
+		}
+	}
 	assert_int_equal(store_commit(&txn), 0);
-	assert_false(is_stored(t, 0));
-	assert_int_equal(store_n_waiting(t->store), n - 1);
+	for (int is_kept = 0; is_kept < 2; is_kept++) {
+		store_begin(t->store, &txn, t0);
+		for (int i = 0; i < N_MANY / 100; i++) {
+			assert_true(store_first_tuple(&txn, &host, &key));
+			store_bury_tuple(&txn, &key, t0);
+		}
+		assert_false(store_first_tuple(&txn, &host, &key));
+		if (is_kept) {
+			(void)host_tuple(&txn, 1, true);
+			assert_true(store_first_tuple(&txn, &host, &key));
+			assert_int_equal(store_commit(&txn), 0);
+		} else {
+			store_abort(&txn);
+		}
+	}
+	assert_int_equal(store_n_waiting(t->store), N_MANY + 1);
+	assert_sound(t);
 }
 
 /* --- damage ----------------------------------------------------------------------------------- */
@@ -535,7 +488,7 @@ static void histories_end_alike_with_and_without_waiting(void **state)
 	void *other = NULL;
 	uint32_t x = (uint32_t)time(NULL) | 1U;
 	print_message("seed %u\n", x);
-	assert_int_equal(setup(&other), 0);
+	assert_int_equal(intake_setup(&other), 0);
 	struct intake_test *plain = other;
 	for (int i = 0; i < N_HISTORY_STEPS; i++) {
 		struct store *const stores[2] = {t->store, plain->store};
@@ -556,10 +509,8 @@ static void histories_end_alike_with_and_without_waiting(void **state)
 	assert_int_equal(stats_of(t).n_expiry, stats_of(plain).n_expiry);
 	assert_int_equal(stats_of(t).n_tombstones, stats_of(plain).n_tombstones);
 	assert_sound(t);
-	assert_int_equal(teardown(&other), 0);
+	assert_int_equal(intake_teardown(&other), 0);
 }
-
-#define INTAKE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
@@ -569,12 +520,14 @@ int main(void)
 	        INTAKE_TEST(the_next_opener_knows_what_waits),
 	        INTAKE_TEST(places_are_given_to_the_oldest_with_expiry_and_journal),
 	        INTAKE_TEST(what_expired_while_it_waited_goes_untold),
+	        INTAKE_TEST(the_sweep_takes_the_oldest_whose_lives_have_ended),
+	        INTAKE_TEST(a_mere_count_leaves_it_waiting),
 	        INTAKE_TEST(thousands_get_their_places_in_bounded_groups),
 	        INTAKE_TEST(an_update_a_put_and_a_burial_give_it_its_place_first),
 	        INTAKE_TEST(an_abort_takes_back_what_came_and_what_got_its_place),
 	        INTAKE_TEST(a_tuple_is_not_taken_in_twice),
 	        INTAKE_TEST(a_hosts_tuples_are_found_one_by_one_until_none_is_left),
-	        INTAKE_TEST(a_tight_map_takes_nothing_in_and_gives_no_places),
+	        INTAKE_TEST(a_hosts_tuples_are_found_among_many_that_wait),
 	        INTAKE_TEST(a_damaged_row_is_found_by_the_check_and_counts_as_absent),
 	        INTAKE_TEST(the_check_finds_a_tuple_that_waits_and_has_its_place),
 	        INTAKE_TEST(histories_end_alike_with_and_without_waiting),
