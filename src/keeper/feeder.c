@@ -55,8 +55,10 @@ static void publish(struct feeder *feeder, const struct msg_figures *firewall)
 void feeder_want_fill(struct feeder *feeder, int64_t wait_ms)
 {
 	if (!feeder->must_fill) {
-		feeder->fill_from =
-		        feeder->has_done ? feeder->n_done : store_journal_last(feeder->reader);
+		/* a role that got all of a copy and has not put it in yet says 0: it has nothing */
+		feeder->fill_from = feeder->has_done && feeder->n_done > 0
+		                            ? feeder->n_done
+		                            : store_journal_last(feeder->reader);
 	}
 	feeder->must_fill = true;
 	feeder->has_copy = false;

@@ -228,12 +228,9 @@ static void a_new_role_replaces_a_dead_one(void **state)
 	assert_non_null(kernel_find(fix, "192.0.2.1", SET_WHITE));
 }
 
-static void a_feed_left_behind_fills_again(void **state)
+/* As the engine would be started anew; its journal holds 100 changes from now on. */
+static void restart_with_short_journal(struct fixture *fix)
 {
-	struct fixture *fix = *state;
-	connect_role(fix);
-	say(fix, MSG_NEED_FILL, 0);
-	role_until_fill(fix, 1);
 	store_reader_close(fix->world.reader);
 	feeder_stop(fix->feeder);
 	store_close(fix->world.store);
@@ -244,6 +241,15 @@ static void a_feed_left_behind_fills_again(void **state)
 	                         .wake = fix->world.wake_feeder,
 	                         .reasserts = fix->world.reasserts};
 	assert_int_equal(feeder_start(&fix->feeder, &env), 0);
+}
+
+static void a_feed_left_behind_fills_again(void **state)
+{
+	struct fixture *fix = *state;
+	connect_role(fix);
+	say(fix, MSG_NEED_FILL, 0);
+	role_until_fill(fix, 1);
+	restart_with_short_journal(fix);
 	connect_role(fix);
 	say(fix, MSG_NEED_FILL, 0);
 	role_until_fill(fix, 2);
@@ -251,6 +257,24 @@ static void a_feed_left_behind_fills_again(void **state)
 	role_until_fill(fix, 3);
 	assert_int_equal(fix->kernel.n, 500);
 	assert_int_equal(counters_get(feeder_counters(fix->feeder), COUNTER_fw_feed_behind), 1);
+}
+
+/* The role lost its table after all of the copy had been sent and before it had all of it. */
+static void who_has_nothing_yet_gets_no_journal_from_its_beginning(void **state)
+{
+	struct fixture *fix = *state;
+	restart_with_short_journal(fix);
+	put_many(fix, 500);
+	connect_role(fix);
+	say(fix, MSG_NEED_FILL, 0);
+	role_until_fill(fix, 1);
+	feeder_until_done(fix, 500);
+	say(fix, MSG_DONE, 0);
+	say(fix, MSG_NEED_FILL, 0);
+	role_until_fill(fix, 2);
+	feeder_until_done(fix, 500);
+	assert_int_equal(fix->kernel.n_begun, 2);
+	assert_int_equal(counters_get(feeder_counters(fix->feeder), COUNTER_fw_feed_behind), 0);
 }
 
 static void changes_that_could_not_be_sent_are_made_good(void **state)
@@ -338,6 +362,7 @@ int main(void)
 	        WITH_FIXTURE(nothing_is_called_done_while_a_copy_is_wanted),
 	        WITH_FIXTURE(a_new_role_replaces_a_dead_one),
 	        WITH_FIXTURE(a_feed_left_behind_fills_again),
+	        WITH_FIXTURE(who_has_nothing_yet_gets_no_journal_from_its_beginning),
 	        WITH_FIXTURE(changes_that_could_not_be_sent_are_made_good),
 	        WITH_FIXTURE(only_a_host_that_is_white_is_asserted_again),
 	        WITH_FIXTURE(life_goes_by_the_guarded_clock),
