@@ -267,16 +267,17 @@ void batch_element(struct batch *batch, enum batch_op op, const char *table, con
 	put_element(batch, element);
 }
 
-static void request_begin(struct batch *batch, uint32_t seq, unsigned type, uint16_t flags)
+static void request_begin(struct batch *batch, uint32_t seq, unsigned type, uint16_t flags,
+                          uint8_t family)
 {
 	restart(batch);
 	batch->first_seq = seq;
-	put_message(batch, seq, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, NFPROTO_INET);
+	put_message(batch, seq, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, family);
 }
 
 int batch_request(struct batch *batch, uint32_t seq, unsigned type, bool is_dump, const char *table)
 {
-	request_begin(batch, seq, type, is_dump ? NLM_F_DUMP : 0);
+	request_begin(batch, seq, type, is_dump ? NLM_F_DUMP : 0, NFPROTO_INET);
 	if (table) {
 		put_text(batch, TABLE_ATTR, table);
 	}
@@ -284,10 +285,17 @@ int batch_request(struct batch *batch, uint32_t seq, unsigned type, bool is_dump
 	return batch->ret;
 }
 
+int batch_request_chains(struct batch *batch, uint32_t seq, uint8_t family)
+{
+	request_begin(batch, seq, NFT_MSG_GETCHAIN, NLM_F_DUMP, family);
+	close_message(batch);
+	return batch->ret;
+}
+
 int batch_request_element(struct batch *batch, uint32_t seq, const char *table, const char *set,
                           const struct batch_element *element)
 {
-	request_begin(batch, seq, NFT_MSG_GETSETELEM, 0);
+	request_begin(batch, seq, NFT_MSG_GETSETELEM, 0, NFPROTO_INET);
 	open_list(batch, table, set);
 	put_element(batch, element);
 	close_message(batch);

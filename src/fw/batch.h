@@ -71,6 +71,8 @@ void batch_element(struct batch *batch, enum batch_op op, const char *table, con
  * objects of the table (dump) or for the table itself. table NULL: no attribute. */
 MUST_USE int batch_request(struct batch *batch, uint32_t seq, unsigned type, bool is_dump,
                            const char *table);
+/* The request for all chains of a family (NFPROTO_*), in whatever table. */
+MUST_USE int batch_request_chains(struct batch *batch, uint32_t seq, uint8_t family);
 /* The request for one element. */
 MUST_USE int batch_request_element(struct batch *batch, uint32_t seq, const char *table,
                                    const char *set, const struct batch_element *element);

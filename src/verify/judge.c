@@ -362,6 +362,31 @@ static void judge_routes(struct question *q)
 	}
 }
 
+/* What its rules accept is not known. */
+static void judge_input(struct question *q)
+{
+	const struct conf *conf = q->conf;
+	struct finding finding = {.severity = SEVERITY_NOTE};
+	if (!q->machine->input[0] || has_own_rules(q)) {
+		return;
+	}
+	(void)snprintf(finding.text, sizeof finding.text,
+	               "the chain %s drops by default: it needs a rule that accepts what is led to "
+	               "mired",
+	               q->machine->input);
+	if (!is_redirected(q)) {
+		(void)snprintf(finding.mend, sizeof finding.mend,
+		               "meta mark & 0x02000000 != 0 accept");
+	} else if (conf->n_low_priority_mx > 0) {
+		(void)snprintf(finding.mend, sizeof finding.mend, "tcp dport { %u, %u } accept",
+		               conf->port, conf->low_priority_port);
+	} else {
+		(void)snprintf(finding.mend, sizeof finding.mend, "tcp dport %u accept",
+		               conf->port);
+	}
+	give(q, &finding);
+}
+
 static void judge_daemon(struct question *q)
 {
 	if (q->machine->daemon > 0 && q->conf->max_connections > 0 &&
@@ -399,8 +424,8 @@ static void judge_store(struct question *q)
 }
 
 static void (*const checks[])(struct question *q) = {
-        judge_auto,  judge_files,  judge_memory, judge_minima,
-        judge_uring, judge_routes, judge_store,  judge_daemon,
+        judge_auto,   judge_files, judge_memory, judge_minima, judge_uring,
+        judge_routes, judge_input, judge_store,  judge_daemon,
 };
 
 /* --- the whole -------------------------------------------------------------------------------- */

@@ -151,4 +151,5 @@ void machine_read(struct machine *machine, const struct conf *conf)
 	read_size(machine);
 	machine->uring_ret = try_uring();
 	machine->routes_ret = fw_routes_check(conf, machine->routes_why);
+	(void)fw_input_drops(conf, machine->input);
 }

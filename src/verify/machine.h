@@ -10,6 +10,7 @@
 #include "base/span.h"
 #include "conf/conf.h"
 #include "fw/fw.h"
+#include "fw/fw_input.h"
 #include "store/store.h"
 
 enum machine_item {
@@ -43,6 +44,7 @@ struct machine {
 	int uring_ret;  /* 0: a ring can be made here; else -errno */
 	int routes_ret; /* fw_routes_check */
 	char routes_why[FW_WHY_MAX];
+	char input[FW_CHAIN_TEXT_MAX]; /* fw_input_drops; "": none, or not known */
 	/* of the daemon that runs; set by the caller, who asks it */
 	pid_t daemon; /* 0: none */
 	uint32_t daemon_max_connections;

@@ -99,6 +99,25 @@ def test_tproxy_needs_its_routes(world):
     check(code == 1 and mend_of(found[0]) == "mired-tproxy up", "the mark", lines)
 
 
+def test_an_input_that_drops_by_default_is_a_note_with_the_rule_it_needs(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, max_connections=1000, rules="gateway", mx_addresses=net.mx)
+    check(not lines_about(miredctl_check(mired)[1], "drops by default"), "there is none")
+    net.gw.nft('''
+        table inet guard {
+            chain input { type filter hook input priority filter; policy drop; }
+        }''')
+    code, lines = miredctl_check(mired)
+    found = lines_about(lines, "note: the chain inet guard input drops by default")
+    check(code == 0 and len(found) == 1, "it is said", lines)
+    run(["nft", f"add rule inet guard input {mend_of(found[0])}"], ns=net.gw)
+    mired.write_conf(rules="gateway-tproxy")
+    found = lines_about(miredctl_check(mired)[1], "drops by default")
+    run(["nft", f"add rule inet guard input {mend_of(found[0])}"], ns=net.gw)
+    rules = run(["nft", "list", "chain", "inet", "guard", "input"], ns=net.gw).stdout
+    check("tcp dport 8025 accept" in rules and "0x02000000" in rules, "both are rules", rules)
+
+
 def test_the_limit_of_files_is_the_daemons_when_one_runs(world):
     mired = Mired(world, topology.gateway(world), max_connections=3000, workers=2,
                   program=["prlimit", "--nofile=1900:1900"])

@@ -201,6 +201,25 @@ static void tproxy_needs_its_routes(void **state)
 	assert_int_equal(judge(&conf, &machine)->n, 0);
 }
 
+static void an_input_that_drops_by_default_is_a_note(void **state)
+{
+	struct conf conf = usual_conf();
+	struct machine machine = usual_machine();
+	static const char text[] = "the chain inet filter input drops by default";
+	(void)state;
+	(void)snprintf(machine.input, sizeof machine.input, "inet filter input");
+	conf.port = 8025;
+	conf.low_priority_port = 8027;
+	assert_only(judge(&conf, &machine), SEVERITY_NOTE, text, "tcp dport 8025 accept");
+	conf.n_low_priority_mx = 1;
+	assert_only(judge(&conf, &machine), SEVERITY_NOTE, text, "tcp dport { 8025, 8027 } accept");
+	conf.rules = CONF_RULES_GATEWAY_TPROXY;
+	assert_only(judge(&conf, &machine), SEVERITY_NOTE, text,
+	            "meta mark & 0x02000000 != 0 accept");
+	conf.rules = CONF_RULES_NONE;
+	assert_int_equal(judge(&conf, &machine)->n, 0);
+}
+
 static void files_are_counted_by_worker(void **state)
 {
 	static const struct {
@@ -445,6 +464,7 @@ int main(void)
 	        cmocka_unit_test(the_syn_queue_counts_where_there_are_no_cookies),
 	        cmocka_unit_test(the_conntrack_table_counts_where_connections_are_in_it),
 	        cmocka_unit_test(tproxy_needs_its_routes),
+	        cmocka_unit_test(an_input_that_drops_by_default_is_a_note),
 	        cmocka_unit_test(files_are_counted_by_worker),
 	        cmocka_unit_test(a_limit_of_files_is_raised_where_it_is_set),
 	        cmocka_unit_test(a_machine_of_any_size_is_fine_with_the_defaults),
