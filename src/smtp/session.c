@@ -437,8 +437,11 @@ size_t session_input(struct session *session, const struct session_conf *conf,
 	if (unsent_bytes(session) > 0) {
 		return n;
 	}
-	pace_reset_looks(session, conf);
-	session->due = earlier(session->due, pace_next_look(session, conf, now));
+	if (has_flag(session, FLAG_HAS_LINE)) {
+		/* not for part of a line: who pushes one without end must not set the pace */
+		pace_reset_looks(session, conf);
+		session->due = earlier(session->due, pace_next_look(session, conf, now));
+	}
 	if (dialogue_takes_mail(session)) {
 		session->since = now; /* each piece of a mail begins the wait anew */
 	}
