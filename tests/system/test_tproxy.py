@@ -274,6 +274,19 @@ def test_routes_are_set_up_once_and_taken_back(world):
 
 
 @marked(timeout_secs=60, tags=("once",))
+def test_routing_rules_of_the_gateway_itself_are_no_obstacle(world):
+    net = arranged(topology.gateway, world)
+    Sink(world, net.mta, net.mta_listen)
+    net.gw.shell(f"""
+        ip rule add pref 10 iif ext lookup 100; ip -6 rule add pref 10 iif ext lookup 100
+        ip route add default via {topology.MX4} table 100
+        ip -6 route add default via {topology.MX6} table 100""")
+    mired = Mired(world, net, stutter="0s", grey_stutter="0s").start()
+    for is_v6 in (False, True):
+        check(is_held(net, mired, clients(is_v6, 1, 1)[0], is_v6), "strangers are held")
+
+
+@marked(timeout_secs=60, tags=("once",))
 def test_other_rules_and_bad_configurations_touch_no_routes(world):
     net = arranged(topology.gateway, world)
     mired = Mired(world, net)
