@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/span.h"
 #include "conf/conf.h"
 #include "ctl/ctl.h"
 #include "miredctl/call.h"
@@ -20,14 +21,23 @@ struct output {
 	size_t n_faults;
 };
 
+/* A name of a file may be no UTF-8, which JSON does not know. */
+static json_t *json_text(const char *text)
+{
+	char escaped[4 * FINDING_TEXT_MAX + 1];
+	json_t *string = json_string(text);
+	return string ? string
+	              : json_string(span_escape(span_of_str(text), escaped, sizeof escaped));
+}
+
 static void put(void *ctx, const struct finding *finding)
 {
 	struct output *output = ctx;
 	if (output->findings) {
-		(void)json_array_append_new(output->findings,
-		                            json_pack("{s:s,s:s,s:s}", "severity",
-		                                      severity_name(finding->severity), "text",
-		                                      finding->text, "mend", finding->mend));
+		(void)json_array_append_new(
+		        output->findings,
+		        json_pack("{s:s,s:o,s:s}", "severity", severity_name(finding->severity),
+		                  "text", json_text(finding->text), "mend", finding->mend));
 		return;
 	}
 	(void)printf("%s: %s%s%s\n", severity_name(finding->severity), finding->text,

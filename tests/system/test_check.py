@@ -145,6 +145,15 @@ def test_what_check_config_says_is_part_of_it(world):
     code, lines = miredctl_check(mired)
     check(code == 1 and lines_about(lines, "error: ") and lines_about(lines, "192.0.2.0/33"),
           "a bad line of a list", lines)
+    odd = os.fsencode(mired.dir) + b"/nospamd\xff"
+    with open(odd, "wb") as file:
+        file.write(b"192.0.2.0/33\n")
+    mired.write_conf(nospamd_file=None)
+    with open(mired.conf, "ab") as file:
+        file.write(b'nospamd-file = "' + odd + b'"\n')
+    code, lines = miredctl_check(mired, "--json")
+    texts = [finding["text"] for finding in json.loads(lines[0])["findings"]]
+    check(code == 1 and lines_about(texts, "nospamd\\xff:1: "), "in JSON whatever its name", texts)
     mired.conf.write_text("max-connections = many\n")
     done = run([BUILD / "miredctl", "-f", mired.conf, "check"], ns=mired.ns, check_code=False)
     check(done.returncode == 2 and "max-connections" in done.stderr, "not checked is 2",
