@@ -2,15 +2,17 @@
  * message, padded to 8. A record never wraps: where it would, a padding record fills the rest of
  * the buffer. Positions count bytes since the start and never wrap in practice (64 bits).
  *
- * A buffer that has run empty is filled from its beginning again as soon as more than REUSE_BYTES
- * of it have been used: what only a burst needs is not touched, and costs no memory, before one. */
+ * A buffer that has run empty is filled from its beginning again as soon as more than reuse_bytes
+ * of it have been used: what only a burst needs is not touched, and costs no memory, before one.
+ * The rest of the buffer is no room until the reader has passed it, so a writer that is refused
+ * doubles reuse_bytes: after a few bursts all of the buffer is room for the next. */
 #include "base/mailbox.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { HEADER_BYTES = 8, SIZE_MIN = 256, REUSE_BYTES = 64 * 1024 };
+enum { HEADER_BYTES = 8, SIZE_MIN = 256, REUSE_MIN_BYTES = 64 * 1024 };
 
 #define PADDING UINT32_MAX
 
@@ -24,6 +26,7 @@ struct mailbox {
 	_Atomic uint64_t head CACHE_ALIGNED;
 	uint64_t reserved_head; /* head after the reservation; == head when there is none */
 	uint64_t known_tail;
+	size_t reuse_bytes;
 	/* reader's line; `tail` is read by the writer */
 	_Atomic uint64_t tail CACHE_ALIGNED;
 	uint64_t next_tail; /* tail after the message peeked at */
@@ -46,6 +49,7 @@ struct mailbox *mailbox_new(size_t size_bytes)
 	atomic_init(&mailbox->tail, 0);
 	mailbox->reserved_head = 0;
 	mailbox->known_tail = 0;
+	mailbox->reuse_bytes = REUSE_MIN_BYTES;
 	mailbox->next_tail = 0;
 	mailbox->size = size;
 	return mailbox;
@@ -85,7 +89,7 @@ static uint64_t place_for(struct mailbox *mailbox, uint64_t head, uint64_t need)
 	if (need > left) {
 		return head + left;
 	}
-	if (at < REUSE_BYTES || left + need > mailbox->size) {
+	if (at < mailbox->reuse_bytes || left + need > mailbox->size) {
 		return head;
 	}
 	/* acquire: as in has_room */
@@ -101,6 +105,7 @@ void *mailbox_reserve(struct mailbox *mailbox, size_t len)
 	uint64_t start = place_for(mailbox, head, need);
 	mailbox->reserved_head = head;
 	if (!has_room(mailbox, start + need)) {
+		mailbox->reuse_bytes *= mailbox->reuse_bytes < mailbox->size ? 2 : 1;
 		return NULL;
 	}
 	if (start != head) {

@@ -180,6 +180,41 @@ static void a_mailbox_that_is_never_empty_uses_all_of_its_room(void **state)
 	mailbox_free(mailbox);
 }
 
+/* Posts without a reader until there is no more room, then reads all. */
+static size_t burst(struct mailbox *mailbox, size_t message_len)
+{
+	size_t n = 0;
+	size_t len;
+	while (mailbox_reserve(mailbox, message_len)) {
+		mailbox_post(mailbox);
+		n++;
+	}
+	while (mailbox_peek(mailbox, &len)) {
+		mailbox_release(mailbox);
+	}
+	return n;
+}
+
+static void bursts_soon_have_all_of_the_room_of_a_mailbox_that_runs_empty(void **state)
+{
+	(void)state;
+	enum { SIZE = 1 << 20, LEN = 1000, LITTLE = 66, BURSTS_MAX = 5 };
+	struct mailbox *mailbox = mailbox_new(SIZE);
+	size_t n = 0;
+	for (int i = 0; i < BURSTS_MAX; i++) {
+		for (int k = 0; k < LITTLE; k++) { /* it is not at its beginning, and empty */
+			size_t len;
+			assert_non_null(mailbox_reserve(mailbox, LEN));
+			mailbox_post(mailbox);
+			assert_non_null(mailbox_peek(mailbox, &len));
+			mailbox_release(mailbox);
+		}
+		n = burst(mailbox, LEN);
+	}
+	assert_in_range(n, SIZE / (LEN + 8) - 1, SIZE / (LEN + 8));
+	mailbox_free(mailbox);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +224,7 @@ int main(void)
 	        cmocka_unit_test(the_largest_message_always_fits_an_empty_mailbox),
 	        cmocka_unit_test(a_mailbox_that_runs_empty_touches_only_its_beginning),
 	        cmocka_unit_test(a_mailbox_that_is_never_empty_uses_all_of_its_room),
+	        cmocka_unit_test(bursts_soon_have_all_of_the_room_of_a_mailbox_that_runs_empty),
 	        cmocka_unit_test(two_threads_pass_every_message_once_and_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
