@@ -15,6 +15,7 @@ static const double CUT_MAX = 0.5;       /* and at most half */
 static const double RECOVERY = 0.03;     /* by so much a stutter, at most once a second */
 static const double STRETCH_BEGIN = 1.1; /* less than that nobody notices */
 static const double STEP = 0.5;          /* of the way to the pace that is right now */
+static const double ROUNDING = 0.5;      /* 1.001 s are 1000.99... ms */
 
 static double least(double a, double b)
 {
@@ -108,7 +109,7 @@ static void approach(uint32_t *interval_ms, double wanted_secs)
 	double wanted_ms = wanted_secs * MS_PER_SEC;
 	double step_ms = (wanted_ms - *interval_ms) * STEP;
 	bool is_there = step_ms > -1 && step_ms < 1;
-	*interval_ms = (uint32_t)(is_there ? wanted_ms : *interval_ms + step_ms);
+	*interval_ms = (uint32_t)((is_there ? wanted_ms : *interval_ms + step_ms) + ROUNDING);
 }
 
 static void set_pace(struct budget *budget, const uint32_t n_saying[static SESSION_PACE_COUNT])

@@ -308,6 +308,22 @@ static void lateness_stretches_nobody_where_few_bytes_are_sent(void **state)
 	assert_int_equal(sim.budget.interval_ms[SESSION_PACE_LISTED], STUTTER_MS);
 }
 
+/* In binary fractions a millisecond is easily lost, and less than the stutter is no pace at all. */
+static void no_pace_is_faster_than_the_stutter(void **state)
+{
+	(void)state;
+	static const uint32_t n_saying[SESSION_PACE_COUNT] = {0, 10, 10};
+	for (uint32_t stutter_ms = 1; stutter_ms <= 10000; stutter_ms++) {
+		struct budget *budget = &sim.budget;
+		budget_init(budget, 1e6, stutter_ms, TICK_MS, mono_of(0));
+		for (int i = 1; i <= 3; i++) {
+			budget_update(budget, n_saying, 0, mono_of(i * BUDGET_WINDOW_MS));
+		}
+		assert_int_equal(budget->interval_ms[SESSION_PACE_GREY], stutter_ms);
+		assert_int_equal(budget->interval_ms[SESSION_PACE_LISTED], stutter_ms);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 
 int main(void)
@@ -325,6 +341,7 @@ int main(void)
 	        TEST(slow_machine_with_slow_clients_settles_too),
 	        TEST(budget_comes_back_when_the_machine_does),
 	        TEST(pause_of_the_machine_costs_a_tenth_at_most_a_second),
+	        TEST(no_pace_is_faster_than_the_stutter),
 	        TEST(lateness_stretches_nobody_where_few_bytes_are_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
