@@ -137,6 +137,16 @@ static inline const char *log_of(const struct world *world)
 	return output_of(command);
 }
 
+/* Another thread writes it, a moment later. */
+static inline void await_log(const struct world *world, const char *text)
+{
+	double start = seconds_now();
+	while (!strstr(log_of(world), text)) {
+		assert_true(seconds_now() - start < WAIT_MS / 1000.0);
+		(void)usleep(1000);
+	}
+}
+
 static inline int setup(void **state)
 {
 	static struct world world;

@@ -23,7 +23,7 @@ static void a_copy_goes_into_empty_sets_as_it_comes(void **state)
 	assert_int_equal(done.figures.elements_deleted, 1);
 	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.199"));
 	assert_false(is_in(world->eye, FW_SET_WHITE, "10.0.0.7"));
-	assert_non_null(strstr(log_of(world), "complete copy of 200 hosts"));
+	await_log(world, "complete copy of 200 hosts");
 }
 
 /* The old content stays until the new one takes its place, and changes do not wait for that. */
@@ -154,6 +154,191 @@ static void what_is_in_no_copy_any_more_is_replaced(void **state)
 	assert_true(is_in(world->eye, FW_SET_WHITE, "198.51.100.9"));
 }
 
+/* --- any order of what can happen ------------------------------------------------------------- */
+
+enum { N_HOSTS = 40, N_ROUNDS = 10, SLICE_HOSTS = 5, LAG_MAX = 64, BY_HAND_SECS = 100 };
+
+/* A store as the feeder sees it: what is in it, and the changes that were not sent yet. */
+struct model {
+	unsigned seed;
+	bool is_there[FW_SET_COUNT][N_HOSTS];
+	struct msg_element journal[LAG_MAX];
+	uint16_t n_waiting;
+	uint64_t seq;
+	unsigned next; /* host of the copy that is being sent */
+};
+
+static unsigned any(struct model *model, unsigned below)
+{
+	return (unsigned)rand_r(&model->seed) % below;
+}
+
+static struct addr host_number(unsigned n)
+{
+	struct addr addr = n % 2 ? addr_of("2001:db8::") : addr_of("192.0.2.0");
+	addr.bytes[n % 2 ? 7 : 15] = (uint8_t)n;
+	return addr;
+}
+
+static struct msg_element host_element(unsigned set, unsigned n, bool is_deleted)
+{
+	return (struct msg_element){.addr = host_number(n),
+	                            .set = (uint8_t)set,
+	                            .is_deleted = is_deleted,
+	                            .timeout_secs = is_deleted ? 0 : 3600};
+}
+
+static void store_changes(struct model *model)
+{
+	unsigned set = any(model, FW_SET_COUNT);
+	unsigned n = any(model, N_HOSTS);
+	if (model->n_waiting < LAG_MAX) {
+		bool is_there = any(model, 2);
+		model->is_there[set][n] = is_there;
+		model->journal[model->n_waiting++] = host_element(set, n, !is_there);
+	}
+}
+
+static void send_waiting(const struct world *world, struct model *model)
+{
+	struct msg msg = {.type = MSG_CHANGES, .n_elements = model->n_waiting};
+	if (model->n_waiting > 0) {
+		model->seq += model->n_waiting;
+		msg.seq = model->seq;
+		memcpy(msg.elements, model->journal, model->n_waiting * sizeof model->journal[0]);
+		model->n_waiting = 0;
+		send_msg(world->engine, msg);
+	}
+}
+
+static void send_slice(const struct world *world, struct model *model)
+{
+	struct msg msg = {.type = MSG_FILL};
+	for (unsigned i = 0; i < SLICE_HOSTS; i++, model->next++) {
+		for (unsigned set = 0; set < FW_SET_COUNT; set++) {
+			if (model->is_there[set][model->next]) {
+				msg.elements[msg.n_elements++] =
+				        host_element(set, model->next, false);
+			}
+		}
+	}
+	send_msg(world->engine, msg);
+}
+
+static void send_part(const struct world *world, struct model *model, unsigned n_hosts)
+{
+	model->next = 0;
+	send_msg(world->engine, (struct msg){.type = MSG_FILL_BEGIN});
+	while (model->next < n_hosts) {
+		unsigned what = any(model, 8);
+		if (what < 5) {
+			store_changes(model);
+		} else if (what < 6) {
+			send_waiting(world, model);
+		} else {
+			send_slice(world, model);
+		}
+	}
+}
+
+static void send_whole(const struct world *world, struct model *model)
+{
+	send_part(world, model, N_HOSTS);
+	model->seq++;
+	send_msg(world->engine, (struct msg){.type = MSG_FILL_END, .seq = model->seq});
+	send_waiting(world, model);
+}
+
+static void somebody_changes_elements(const struct world *world, struct model *model)
+{
+	for (int i = 0; i < 3; i++) {
+		struct fw_element element = {.addr = host_number(any(model, N_HOSTS)),
+		                             .set = (uint8_t)any(model, FW_SET_COUNT),
+		                             .is_deleted = any(model, 2),
+		                             .timeout_secs = BY_HAND_SECS};
+		assert_int_equal(fw_apply(world->eye, &element, 1), 0);
+	}
+}
+
+static void next_engine(struct world *world)
+{
+	(void)close(world->engine);
+	connect_engine(world);
+	(void)await_type(world->engine, MSG_NEED_FILL);
+}
+
+/* What makes the role ask for a copy. */
+static void something_happens(struct world *world, struct model *model, const char *more)
+{
+	switch (any(model, 4)) {
+	case 0: /* the engine dies in the middle of a copy, and another one after it */
+		next_engine(world);
+		send_part(world, model, N_HOSTS / 2);
+		next_engine(world);
+		break;
+	case 1:
+		next_engine(world);
+		break;
+	case 2:
+		(void)kill(world->pid, SIGKILL);
+		(void)waitpid(world->pid, NULL, 0);
+		(void)close(world->supervisor);
+		(void)close(world->engine);
+		role_start_child(world, more);
+		(void)await_type(world->engine, MSG_NEED_FILL);
+		break;
+	case 3:
+		(void)output_of("nft flush ruleset");
+		(void)await_type(world->engine, MSG_NEED_FILL);
+		break;
+	}
+	model->n_waiting = 0; /* a new copy begins behind all of it */
+}
+
+/* Each with the life the store gives it. */
+static void assert_sets_are(const struct world *world, const struct model *model)
+{
+	int n_wanted = 0;
+	int n = 0;
+	for (unsigned set = 0; set < FW_SET_COUNT; set++) {
+		for (unsigned host = 0; host < N_HOSTS; host++) {
+			struct addr addr = host_number(host);
+			n_wanted += model->is_there[set][host];
+			if (fw_has(world->eye, set, &addr) != model->is_there[set][host]) {
+				fail_msg("host %u of set %u", host, set);
+			}
+		}
+	}
+	for (const char *at = output_of("nft list table inet mired");
+	     (at = strstr(at, "timeout 1h expires")); at++) {
+		n++;
+	}
+	assert_int_equal(n, n_wanted);
+}
+
+static void whatever_happens_the_sets_end_as_the_store(void **state)
+{
+	static const char *const ways[] = {
+	        "", "kernel-set-refresh = fallback\n",
+	        "kernel-set-refresh = fallback\nkernel-set-destroy = fallback\n"};
+	need_root();
+	struct world *world = *state;
+	struct model model = {.seed = (unsigned)time(NULL)};
+	print_message("seed %u\n", model.seed);
+	for (size_t way = 0; way < ARRAY_LEN(ways); way++) {
+		role_start_child(world, ways[way]);
+		(void)await_type(world->engine, MSG_NEED_FILL);
+		for (int round = 0; round < N_ROUNDS; round++) {
+			send_whole(world, &model);
+			(void)await_done(world, model.seq);
+			assert_sets_are(world, &model);
+			somebody_changes_elements(world, &model);
+			something_happens(world, &model, ways[way]);
+		}
+		assert_int_equal(await_end(world), ROLE_EXIT_OK);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,6 +348,7 @@ int main(void)
 	        ROLE_TEST(a_copy_that_was_not_finished_is_replaced_by_the_next_one),
 	        ROLE_TEST(what_the_sets_hold_already_is_not_replaced),
 	        ROLE_TEST(what_is_in_no_copy_any_more_is_replaced),
+	        ROLE_TEST(whatever_happens_the_sets_end_as_the_store),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
