@@ -295,6 +295,14 @@ static void something_happens(struct world *world, struct model *model, const ch
 	model->n_waiting = 0; /* a new copy begins behind all of it */
 }
 
+static void assert_host_is(const struct world *world, enum fw_set set, unsigned host, bool is_there)
+{
+	struct addr addr = host_number(host);
+	if (fw_has(world->eye, set, &addr) != is_there) {
+		fail_msg("host %u of set %u", host, set);
+	}
+}
+
 /* Each with the life the store gives it. */
 static void assert_sets_are(const struct world *world, const struct model *model)
 {
@@ -302,16 +310,14 @@ static void assert_sets_are(const struct world *world, const struct model *model
 	int n = 0;
 	for (unsigned set = 0; set < FW_SET_COUNT; set++) {
 		for (unsigned host = 0; host < N_HOSTS; host++) {
-			struct addr addr = host_number(host);
+			assert_host_is(world, set, host, model->is_there[set][host]);
 			n_wanted += model->is_there[set][host];
-			if (fw_has(world->eye, set, &addr) != model->is_there[set][host]) {
-				fail_msg("host %u of set %u", host, set);
-			}
 		}
 	}
-	for (const char *at = output_of("nft list table inet mired");
-	     (at = strstr(at, "timeout 1h expires")); at++) {
+	const char *at = strstr(output_of("nft list table inet mired"), "timeout 1h expires");
+	while (at) {
 		n++;
+		at = strstr(at + 1, "timeout 1h expires");
 	}
 	assert_int_equal(n, n_wanted);
 }
