@@ -5,14 +5,20 @@
  * A buffer that has run empty is filled from its beginning again as soon as more than reuse_bytes
  * of it have been used: what only a burst needs is not touched, and costs no memory, before one.
  * The rest of the buffer is no room until the reader has passed it, so a writer that is refused
- * doubles reuse_bytes: after a few bursts all of the buffer is room for the next. */
+ * doubles reuse_bytes: after a few bursts all of the buffer is room for the next. Not so with small
+ * buffers, as those of the log, where what is refused is lost. */
 #include "base/mailbox.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { HEADER_BYTES = 8, SIZE_MIN = 256, REUSE_MIN_BYTES = 64 * 1024 };
+enum {
+	HEADER_BYTES = 8,
+	SIZE_MIN = 256,
+	REUSE_MIN_BYTES = 64 * 1024,
+	SPARED_BYTES = 512 * 1024, /* smaller ones are used whole */
+};
 
 #define PADDING UINT32_MAX
 
@@ -49,7 +55,7 @@ struct mailbox *mailbox_new(size_t size_bytes)
 	atomic_init(&mailbox->tail, 0);
 	mailbox->reserved_head = 0;
 	mailbox->known_tail = 0;
-	mailbox->reuse_bytes = REUSE_MIN_BYTES;
+	mailbox->reuse_bytes = size < SPARED_BYTES ? size : REUSE_MIN_BYTES;
 	mailbox->next_tail = 0;
 	mailbox->size = size;
 	return mailbox;

@@ -195,23 +195,40 @@ static size_t burst(struct mailbox *mailbox, size_t message_len)
 	return n;
 }
 
+/* What is posted after 66 messages of 1000 bytes, each read at once: a little behind the place at
+ * which a large mailbox begins anew. */
+static size_t burst_after_little(struct mailbox *mailbox)
+{
+	enum { LITTLE = 66, LEN = 1000 };
+	size_t len;
+	for (int i = 0; i < LITTLE; i++) {
+		assert_non_null(mailbox_reserve(mailbox, LEN));
+		mailbox_post(mailbox);
+		assert_non_null(mailbox_peek(mailbox, &len));
+		mailbox_release(mailbox);
+	}
+	return burst(mailbox, LEN);
+}
+
 static void bursts_soon_have_all_of_the_room_of_a_mailbox_that_runs_empty(void **state)
 {
 	(void)state;
-	enum { SIZE = 1 << 20, LEN = 1000, LITTLE = 66, BURSTS_MAX = 5 };
+	enum { SIZE = 1 << 20, BURSTS_MAX = 5 };
 	struct mailbox *mailbox = mailbox_new(SIZE);
 	size_t n = 0;
 	for (int i = 0; i < BURSTS_MAX; i++) {
-		for (int k = 0; k < LITTLE; k++) { /* it is not at its beginning, and empty */
-			size_t len;
-			assert_non_null(mailbox_reserve(mailbox, LEN));
-			mailbox_post(mailbox);
-			assert_non_null(mailbox_peek(mailbox, &len));
-			mailbox_release(mailbox);
-		}
-		n = burst(mailbox, LEN);
+		n = burst_after_little(mailbox);
 	}
-	assert_in_range(n, SIZE / (LEN + 8) - 1, SIZE / (LEN + 8));
+	assert_in_range(n, SIZE / 1008 - 1, SIZE / 1008);
+	mailbox_free(mailbox);
+}
+
+static void the_first_burst_has_all_of_the_room_of_a_small_mailbox(void **state)
+{
+	(void)state;
+	enum { SIZE = 256 << 10 };
+	struct mailbox *mailbox = mailbox_new(SIZE);
+	assert_in_range(burst_after_little(mailbox), SIZE / 1008 - 1, SIZE / 1008);
 	mailbox_free(mailbox);
 }
 
@@ -225,6 +242,7 @@ int main(void)
 	        cmocka_unit_test(a_mailbox_that_runs_empty_touches_only_its_beginning),
 	        cmocka_unit_test(a_mailbox_that_is_never_empty_uses_all_of_its_room),
 	        cmocka_unit_test(bursts_soon_have_all_of_the_room_of_a_mailbox_that_runs_empty),
+	        cmocka_unit_test(the_first_burst_has_all_of_the_room_of_a_small_mailbox),
 	        cmocka_unit_test(two_threads_pass_every_message_once_and_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
