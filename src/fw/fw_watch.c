@@ -1,6 +1,6 @@
-/* Noticing that somebody else changed our parts of the ruleset. Every committed transaction raises
- * the generation by one: if it moved by our own transactions only, nothing needs a look. Otherwise
- * the handles are compared. A handle is never used twice in a table and a table's never twice in a
+/* Noticing that somebody else changed our parts of the ruleset. While its generation stays nothing
+ * needs a look. When it moved, or we changed something ourselves (fw_commit), the handles are
+ * compared. A handle is never used twice in a table and a table's never twice in a
  * namespace, so a part that was made anew differs from the old one. Objects which others add to
  * our table do not matter; elements are not looked at (dumping them is quadratic). */
 #include "fw/fw_int.h"

@@ -53,16 +53,14 @@ static bool can_assert(struct fw *fw)
 }
 
 /* Sets that are not known to be empty may hold somebody who is in no copy any more. */
-static int begin_copy(struct learned *learned, struct fw *fw, const struct msg *msg)
+static void begin_copy(struct learned *learned, struct fw *fw)
 {
-	(void)msg;
 	copy_fini(&learned->copy);
 	learned->copy.state = fw && fw_is_empty(fw) ? COPY_STREAMED : COPY_GATHERED;
 	learned->copy.is_asserted = fw && learned->copy.state == COPY_GATHERED && can_assert(fw);
 	learned->has_elements = false;
 	learned->must_ask = false;
 	learned->must_tell = true;
-	return 0;
 }
 
 static size_t take_elements(const struct msg *msg, struct fw_element out[static MSG_ELEMENTS_MAX])
@@ -111,17 +109,15 @@ static int take_hosts(struct learned *learned, struct fw *fw, const struct msg *
 	return copy->state == COPY_GATHERED ? gather_hosts(copy, fw, msg) : 0;
 }
 
-static int end_copy(struct learned *learned, struct fw *fw, const struct msg *msg)
+static void end_copy(struct learned *learned, uint64_t seq)
 {
 	struct copy *copy = &learned->copy;
-	(void)fw;
-	copy->seq = msg->seq;
+	copy->seq = seq;
 	if (copy->state == COPY_STREAMED) {
 		have_elements(learned);
 	} else if (copy->state == COPY_GATHERED) {
 		copy->state = COPY_WHOLE;
 	}
-	return 0;
 }
 
 static int gather_changes(struct copy *copy, const struct fw_element *elements, size_t n)
@@ -160,12 +156,13 @@ static int take_changes(struct learned *learned, struct fw *fw, const struct msg
 bool learned_on_message(struct learned *learned, struct fw *fw, const struct msg *msg, int *ret)
 {
 	bool is_coming = learned->copy.state != COPY_NONE;
+	*ret = 0;
 	if (msg->type == MSG_FILL_BEGIN) {
-		*ret = begin_copy(learned, fw, msg);
+		begin_copy(learned, fw);
 	} else if (msg->type == MSG_FILL && is_coming) {
 		*ret = take_hosts(learned, fw, msg);
 	} else if (msg->type == MSG_FILL_END && is_coming) {
-		*ret = end_copy(learned, fw, msg);
+		end_copy(learned, msg->seq);
 	} else if (msg->type == MSG_CHANGES) {
 		*ret = take_changes(learned, fw, msg);
 	} else {
