@@ -12,6 +12,7 @@ import pathlib
 import platform
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -33,7 +34,10 @@ def arguments(description):
 
 def use_build(options, *targets):
     """Brings the named targets up to date; the system tests' modules find the build from then on.
-    Import those (world, daemon, topology) only afterwards."""
+    Import those (world, daemon, topology) only afterwards. What they make is removed at exit, so a
+    kill or the end of the terminal is one."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     build = options.build.resolve()
     if build == TOP / "build" / "release":
         _run_quietly(["cmake", "--preset", "release"])
