@@ -8,6 +8,9 @@
 enum {
 	CHUNK_BYTES = 64 * 1024, /* a chunk holds a power of two of objects, about this large */
 	OBJECT_ALIGN = 16,
+	/* Of a chunk: what is never written to in an object of whole pages costs no memory then.
+	 * jemalloc begins large blocks anywhere in a page unless it is told. */
+	CHUNK_ALIGN = 4096,
 };
 
 struct slab {
@@ -58,8 +61,8 @@ static uint32_t take_new(struct slab *slab)
 	}
 	if (!slab->chunks[chunk]) {
 		size_t bytes = slab->size << slab->shift;
-		bytes = (bytes + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
-		slab->chunks[chunk] = aligned_alloc(CACHE_LINE, bytes);
+		bytes = (bytes + CHUNK_ALIGN - 1) & ~(size_t)(CHUNK_ALIGN - 1);
+		slab->chunks[chunk] = aligned_alloc(CHUNK_ALIGN, bytes);
 		if (!slab->chunks[chunk]) {
 			return SLAB_NONE;
 		}

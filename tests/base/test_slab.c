@@ -28,6 +28,18 @@ static void the_bound_holds_and_what_is_given_back_is_taken_again(void **state)
 	slab_free(slab);
 }
 
+static void objects_of_whole_pages_begin_with_a_page(void **state)
+{
+	enum { N = 100, PAGE = 4096 };
+	struct slab *slab = slab_new(2 * PAGE, N);
+	(void)state;
+	for (uint32_t i = 0; i < N; i++) {
+		uint32_t idx = slab_take(slab);
+		assert_int_equal((uintptr_t)slab_at(slab, idx) % PAGE, 0);
+	}
+	slab_free(slab);
+}
+
 static void objects_of_many_chunks_do_not_overlap(void **state)
 {
 	enum { N = 5000, SIZE = 100 };
@@ -66,6 +78,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(the_bound_holds_and_what_is_given_back_is_taken_again),
+	        cmocka_unit_test(objects_of_whole_pages_begin_with_a_page),
 	        cmocka_unit_test(objects_of_many_chunks_do_not_overlap),
 	        cmocka_unit_test(objects_larger_than_a_chunk_and_an_empty_pool_work),
 	};
