@@ -14,7 +14,7 @@
 
 #include "store_fixture.h"
 
-enum { N_KILLS = 150, ROWS_A_STEP = 20, JOURNAL_MAX = 100 };
+enum { N_KILLS = 150, ROWS_A_STEP = 20, ROWS_KEPT = 200, JOURNAL_MAX = 100 };
 
 /* --- the point of death ----------------------------------------------------------------------- */
 
@@ -76,7 +76,7 @@ static int commit_step(struct store *store, uint32_t step, bool may_wait)
 	struct store_txn txn;
 	struct row row;
 	uint32_t first = step * ROWS_A_STEP;
-	struct wall ended = {FIXTURE_T0 + FIXTURE_LIFE + (int64_t)first - 10 * ROWS_A_STEP};
+	struct wall ended = {FIXTURE_T0 + FIXTURE_LIFE + (int64_t)first - ROWS_KEPT};
 	store_begin(store, &txn, (struct wall){FIXTURE_T0});
 	(void)store_sweep(&txn, ended, UINT32_MAX, NULL, NULL);
 	for (uint32_t n = first; n < first + ROWS_A_STEP; n++) {
