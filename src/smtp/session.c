@@ -438,10 +438,11 @@ size_t session_input(struct session *session, const struct session_conf *conf,
 		return n;
 	}
 	if (has_flag(session, FLAG_HAS_LINE)) {
-		/* not for part of a line: who pushes one without end must not set the pace */
 		pace_reset_looks(session, conf);
-		session->due = earlier(session->due, pace_next_look(session, conf, now));
+	} else {
+		pace_look_for_rest(session, conf);
 	}
+	session->due = earlier(session->due, pace_next_look(session, conf, now));
 	if (dialogue_takes_mail(session)) {
 		session->since = now; /* each piece of a mail begins the wait anew */
 	}

@@ -64,6 +64,9 @@ struct mono_ms pace_next_byte(const struct session *session, const struct sessio
 /* Whether the byte that is sent now, before one that is due at `next`, carries a look. */
 bool pace_is_look_due(const struct session *session, struct mono_ms now, struct mono_ms next);
 void pace_reset_looks(struct session *session, const struct session_conf *conf);
+/* Part of a line is there: its rest may follow soon, but who pushes one without end must not set
+ * the pace. */
+void pace_look_for_rest(struct session *session, const struct session_conf *conf);
 /* Time of the next look, or of the next try of a blocked write; the one after it is twice as far.
  */
 struct mono_ms pace_next_look(struct session *session, const struct session_conf *conf,

@@ -13,6 +13,7 @@ enum {
 	 * half a byte, and what it finds is answered after the reply anyway. */
 	LOOK_SHIFT = 12,
 	LOOK_PERIOD_MS = 1 << LOOK_SHIFT,
+	REST_LOOKS = 4, /* least distance of looks for the rest of a line, in the shortest one's */
 };
 
 void session_stagger(struct session *session, uint32_t part)
@@ -83,6 +84,14 @@ void pace_reset_looks(struct session *session, const struct session_conf *conf)
 	        (uint16_t)(conf->look_min_ms < UINT16_MAX ? conf->look_min_ms : UINT16_MAX);
 	if (session->look_ms == 0) {
 		session->look_ms = 1; /* a look always lies ahead */
+	}
+}
+
+void pace_look_for_rest(struct session *session, const struct session_conf *conf)
+{
+	uint32_t rest_ms = REST_LOOKS * conf->look_min_ms;
+	if (session->look_ms > rest_ms) {
+		session->look_ms = (uint16_t)rest_ms;
 	}
 }
 
