@@ -31,7 +31,7 @@ static void the_bound_holds_and_what_is_given_back_is_taken_again(void **state)
 static void objects_of_whole_pages_begin_with_a_page(void **state)
 {
 	enum { N = 100, PAGE = 4096 };
-	struct slab *slab = slab_new(2 * PAGE, N);
+	struct slab *slab = slab_new((size_t)2 * PAGE, N);
 	(void)state;
 	for (uint32_t i = 0; i < N; i++) {
 		uint32_t idx = slab_take(slab);

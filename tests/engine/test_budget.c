@@ -317,7 +317,7 @@ static void no_pace_is_faster_than_the_stutter(void **state)
 		struct budget *budget = &sim.budget;
 		budget_init(budget, 1e6, stutter_ms, TICK_MS, mono_of(0));
 		for (int i = 1; i <= 3; i++) {
-			budget_update(budget, n_saying, 0, mono_of(i * BUDGET_WINDOW_MS));
+			budget_update(budget, n_saying, 0, mono_of((int64_t)i * BUDGET_WINDOW_MS));
 		}
 		assert_int_equal(budget->interval_ms[SESSION_PACE_GREY], stutter_ms);
 		assert_int_equal(budget->interval_ms[SESSION_PACE_LISTED], stutter_ms);
