@@ -13,7 +13,7 @@ enum {
 	 * half a byte, and what it finds is answered after the reply anyway. */
 	LOOK_SHIFT = 12,
 	LOOK_PERIOD_MS = 1 << LOOK_SHIFT,
-	REST_LOOKS = 4, /* least distance of looks for the rest of a line, in the shortest one's */
+	REST_LOOKS = 10, /* least distance of looks for the rest of a line, in the shortest one's */
 };
 
 void session_stagger(struct session *session, uint32_t part)

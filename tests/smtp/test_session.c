@@ -196,7 +196,7 @@ static void part_of_a_line_brings_looks_nearer_but_not_to_each_tick(void **state
 	for (uint32_t i = 1; i <= 10; i++) {
 		driver_type(driver, "NOO");
 		driver_wake(driver);
-		assert_int_equal(driver_age_ms(driver), 18350 + (i - 1) * 200);
+		assert_int_equal(driver_age_ms(driver), 18350 + (i - 1) * 500);
 	}
 }
 

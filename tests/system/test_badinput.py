@@ -26,7 +26,7 @@ def still_serves(net, mired):
 
 @marked(timeout_secs=90, tags=("sanitize",))
 def test_overlong_lines_nul_bytes_bare_ends_and_8_bit(world):
-    net, mired = start(world)
+    net, mired = start(world, tick="10ms")  # parts of a line are ten ticks apart
     pids = mired.pids()
     lines = [
         (b"HELO " + b"h" * 8_000 + b"\r\n", "250"),

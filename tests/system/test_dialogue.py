@@ -77,7 +77,7 @@ def step(client, line):
 def test_scripts(world):
     net = topology.gateway(world)
     Mired(world, net, stutter="0s", hostname="mail.example.org", passtime="25m",
-          greyexp="4h", look_interval="4s").start()
+          greyexp="4h", look_interval="4s", tick="10ms").start()
     scripts = [path for path in sorted(SCRIPTS.glob("*.smtp"))
                if re.search(r"^# real: yes$", path.read_text("latin-1"), re.M)]
     check(scripts, "there are scripts for a real daemon")
