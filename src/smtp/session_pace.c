@@ -78,20 +78,24 @@ bool pace_is_look_due(const struct session *session, struct mono_ms now, struct 
 	return (now.ms + shift) / LOOK_PERIOD_MS != (next.ms + shift) / LOOK_PERIOD_MS;
 }
 
+/* So many shortest distances, in the range of look_ms; a look always lies ahead. */
+static uint16_t look_distance(const struct session_conf *conf, uint32_t n)
+{
+	uint64_t ms = (uint64_t)n * conf->look_min_ms;
+	ms = ms < UINT16_MAX ? ms : UINT16_MAX;
+	return (uint16_t)(ms > 0 ? ms : 1);
+}
+
 void pace_reset_looks(struct session *session, const struct session_conf *conf)
 {
-	session->look_ms =
-	        (uint16_t)(conf->look_min_ms < UINT16_MAX ? conf->look_min_ms : UINT16_MAX);
-	if (session->look_ms == 0) {
-		session->look_ms = 1; /* a look always lies ahead */
-	}
+	session->look_ms = look_distance(conf, 1);
 }
 
 void pace_look_for_rest(struct session *session, const struct session_conf *conf)
 {
-	uint32_t rest_ms = REST_LOOKS * conf->look_min_ms;
+	uint16_t rest_ms = look_distance(conf, REST_LOOKS);
 	if (session->look_ms > rest_ms) {
-		session->look_ms = (uint16_t)rest_ms;
+		session->look_ms = rest_ms;
 	}
 }
 

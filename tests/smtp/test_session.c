@@ -200,6 +200,20 @@ static void part_of_a_line_brings_looks_nearer_but_not_to_each_tick(void **state
 	}
 }
 
+static void part_of_a_line_never_brings_a_look_at_once(void **state)
+{
+	(void)state;
+	driver->conf.stutter_ms = 0;
+	driver->conf.look_min_ms = 0;
+	start(SESSION_GREY);
+	run_for(2);
+	driver_type(driver, "NOO");
+	driver_wake(driver);
+	uint32_t n_wakes = driver->n_wakes;
+	run_for(2);
+	assert_in_range(driver->n_wakes - n_wakes, 1, 20);
+}
+
 static void looks_begin_anew_with_each_line_of_a_mail(void **state)
 {
 	(void)state;
@@ -371,6 +385,7 @@ int main(void)
 	        TEST(late_owner_never_makes_short_gaps),
 	        TEST(pace_survives_fifty_days),
 	        TEST(part_of_a_line_brings_looks_nearer_but_not_to_each_tick),
+	        TEST(part_of_a_line_never_brings_a_look_at_once),
 	        TEST(looks_begin_anew_with_each_line_of_a_mail),
 	        TEST(sends_taken_back_lose_and_repeat_nothing),
 	        TEST(short_send_is_continued),
