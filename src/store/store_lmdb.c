@@ -66,7 +66,9 @@ int door_error(const struct store *store, int rc)
 	case MDB_PAGE_NOTFOUND:
 	case MDB_INCOMPATIBLE:
 	case MDB_BAD_VALSIZE:
-	case MDB_KEYEXIST: /* an append that would not be the last */
+	case MDB_KEYEXIST:    /* an append that would not be the last */
+	case MDB_CURSOR_FULL: /* a tree without an end: pages that lead to themselves */
+	case MDB_PAGE_FULL:
 		return ERR_CORRUPT;
 	case MDB_VERSION_MISMATCH:
 		return ERR_VERSION;
@@ -291,8 +293,9 @@ static int read_content(struct store *store, char why[static STORE_WHY_MAX])
 	newest_read(store, txn);
 	ret = store->read_only ? 0 : intake_load(store, txn);
 	if (ret) {
-		door_explain(why, "%s: tuples that wait for their places: %s", store->dir,
-		             err_text(ret));
+		door_explain(
+		        why, "%s: tuples that wait for their places: %s. It was left as it is%s",
+		        store->dir, err_text(ret), ret == ERR_CORRUPT ? ": put back a backup" : "");
 		mdb_txn_abort(txn);
 		return ret;
 	}

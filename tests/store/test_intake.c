@@ -512,6 +512,48 @@ static void histories_end_alike_with_and_without_waiting(void **state)
 	assert_int_equal(intake_teardown(&other), 0);
 }
 
+/* LMDB's branch pages: a header of 16 bytes with flags at 10 and the end of the nodes' places at
+ * 12, the places, and nodes that begin with the number of the page below. */
+static void lead_to_itself(uint8_t *page, uint64_t pgno)
+{
+	enum { FLAGS_AT = 10, LOWER_AT = 12, HEADER_BYTES = 16, IS_BRANCH = 1 };
+	uint16_t flags;
+	uint16_t lower;
+	memcpy(&flags, page + FLAGS_AT, sizeof flags);
+	memcpy(&lower, page + LOWER_AT, sizeof lower);
+	for (unsigned at = HEADER_BYTES; flags == IS_BRANCH && at < lower; at += 2) {
+		uint16_t node;
+		memcpy(&node, page + at, sizeof node);
+		memcpy(page + node, &pgno, 6);
+	}
+}
+
+static void a_damaged_tree_of_waiting_tuples_is_refused_as_damage(void **state)
+{
+	enum { PAGE_BYTES = 4096, N_PAGES_MAX = 512 };
+	struct intake_test *t = *state;
+	char path[FIXTURE_PATH_MAX + 64];
+	static uint8_t pages[N_PAGES_MAX][PAGE_BYTES];
+	take_in_rows(t, 0, 199);
+	store_reader_close(t->reader);
+	store_close(t->store);
+	t->reader = NULL;
+	t->store = NULL;
+	fixture_path(t->fixture, "data.mdb", path);
+	FILE *file = fopen(path, "r+e");
+	assert_non_null(file);
+	size_t n = fread(pages, PAGE_BYTES, N_PAGES_MAX, file);
+	for (size_t i = 2; i < n; i++) {
+		lead_to_itself(pages[i], i);
+	}
+	rewind(file);
+	assert_int_equal(fwrite(pages, PAGE_BYTES, n, file), n);
+	assert_int_equal(fclose(file), 0);
+	struct store_conf conf = fixture_conf(t->fixture);
+	assert_int_equal(store_open(&t->store, &conf, t->fixture->why), ERR_CORRUPT);
+	assert_non_null(strstr(t->fixture->why, "put back a backup"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -530,6 +572,7 @@ int main(void)
 	        INTAKE_TEST(a_hosts_tuples_are_found_among_many_that_wait),
 	        INTAKE_TEST(a_damaged_row_is_found_by_the_check_and_counts_as_absent),
 	        INTAKE_TEST(the_check_finds_a_tuple_that_waits_and_has_its_place),
+	        INTAKE_TEST(a_damaged_tree_of_waiting_tuples_is_refused_as_damage),
 	        INTAKE_TEST(histories_end_alike_with_and_without_waiting),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
