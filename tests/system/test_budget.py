@@ -51,7 +51,7 @@ def check_held_to_budget(mired, kind, other):
     return pace
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("once",))
 def test_listed_clients_make_room_for_greylisted_ones(world):
     mired, load = crowd(world, LISTED)
     check(mired.status()["connections"]["grey"] > 50, "some are not on the list")
@@ -61,14 +61,14 @@ def test_listed_clients_make_room_for_greylisted_ones(world):
              lambda: mired.status()["pace"]["stretch_listed"] == 1, 20, 0.5)
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("once",))
 def test_greylisted_clients_are_stretched_when_there_are_no_listed_ones(world):
     mired, load = crowd(world)
     check_held_to_budget(mired, "stretch_grey", "stretch_listed")
     load.end()
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("once",))
 def test_within_the_budget_the_pace_is_as_configured(world):
     net = topology.gateway(world)
     mired = Mired(world, net, stutter="1s", grey_stutter="90s", verbose="no").start()

@@ -37,6 +37,7 @@ def mend_of(line):
     return line.partition(" -> ")[2]
 
 
+@marked(tags=("once",))
 def test_a_small_configuration_is_fine(world):
     mired = Mired(world, topology.gateway(world), max_connections=1000)
     code, lines = miredctl_check(mired)
@@ -47,6 +48,7 @@ def test_a_small_configuration_is_fine(world):
     check(code == 0 and answer["ok"] and answer["connections"] == 1000, "so does JSON", answer)
 
 
+@marked(tags=("once",))
 def test_each_sysctl_that_is_too_small_is_named_with_what_mends_it(world):
     mired = Mired(world, topology.gateway(world), max_connections=1000)
     for name, value in (("net.core.somaxconn", 128), ("net.ipv4.tcp_syncookies", 0),
@@ -64,6 +66,7 @@ def test_each_sysctl_that_is_too_small_is_named_with_what_mends_it(world):
     check(code == 0, "the commands mended it", lines)
 
 
+@marked(tags=("once",))
 def test_a_table_of_conntrack_that_is_too_small_is_an_error_where_it_counts(world):
     if not CONNTRACK.exists():
         raise w.Skip("no conntrack here")
@@ -81,6 +84,7 @@ def test_a_table_of_conntrack_that_is_too_small_is_an_error_where_it_counts(worl
     check(lines_about(lines, "note: net.netfilter.nf_conntrack_max is"), "a note", lines)
 
 
+@marked(tags=("once",))
 def test_tproxy_needs_its_routes(world):
     net = topology.gateway(world)
     mired = Mired(world, net, max_connections=1000, rules="gateway-tproxy", mx_addresses=net.mx)
@@ -99,6 +103,7 @@ def test_tproxy_needs_its_routes(world):
     check(code == 1 and mend_of(found[0]) == "mired-tproxy up", "the mark", lines)
 
 
+@marked(tags=("once",))
 def test_an_input_that_drops_by_default_is_a_note_with_the_rule_it_needs(world):
     net = topology.gateway(world)
     mired = Mired(world, net, max_connections=1000, rules="gateway", mx_addresses=net.mx)
@@ -118,6 +123,7 @@ def test_an_input_that_drops_by_default_is_a_note_with_the_rule_it_needs(world):
     check("tcp dport 8025 accept" in rules and "0x02000000" in rules, "both are rules", rules)
 
 
+@marked(tags=("once",))
 def test_the_limit_of_files_is_the_daemons_when_one_runs(world):
     mired = Mired(world, topology.gateway(world), max_connections=3000, workers=2,
                   program=["prlimit", "--nofile=1900:1900"])
@@ -139,6 +145,7 @@ def test_the_limit_of_files_is_the_daemons_when_one_runs(world):
           lines)
 
 
+@marked(tags=("once",))
 def test_what_check_config_says_is_part_of_it(world):
     mired = Mired(world, topology.gateway(world), max_connections=1000)
     mired.write_nospamd("192.0.2.0/33\n")
@@ -165,6 +172,7 @@ def used_share(mired):
     return store["used_bytes"] / store["map_bytes"]
 
 
+@marked(tags=("once",))
 def test_a_store_that_fills_its_map_is_told_of(world):
     mired = Mired(world, topology.gateway(world), max_connections=1000, store_map="1m")
     mired.start()
@@ -192,7 +200,7 @@ def restored(world, mired, backup):
     check(miredb(mired, "--check").returncode == 0, "the restored store is sound")
 
 
-@marked(timeout_secs=120)
+@marked(timeout_secs=120, tags=("once",))
 def test_a_backup_made_beside_the_daemon_is_restored(world):
     net = topology.gateway(world)
     mired = Mired(world, net).start()
@@ -220,7 +228,7 @@ def test_a_backup_made_beside_the_daemon_is_restored(world):
     check(len(mired.whites()) == len(keys), "and has all it had")
 
 
-@marked(timeout_secs=180)
+@marked(timeout_secs=180, tags=("once",))
 def test_a_backup_that_is_killed_leaves_the_older_one(world):
     mired = seeded(world, 200_000)
     backup, aside = world.dir / "backup.mdb", world.dir / "backup.mdb.new"
@@ -240,7 +248,7 @@ def test_a_backup_that_is_killed_leaves_the_older_one(world):
     check(miredb(mired, "--compact").returncode == 0, "nobody is left who reads the store")
 
 
-@marked(timeout_secs=180)
+@marked(timeout_secs=180, tags=("once",))
 def test_compaction_gives_free_pages_back(world):
     mired = seeded(world, 300_000)
     before = (mired.db / "data.mdb").stat().st_size

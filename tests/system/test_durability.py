@@ -140,7 +140,7 @@ def slack_of(arrivals, calls):
     return slack
 
 
-@marked(timeout_secs=200, alone=True)
+@marked(timeout_secs=200, alone=True, tags=("once",))
 def test_the_last_byte_of_a_deferral_is_submitted_after_its_commit(world):
     slack = follow(world, 20)
     check(len(slack) >= 1000, "a thousand tuples were followed:", len(slack))
@@ -148,7 +148,7 @@ def test_the_last_byte_of_a_deferral_is_submitted_after_its_commit(world):
     check(not early, "none was submitted before its commit:", early[:5])
 
 
-@marked(timeout_secs=200, alone=True)
+@marked(timeout_secs=200, alone=True, tags=("once",))
 def test_the_same_measurement_sees_replies_that_do_not_wait(world):
     slack = follow(world, 200, store_wait="1ms")
     n_early = sum(secs <= 0 for secs in slack.values())

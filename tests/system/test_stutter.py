@@ -47,7 +47,7 @@ def test_grey_stutter_0_never_stutters_greylisted_clients(world):
     check(got[0][0] < 1, "at once:", got[0][0])
 
 
-@marked(timeout_secs=60, alone=True)
+@marked(timeout_secs=60, alone=True, tags=("once",))
 def test_the_options_s_and_S_mean_the_same_as_the_keys(world):
     net = topology.gateway(world)
     mired = Mired(world, net)
