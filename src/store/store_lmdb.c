@@ -69,6 +69,7 @@ int door_error(const struct store *store, int rc)
 	case MDB_KEYEXIST:    /* an append that would not be the last */
 	case MDB_CURSOR_FULL: /* a tree without an end: pages that lead to themselves */
 	case MDB_PAGE_FULL:
+	case MDB_BAD_TXN: /* it met damage before */
 		return ERR_CORRUPT;
 	case MDB_VERSION_MISMATCH:
 		return ERR_VERSION;
