@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/err.h"
 
 enum { RECORDS_AT_FIRST = 64, CONTROL_MASK = 0x1f, OCTAL_DIGITS_MAX = 3 };
@@ -13,13 +14,12 @@ enum { RECORDS_AT_FIRST = 64, CONTROL_MASK = 0x1f, OCTAL_DIGITS_MAX = 3 };
 static int add_record(struct caprecs *recs, struct span text, unsigned line_no)
 {
 	if (recs->n == recs->n_room) {
-		size_t n_room = recs->n_room ? 2 * recs->n_room : RECORDS_AT_FIRST;
-		struct caprec *list = reallocarray(recs->list, n_room, sizeof *list);
+		struct caprec *list =
+		        array_grow(recs->list, &recs->n_room, sizeof *list, RECORDS_AT_FIRST);
 		if (!list) {
 			return -ENOMEM;
 		}
 		recs->list = list;
-		recs->n_room = n_room;
 	}
 	recs->list[recs->n++] = (struct caprec){text, line_no};
 	return 0;

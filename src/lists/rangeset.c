@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/err.h"
 #include "policy/addrnum.h"
 
@@ -60,13 +61,12 @@ void rangeset_free(struct rangeset *set)
 static int places_push(struct places *places, addrnum place)
 {
 	if (places->n == places->n_room) {
-		size_t n_room = places->n_room ? 2 * places->n_room : ROOM_AT_FIRST;
-		addrnum *list = reallocarray(places->list, n_room, sizeof *list);
+		addrnum *list =
+		        array_grow(places->list, &places->n_room, sizeof *list, ROOM_AT_FIRST);
 		if (!list) {
 			return -ENOMEM;
 		}
 		places->list = list;
-		places->n_room = n_room;
 	}
 	places->list[places->n++] = place;
 	return 0;
@@ -116,13 +116,12 @@ static int output_add(void *ctx, const struct cidr *cidr)
 		return ERR_TOO_LONG;
 	}
 	if (out->n == out->n_room) {
-		size_t n_room = out->n_room ? 2 * out->n_room : ROOM_AT_FIRST;
-		struct cidr *cidrs = reallocarray(out->cidrs, n_room, sizeof *cidrs);
+		struct cidr *cidrs =
+		        array_grow(out->cidrs, &out->n_room, sizeof *cidrs, ROOM_AT_FIRST);
 		if (!cidrs) {
 			return -ENOMEM;
 		}
 		out->cidrs = cidrs;
-		out->n_room = n_room;
 	}
 	out->cidrs[out->n++] = *cidr;
 	return 0;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
+
 enum {
 	SIZE_MIN = 4096,
 	/* with more, replacing all costs as little as finding out what they come to */
@@ -27,13 +29,12 @@ static bool list_add(struct copy_list *list, const struct fw_element *element)
 		return false;
 	}
 	if (list->n == list->size) {
-		size_t size = list->size ? list->size * 2 : SIZE_MIN;
-		struct fw_element *elements = realloc(list->elements, size * sizeof *elements);
+		struct fw_element *elements =
+		        array_grow(list->elements, &list->size, sizeof *elements, SIZE_MIN);
 		if (!elements) {
 			return false;
 		}
 		list->elements = elements;
-		list->size = size;
 	}
 	list->elements[list->n++] = *element;
 	return true;

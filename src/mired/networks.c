@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -37,11 +38,9 @@ static bool make_room(struct networks_list *list, size_t n, size_t n_max)
 	if (list->n + n <= list->size) {
 		return true;
 	}
-	size_t size = list->size ? list->size * 2 : SIZE_MIN;
-	struct addr_range *ranges = realloc(list->ranges, size * sizeof *ranges);
+	struct addr_range *ranges = array_grow(list->ranges, &list->size, sizeof *ranges, SIZE_MIN);
 	if (ranges) {
 		list->ranges = ranges;
-		list->size = size;
 	}
 	return ranges != NULL;
 }

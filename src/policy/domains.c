@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/err.h"
 
 enum { ENTRIES_AT_FIRST = 64 };
@@ -54,13 +55,12 @@ static int add(struct domains *domains, struct span entry)
 		return ERR_TOO_LONG;
 	}
 	if (domains->n == domains->n_room) {
-		size_t n_room = domains->n_room ? 2 * domains->n_room : ENTRIES_AT_FIRST;
-		struct span *entries = reallocarray(domains->entries, n_room, sizeof *entries);
+		struct span *entries = array_grow(domains->entries, &domains->n_room,
+		                                  sizeof *entries, ENTRIES_AT_FIRST);
 		if (!entries) {
 			return -ENOMEM;
 		}
 		domains->entries = entries;
-		domains->n_room = n_room;
 	}
 	domains->entries[domains->n++] = entry;
 	return 0;

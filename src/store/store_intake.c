@@ -9,16 +9,18 @@
  * Whoever looks for a tuple finds it in either (load() in store_write.c); whoever changes one that
  * waits gives it its place first (txn_settle), but for mere counts (txn_intake_rewrite). What
  * expires meanwhile is swept like any record: a store that fills up while tuples wait has no room
- * to give them places, and would never be rid of them. To find them, two tables in memory: tag of
- * the key
- * -> number of the row; tag of the address -> how many rows it has. They follow the open
- * transaction; an abort takes back what it did. Owner: the writer. */
+ * to give them places, and would never be rid of them.
+ *
+ * To find them, two tables in memory: by the tag of the key, the number of the row; by the tag of
+ * the address, how many rows it has. They follow the open transaction; an abort takes back what it
+ * did. Owner: the writer. */
 #include <assert.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/err.h"
 #include "store/lmdb_door.h"
 
@@ -89,13 +91,12 @@ static void index_remove(struct intake *intake, const struct intake_step *step)
 static int take_step(struct intake *intake, const struct intake_step *step)
 {
 	if (intake->n_steps == intake->n_steps_max) {
-		size_t n = intake->n_steps_max ? 2 * intake->n_steps_max : UNDO_FIRST;
-		struct intake_step *steps = reallocarray(intake->steps, n, sizeof *steps);
+		struct intake_step *steps =
+		        array_grow(intake->steps, &intake->n_steps_max, sizeof *steps, UNDO_FIRST);
 		if (!steps) {
 			return -ENOMEM;
 		}
 		intake->steps = steps;
-		intake->n_steps_max = n;
 	}
 	int ret = 0;
 	if (step->was_added) {
