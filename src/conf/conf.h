@@ -37,17 +37,35 @@ enum conf_code { CONF_CODE_450, CONF_CODE_550 };
 /* auto probes the kernel; the other value forces the fallback so that it can be tested. */
 enum conf_feature { CONF_FEATURE_AUTO, CONF_FEATURE_FALLBACK };
 
+/* Where log lines go. */
+enum conf_log_target {
+	CONF_LOG_AUTO, /* the journal where there is one, else syslog */
+	CONF_LOG_JOURNAL,
+	CONF_LOG_SYSLOG,
+};
+
+/* What becomes of the rules when mired stops in order. */
+enum conf_keep_rules {
+	CONF_KEEP_RULES_AUTO, /* they stay if somebody else holds the listening sockets: clients
+	                         wait there for the next start */
+	CONF_KEEP_RULES_NO,
+	CONF_KEEP_RULES_YES,
+};
+
 /* Fields are grouped by meaning. */
 struct conf {
 	/* processes and files */
-	char *user;                   /* key `user`: engine and store */
-	char *firewall_user;          /* key `firewall-user` */
-	char *state_dir;              /* `state-dir`, /var/lib/mired; the store is state_dir/db */
-	char *control_socket;         /* `control-socket`, /run/mired/mired.sock */
-	char *pid_file;               /* `pid-file`, /run/mired/mired.pid */
-	char *stats_group;            /* `stats-group`, mired-stats */
-	char *admin_group;            /* `admin-group`, mired-admin */
-	char *log_ident;              /* `log-ident`, mired */
+	char *user;           /* key `user`: engine and store */
+	char *firewall_user;  /* key `firewall-user` */
+	char *state_dir;      /* `state-dir`, /var/lib/mired; the store is state_dir/db */
+	char *control_socket; /* `control-socket`, /run/mired/mired.sock */
+	char *pid_file;       /* `pid-file`, /run/mired/mired.pid */
+	char *stats_group;    /* `stats-group`, mired-stats */
+	char *admin_group;    /* `admin-group`, mired-admin */
+	char *log_ident;      /* `log-ident`, mired */
+	enum conf_log_target log_target; /* `log-target` */
+	uint32_t log_rate;     /* `log-rate`: lines of a kind and second; what is more is counted */
+	uint16_t metrics_port; /* `metrics-port` on 127.0.0.1; 0 = off */
 	int64_t report_interval_secs; /* `report-interval`, 30m: a row of the report each */
 	bool verbose;                 /* `verbose`, -v */
 	bool foreground;              /* -d: log to stderr */
@@ -112,10 +130,13 @@ struct conf {
 	uint32_t tuple_cache_slots; /* `tuple-cache`, 1 Mi slots of 64 bytes */
 	uint32_t sweep_ms;          /* `sweep-interval`, 1 s */
 	/* firewall */
-	bool firewall;                         /* `firewall`; no = nf_tables is never touched */
-	char *nft_table;                       /* `nft-table`, "mired" (family inet) */
-	enum conf_rules rules;                 /* `rules` */
-	char *rules_dir;                       /* `rules-dir`: where the templates are */
+	bool firewall;                   /* `firewall`; no = nf_tables is never touched */
+	char *nft_table;                 /* `nft-table`, "mired" (family inet) */
+	enum conf_rules rules;           /* `rules` */
+	char *rules_dir;                 /* `rules-dir`: where the templates are */
+	enum conf_keep_rules keep_rules; /* `keep-rules` */
+	bool set_counters;   /* `set-counters`: packets and bytes of each element (pf's counters) */
+	char *traffic_class; /* `traffic-class` of what is sent to held clients, "1:25" or "off" */
 	char *interfaces[CONF_INTERFACES_MAX]; /* `interface`: towards the internet */
 	size_t n_interfaces;
 	struct addr mx[CONF_MX_MAX]; /* `mx-addresses`: the MXes behind a gateway, as clients

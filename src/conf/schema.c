@@ -21,6 +21,14 @@ static const char *const rules_words[] = {[CONF_RULES_NONE] = "none",
                                           [CONF_RULES_GATEWAY] = "gateway",
                                           [CONF_RULES_GATEWAY_TPROXY] = "gateway-tproxy",
                                           NULL};
+static const char *const log_target_words[] = {[CONF_LOG_AUTO] = "auto",
+                                               [CONF_LOG_JOURNAL] = "journal",
+                                               [CONF_LOG_SYSLOG] = "syslog",
+                                               NULL};
+static const char *const keep_rules_words[] = {[CONF_KEEP_RULES_AUTO] = "auto",
+                                               [CONF_KEEP_RULES_NO] = "no",
+                                               [CONF_KEEP_RULES_YES] = "yes",
+                                               NULL};
 static const char *const feature_words[] = {
         [CONF_FEATURE_AUTO] = "auto", [CONF_FEATURE_FALLBACK] = "fallback", NULL};
 static const char *const auto_words[] = {"auto", NULL};
@@ -49,6 +57,12 @@ const struct schema_row schema_rows[] = {
 	 "group that may give orders over the control socket"},
 	{"log-ident", 0, SCHEMA_NAME, AT(log_ident), 1, 48, NULL, "mired",
 	 "name in front of the log lines (spamd for old scripts)"},
+	{"log-target", 0, SCHEMA_WORD, AT(log_target), 0, 0, log_target_words, "auto",
+	 "where the log goes; auto = the journal where there is one, else syslog"},
+	{"log-rate", 0, SCHEMA_U32, AT(log_rate), 1, 1000000, off_words, "1000",
+	 "lines of a kind logged in a second; what is more is counted"},
+	{"metrics-port", 0, SCHEMA_U16, AT(metrics_port), 1, 65535, off_words, "off",
+	 "port on 127.0.0.1 where miredctl serves the metrics over HTTP (9625)"},
 	{"report-interval", 0, SCHEMA_SECS, AT(report_interval_secs), 1, DAY / SEC, NULL, "30m",
 	 "miredctl report has a row for each such time"},
 	{"verbose", 'v', SCHEMA_BOOL, AT(verbose), 0, 1, bool_words, "no",
@@ -163,6 +177,12 @@ const struct schema_row schema_rows[] = {
 	 "chains to install; none = sets only, the administrator writes the rules"},
 	{"rules-dir", 0, SCHEMA_PATH, AT(rules_dir), 1, 480, NULL, MIRED_NFT_DIR,
 	 "where the rule templates are"},
+	{"keep-rules", 0, SCHEMA_WORD, AT(keep_rules), 0, 0, keep_rules_words, "auto",
+	 "rules stay when mired stops; auto = if systemd holds its sockets"},
+	{"set-counters", 0, SCHEMA_BOOL, AT(set_counters), 0, 1, bool_words, "no",
+	 "count packets and bytes of each address in the kernel's sets"},
+	{"traffic-class", 0, SCHEMA_TEXT, AT(traffic_class), 1, 9, NULL, "1:25",
+	 "tc class of what is sent to held clients, MAJOR:MINOR in hexadecimal, or off"},
 	{"interface", 0, SCHEMA_INTERFACES, LIST(interfaces, n_interfaces), 0,
 	 CONF_INTERFACES_MAX, NULL, NULL, "interfaces towards the internet"},
 	{"mx-addresses", 0, SCHEMA_ADDRS, LIST(mx, n_mx), 0, CONF_MX_MAX, NULL, NULL,
