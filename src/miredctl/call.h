@@ -1,9 +1,14 @@
 /* What all subcommands of miredctl share. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
+
+#include "base/span.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { CALL_PATH_MAX = 4096, CALL_WAIT_MS = 10000 }; /* for an answer that comes at once */
 
 struct call {
 	const char *conf_path; /* NULL = the default one */
@@ -19,6 +24,17 @@ struct call {
 int call_complain(const char *about, const char *reason);
 /* The exit status after the last byte of output. */
 int call_end_output(void);
+
+/* The path of the control socket; an asker who may not read the default configuration gets the
+ * default one. Not 0: it has been said why not. */
+int call_find_socket(const struct call *call, char *path, size_t size);
+/* Asks a running mired; body: empty when the request has none. *answer is a new reference.
+ * EXIT_FAILED: it has been said why, and *answer is none. */
+int call_ask(const struct call *call, const char *request, struct span body, int timeout_ms,
+             json_t **answer);
+typedef void call_show_answer(json_t *answer);
+/* Prints the answer as JSON if that is wanted, else for people; takes it. The exit status. */
+int call_show(const struct call *call, json_t *answer, call_show_answer *for_people);
 
 /* daemon.c: subcommands that ask a running mired. */
 int run_request(const struct call *call);

@@ -16,14 +16,11 @@
 #include "miredctl/call.h"
 
 enum {
-	ANSWER_WAIT_MS = 10000,
 	LIST_WAIT_MS = 600000, /* until a list of millions is sent and in force */
 	FIRST_BYTES = 64 << 10,
 };
 
-/* Copies the socket's path; an asker who may not read the default configuration gets the default
- * socket. */
-static int find_socket(const struct call *call, char *path, size_t size)
+int call_find_socket(const struct call *call, char *path, size_t size)
 {
 	struct conf conf;
 	char why[CONF_ERROR_MAX];
@@ -58,12 +55,11 @@ static int request_over(const char *path, const char *request, struct span body,
 	return ret;
 }
 
-/* body: NULL when the request has none. */
-static int ask(const struct call *call, const char *request, struct span body, int timeout_ms,
-               json_t **answer)
+int call_ask(const struct call *call, const char *request, struct span body, int timeout_ms,
+             json_t **answer)
 {
-	char path[4096];
-	if (find_socket(call, path, sizeof path) != 0) {
+	char path[CALL_PATH_MAX];
+	if (call_find_socket(call, path, sizeof path) != 0) {
 		return EXIT_FAILED;
 	}
 	int ret = request_over(path, request, body, timeout_ms, answer);
@@ -84,10 +80,7 @@ static int ask(const struct call *call, const char *request, struct span body, i
 	return EXIT_OK;
 }
 
-typedef void show_answer(json_t *answer);
-
-/* Takes the answer. */
-static int show(const struct call *call, json_t *answer, show_answer *for_people)
+int call_show(const struct call *call, json_t *answer, call_show_answer *for_people)
 {
 	if (call->is_json) {
 		(void)json_dumpf(answer, stdout, JSON_COMPACT);
@@ -107,8 +100,8 @@ static void show_figures(json_t *answer)
 int run_request(const struct call *call)
 {
 	json_t *answer = NULL;
-	int ret = ask(call, call->name, (struct span){0}, ANSWER_WAIT_MS, &answer);
-	return ret == EXIT_OK ? show(call, answer, show_figures) : ret;
+	int ret = call_ask(call, call->name, (struct span){0}, CALL_WAIT_MS, &answer);
+	return ret == EXIT_OK ? call_show(call, answer, show_figures) : ret;
 }
 
 /* --- report ----------------------------------------------------------------------------------- */
@@ -170,8 +163,8 @@ int run_report(const struct call *call)
 	json_t *answer = NULL;
 	char request[MIRED_CTL_REQUEST_MAX];
 	(void)snprintf(request, sizeof request, "report %s", call->n_rows ? call->n_rows : "");
-	int ret = ask(call, request, (struct span){0}, ANSWER_WAIT_MS, &answer);
-	return ret == EXIT_OK ? show(call, answer, show_report) : ret;
+	int ret = call_ask(call, request, (struct span){0}, CALL_WAIT_MS, &answer);
+	return ret == EXIT_OK ? call_show(call, answer, show_report) : ret;
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -203,8 +196,8 @@ static void show_lists(json_t *answer)
 int run_lists(const struct call *call)
 {
 	json_t *answer = NULL;
-	int ret = ask(call, "lists", (struct span){0}, ANSWER_WAIT_MS, &answer);
-	return ret == EXIT_OK ? show(call, answer, show_lists) : ret;
+	int ret = call_ask(call, "lists", (struct span){0}, CALL_WAIT_MS, &answer);
+	return ret == EXIT_OK ? call_show(call, answer, show_lists) : ret;
 }
 
 static void show_taken(json_t *answer)
@@ -277,8 +270,8 @@ int run_put_list(const struct call *call)
 	if (ret != 0) {
 		ret = call_complain(call->argument, err_text(ret));
 	} else {
-		ret = ask(call, "list-put", span_of(text.bytes, text.len), LIST_WAIT_MS, &answer);
-		ret = ret == EXIT_OK ? show(call, answer, show_taken) : ret;
+		ret = call_ask(call, "list-put", span_of(text.bytes, text.len), LIST_WAIT_MS, &answer);
+		ret = ret == EXIT_OK ? call_show(call, answer, show_taken) : ret;
 	}
 	free(text.bytes);
 	return ret;
@@ -289,6 +282,6 @@ int run_drop_list(const struct call *call)
 	json_t *answer = NULL;
 	char request[MIRED_CTL_REQUEST_MAX];
 	(void)snprintf(request, sizeof request, "list-drop %s", call->argument);
-	int ret = ask(call, request, (struct span){0}, LIST_WAIT_MS, &answer);
-	return ret == EXIT_OK ? show(call, answer, show_taken) : ret;
+	int ret = call_ask(call, request, (struct span){0}, LIST_WAIT_MS, &answer);
+	return ret == EXIT_OK ? call_show(call, answer, show_taken) : ret;
 }
