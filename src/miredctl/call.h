@@ -16,8 +16,12 @@ struct call {
 	bool is_json;
 	bool is_check;
 	const char *name;     /* of the subcommand */
-	const char *argument; /* of the subcommands that take one, else NULL */
-	const char *n_rows;   /* -n of report; NULL = not given */
+	const char *argument; /* the first word behind the name, NULL = none */
+	char *const *words;   /* all of them */
+	size_t n_words;
+	const char *n_rows; /* -n; NULL = not given */
+	const char *delay;  /* -d of top; NULL = not given */
+	bool is_once;       /* -1 of top */
 };
 
 /* Says on stderr what went wrong; returns EXIT_FAILED. */

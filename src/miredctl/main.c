@@ -48,31 +48,44 @@ static int run_rules(const struct call *call)
 	return call_end_output();
 }
 
-static const struct {
+/* Options that only some subcommands take. */
+enum { TAKES_ROWS = 1 << 0, TAKES_CHECK = 1 << 1, TAKES_DELAY = 1 << 2, TAKES_ONCE = 1 << 3 };
+
+/* words: as the usage has them, [WORD] for one that may be missing; "" = takes none. */
+// clang-format off
+static const struct subcommand {
 	const char *name;
-	const char *argument; /* its word in the usage; NULL = takes none */
+	const char *words;
+	size_t n_words_min;
+	size_t n_words_max;
+	unsigned options; /* TAKES_... */
 	int (*run)(const struct call *call);
 	const char *help;
 } subcommands[] = {
-        {"status", NULL, run_request, "figures of the running daemon"},
-        {"version", NULL, run_request, "version of the running daemon and of its protocol"},
-        {"lists", NULL, run_lists, "the lists in force, in the order of their messages"},
-        {"report", NULL, run_report, "what was done, a row per half hour, newest last"},
-        {"put-list", "FILE", run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
-        {"drop-list", "NAME", run_drop_list, "take a list out of force"},
-        {"reload", NULL, run_request, "read nospamd and the allowed domains again"},
-        {"clock-ok", NULL, run_request, "the wall clock is right: resume expiry after a jump"},
-        {"check", NULL, run_check,
-         "what is wrong with configuration and machine, and what mends it"},
-        {"rules", NULL, run_rules, "print the packet filter rules of the configuration"},
-        {"sync-key", NULL, run_sync_key, "make the key that all gateways share, or --check it"},
+	{"status", "", 0, 0, 0, run_request, "figures of the running daemon"},
+	{"version", "", 0, 0, 0, run_request, "version of the running daemon and of its protocol"},
+	{"lists", "", 0, 0, 0, run_lists, "the lists in force, in the order of their messages"},
+	{"report", "", 0, 0, TAKES_ROWS, run_report,
+		"what was done, a row per half hour, newest last"},
+	{"put-list", "FILE", 1, 1, 0, run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
+	{"drop-list", "NAME", 1, 1, 0, run_drop_list, "take a list out of force"},
+	{"reload", "", 0, 0, 0, run_request, "read nospamd and the allowed domains again"},
+	{"clock-ok", "", 0, 0, 0, run_request, "the wall clock is right: resume expiry after a jump"},
+	{"check", "", 0, 0, 0, run_check,
+		"what is wrong with configuration and machine, and what mends it"},
+	{"rules", "", 0, 0, 0, run_rules, "print the packet filter rules of the configuration"},
+	{"sync-key", "", 0, 0, TAKES_CHECK, run_sync_key,
+		"make the key that all gateways share, or --check it"},
 };
+// clang-format on
 
 enum { OPTION_SOCKET = 256, OPTION_JSON, OPTION_CHECK, OPTION_HELP, OPTION_VERSION };
 
 static const struct option options[] = {
         {"config", required_argument, NULL, 'f'},
         {"rows", required_argument, NULL, 'n'},
+        {"delay", required_argument, NULL, 'd'},
+        {"once", no_argument, NULL, '1'},
         {"socket", required_argument, NULL, OPTION_SOCKET},
         {"json", no_argument, NULL, OPTION_JSON},
         {"check", no_argument, NULL, OPTION_CHECK},
@@ -84,18 +97,19 @@ static const struct option options[] = {
 static void print_usage(FILE *out)
 {
 	(void)fputs(
-	        "usage: miredctl [-f FILE] [--socket PATH] COMMAND [-n ROWS] [--json] [--check]\n\n"
+	        "usage: miredctl [-f FILE] [--socket PATH] COMMAND [OPTION...]\n\n"
 	        "  -f, --config FILE  configuration file (" MIRED_CONF_PATH ")\n"
 	        "      --socket PATH  control socket (the configuration's)\n"
-	        "  -n, --rows N       rows of the report (48)\n"
+	        "  -n, --rows N       rows of report (48), of each list of held and top (10)\n"
+	        "  -d, --delay SECS   top: between two looks, 1 to 60 (2)\n"
+	        "  -1, --once         top: print it once, as text\n"
 	        "      --json         one JSON object\n"
 	        "      --check        sync-key: only show how the key's digest begins\n"
 	        "      --help, --version\n\n",
 	        out);
 	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-		const char *argument = subcommands[i].argument;
-		(void)fprintf(out, "  %-9s %-5s %s\n", subcommands[i].name,
-		              argument ? argument : "", subcommands[i].help);
+		(void)fprintf(out, "  %-9s %-9s %s\n", subcommands[i].name, subcommands[i].words,
+		              subcommands[i].help);
 	}
 }
 
@@ -106,45 +120,76 @@ static int refuse_call(const char *reason, const char *what)
 	return EXIT_USAGE;
 }
 
-static int run_subcommand(struct call *call, int n_words, char **words)
+/* The first option that was given and is not for this subcommand; NULL: none. */
+static const char *foreign_option(const struct subcommand *subcommand, const struct call *call)
+{
+	const struct {
+		unsigned option;
+		bool is_given;
+		const char *text;
+	} rows[] = {
+	        {TAKES_ROWS, call->n_rows != NULL, "-n is not for "},
+	        {TAKES_CHECK, call->is_check, "--check is not for "},
+	        {TAKES_DELAY, call->delay != NULL, "-d is not for "},
+	        {TAKES_ONCE, call->is_once, "-1 is not for "},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (rows[i].is_given && !(subcommand->options & rows[i].option)) {
+			return rows[i].text;
+		}
+	}
+	return NULL;
+}
+
+static const struct subcommand *find_subcommand(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
+		if (strcmp(subcommands[i].name, name) == 0) {
+			return &subcommands[i];
+		}
+	}
+	return NULL;
+}
+
+static int run_subcommand(struct call *call, size_t n_words, char **words)
 {
 	if (n_words == 0) {
 		return refuse_call("no command", "");
 	}
 	call->name = words[0];
-	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-		if (strcmp(subcommands[i].name, words[0]) != 0) {
-			continue;
-		}
-		int n_wanted = subcommands[i].argument ? 2 : 1;
-		if (n_words < n_wanted) {
-			return refuse_call("missing word: ", subcommands[i].argument);
-		}
-		if (n_words > n_wanted) {
-			return refuse_call("too many words: ", words[n_wanted]);
-		}
-		if (call->is_check && subcommands[i].run != run_sync_key) {
-			return refuse_call("--check is for sync-key, not for ", words[0]);
-		}
-		if (call->n_rows && subcommands[i].run != run_report) {
-			return refuse_call("-n is for report, not for ", words[0]);
-		}
-		call->argument = n_wanted == 2 ? words[1] : NULL;
-		return subcommands[i].run(call);
+	call->words = words + 1;
+	call->n_words = n_words - 1;
+	call->argument = n_words > 1 ? words[1] : NULL;
+	const struct subcommand *subcommand = find_subcommand(call->name);
+	if (!subcommand) {
+		return refuse_call("unknown command: ", call->name);
 	}
-	return refuse_call("unknown command: ", words[0]);
+	if (call->n_words < subcommand->n_words_min) {
+		return refuse_call("missing word: ", subcommand->words);
+	}
+	if (call->n_words > subcommand->n_words_max) {
+		return refuse_call("too many words: ", call->words[subcommand->n_words_max]);
+	}
+	const char *foreign = foreign_option(subcommand, call);
+	return foreign ? refuse_call(foreign, call->name) : subcommand->run(call);
 }
 
 int main(int argc, char **argv)
 {
 	struct call call = {0};
-	for (int option; (option = getopt_long(argc, argv, "f:n:", options, NULL)) != -1;) {
+	for (int option; (option = getopt_long(argc, argv, "f:n:d:1", options, NULL)) != -1;) {
 		switch (option) {
 		case 'f':
 			call.conf_path = optarg;
 			break;
 		case 'n':
 			call.n_rows = optarg;
+			break;
+		case 'd':
+			call.delay = optarg;
+			break;
+		case '1':
+			call.is_once = true;
 			break;
 		case OPTION_SOCKET:
 			call.socket = optarg;
@@ -166,5 +211,5 @@ int main(int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
-	return run_subcommand(&call, argc - optind, argv + optind);
+	return run_subcommand(&call, (size_t)(argc - optind), argv + optind);
 }

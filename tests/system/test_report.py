@@ -132,7 +132,7 @@ def test_miredctl_prints_rows_newest_last(world):
     check(float(lines[-1].split()[-1]) >= 0, "the machine's load:", lines)
     check(len(print_report(mired, "-n", "1").splitlines()) == 2, "-n 1 is the newest row")
     done = run([BUILD / "miredctl", "-f", mired.conf, "status", "-n", "1"], check_code=False)
-    check(done.returncode == 2 and "-n is for report" in done.stderr, "refused:", done.stderr)
+    check(done.returncode == 2 and "-n is not for status" in done.stderr, "refused:", done.stderr)
     answer = json.loads(print_report(mired, "--json", "-n", "2"))
     check([list(row) for row in answer["rows"]] == 2 * [["time", "secs", *SUMS, "load"]], answer)
     with Control(mired) as control:
