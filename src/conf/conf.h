@@ -52,6 +52,19 @@ enum conf_keep_rules {
 	CONF_KEEP_RULES_YES,
 };
 
+/* When a changed key takes effect. */
+enum conf_reload {
+	CONF_RESTART,         /* with a restart of mired */
+	CONF_RESTART_LOGD,    /* with one of mired-logd, which alone reads it */
+	CONF_RESTART_BOTH,    /* with one of both */
+	CONF_RESTART_METRICS, /* with one of who serves the metrics over HTTP */
+	CONF_NEXT_SETUP,      /* when mired-setup runs the next time */
+	CONF_LIVE,            /* with a reload */
+	CONF_LIVE_BELOW,      /* likewise up to what the start made room for */
+	CONF_LIVE_FILLED,     /* likewise, except a list's first and last value */
+	CONF_RELOAD_COUNT
+};
+
 /* Fields are grouped by meaning. */
 struct conf {
 	/* processes and files */
@@ -202,6 +215,36 @@ MUST_USE int conf_print_example(FILE *out);
 void conf_fini(struct conf *conf);
 
 /* The --help text of mired's options, from the schema. */
+/* A key that a reload finds changed; the texts are as in a file. */
+struct conf_change {
+	const char *key;
+	const char *before;
+	const char *after;
+	/* The old value stays in force, in mired, until `mend` is done. */
+	bool is_pending;
+	const char *mend; /* the command that is still needed; NULL: none */
+};
+
+/* What a reload has to know besides the two configurations. */
+struct conf_merge_env {
+	uint32_t connections_max; /* what the start made room for */
+	bool was_auto;            /* that was max-connections = auto */
+	void (*on_change)(void *ctx, const struct conf_change *change); /* NULL: nobody listens */
+	void *ctx;
+};
+
+/* *fresh, as just loaded, becomes what a mired that runs with *running may take on: keys that need
+ * a restart get their running value back. Each key that differs is told. On failure (-ENOMEM,
+ * ERR_SYNTAX: old and new values do not go together) *fresh is still to be freed and of no other
+ * use. */
+MUST_USE int conf_merge(struct conf *fresh, const struct conf *running,
+                        const struct conf_merge_env *env, char why[static CONF_ERROR_MAX]);
+enum { CONF_DIGEST_MAX = 17 };
+/* A short name of what conf_print writes, in hexadecimal: equal configurations have equal ones. */
+MUST_USE int conf_digest(const struct conf *conf, char out[static CONF_DIGEST_MAX]);
+/* *out becomes a conf of its own with the same values. -ENOMEM: it is empty. */
+MUST_USE int conf_copy(struct conf *out, const struct conf *from);
+
 void conf_print_help(FILE *out);
 
 /* "25m" "36d" "5s" "250ms" "4h" "2w"; bare digits are seconds. ERR_SYNTAX, ERR_RANGE. Pure. */

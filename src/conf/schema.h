@@ -39,6 +39,7 @@ struct schema_row {
 	const char *const *words; /* ends with NULL */
 	const char *def;          /* as in a file; NULL: empty list, or found out at start */
 	const char *help;
+	enum conf_reload reload; /* 0: a new key takes a restart until somebody says otherwise */
 };
 
 enum { SCHEMA_WHY_MAX = 256, SCHEMA_ROWS_MAX = 128 };
@@ -62,6 +63,11 @@ MUST_USE int value_set_defaults(struct conf *conf, char why[static SCHEMA_WHY_MA
 void value_print(const struct conf *conf, const struct schema_row *row, FILE *out);
 /* "1s to 24h", "yes, no", ... for messages and help. */
 void value_print_range(const struct schema_row *row, FILE *out);
+/* The same as newly allocated text; NULL: no memory. */
+char *value_text(const struct conf *conf, const struct schema_row *row);
+/* Makes the field of `to` the same as that of `from`, with memory of its own. -ENOMEM: a list may be
+ * empty then. */
+MUST_USE int value_copy(struct conf *to, const struct conf *from, const struct schema_row *row);
 /* Frees what value_set allocated. */
 void value_clear(struct conf *conf, const struct schema_row *row);
 

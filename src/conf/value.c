@@ -399,6 +399,92 @@ void value_print(const struct conf *conf, const struct schema_row *row, FILE *ou
 	}
 }
 
+char *value_text(const struct conf *conf, const struct schema_row *row)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+	if (!out) {
+		return NULL;
+	}
+	value_print(conf, row, out);
+	if (fclose(out) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+/* --- copying ---------------------------------------------------------------------------------- */
+
+static int copy_string(struct conf *to, const struct conf *from, const struct schema_row *row)
+{
+	const char *text = *(char *const *)const_field_of(from, row);
+	char *copy = text ? strdup(text) : NULL;
+	if (text && !copy) {
+		return -ENOMEM;
+	}
+	value_clear(to, row);
+	*(char **)field_of(to, row) = copy;
+	return 0;
+}
+
+static int copy_names(struct conf *to, const struct conf *from, const struct schema_row *row)
+{
+	char *const *names = const_field_of(from, row);
+	char **copies = field_of(to, row);
+	value_clear(to, row);
+	for (size_t i = 0; i < list_length(from, row); i++) {
+		copies[i] = strdup(names[i]);
+		if (!copies[i]) {
+			value_clear(to, row);
+			return -ENOMEM;
+		}
+		*count_of(to, row) = i + 1;
+	}
+	return 0;
+}
+
+static void copy_addrs(struct conf *to, const struct conf *from, const struct schema_row *row)
+{
+	size_t n = list_length(from, row);
+	memcpy(field_of(to, row), const_field_of(from, row), n * sizeof(struct addr));
+	*count_of(to, row) = n;
+}
+
+int value_copy(struct conf *to, const struct conf *from, const struct schema_row *row)
+{
+	switch (row->kind) {
+	case SCHEMA_BOOL:
+		*(bool *)field_of(to, row) = *(const bool *)const_field_of(from, row);
+		return 0;
+	case SCHEMA_TEXT:
+	case SCHEMA_NAME:
+	case SCHEMA_PATH:
+		return copy_string(to, from, row);
+	case SCHEMA_ADDRS:
+		copy_addrs(to, from, row);
+		return 0;
+	case SCHEMA_INTERFACES:
+	case SCHEMA_PEERS:
+		return copy_names(to, from, row);
+	case SCHEMA_WORD:
+	case SCHEMA_U16:
+	case SCHEMA_U32:
+	case SCHEMA_U64:
+	case SCHEMA_BYTES32:
+	case SCHEMA_BYTES64:
+	case SCHEMA_MS:
+	case SCHEMA_SECS:
+		break;
+	}
+	store_number(field_of(to, row), row->kind,
+	             load_number(const_field_of(from, row), row->kind));
+	return 0;
+}
+
+/* --- ranges ----------------------------------------------------------------------------------- */
+
 static void print_words(const struct schema_row *row, FILE *out)
 {
 	for (size_t i = 0; row->words && row->words[i]; i++) {

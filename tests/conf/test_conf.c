@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "base/span.h"
 #include "conf/schema.h"
 #include "conf_fixture.h"
 
@@ -523,6 +524,18 @@ static bool has_default_in_manual(const struct schema_row *row)
 	       strcmp(row->name, "trap-text") != 0;
 }
 
+/* What the manual says behind a key that a reload does not put in force. */
+static const char *const reload_marks[CONF_RELOAD_COUNT] = {
+        [CONF_RESTART] = " Pq restart",
+        [CONF_RESTART_LOGD] = " Pq \"restart of mired-logd\"",
+        [CONF_RESTART_BOTH] = " Pq \"restart, also of mired-logd\"",
+        [CONF_RESTART_METRICS] = " Pq \"restart of mired-metrics\"",
+        [CONF_NEXT_SETUP] = "",
+        [CONF_LIVE] = "",
+        [CONF_LIVE_BELOW] = " Pq \"restart to grow\"",
+        [CONF_LIVE_FILLED] = " Pq \"restart to begin or end\"",
+};
+
 static void the_manual_has_a_line_for_every_key_with_its_default(void **state)
 {
 	static char manual[64 * 1024];
@@ -536,10 +549,18 @@ static void the_manual_has_a_line_for_every_key_with_its_default(void **state)
 		bool is_fixed = has_default_in_manual(row);
 		char wanted[160];
 		(void)snprintf(wanted, sizeof wanted, "\n.It Cm %s = Ar %s%s", row->name,
-		               is_fixed ? row->def : "", is_fixed ? "\n" : "");
-		if (!strstr(manual, wanted)) {
+		               is_fixed ? row->def : "", is_fixed ? reload_marks[row->reload] : "");
+		const char *line = strstr(manual, wanted);
+		if (!line) {
 			fail_msg("missing in mired.conf.5: %s", wanted);
 		}
+		struct span rest;
+		struct span first = span_cut(span_of_str(line + 1), '\n', &rest);
+		size_t mark_len = strlen(reload_marks[row->reload]);
+		bool has_mark = memmem(first.ptr, first.len, " Pq ", 4) != NULL;
+		assert_int_equal(has_mark, mark_len > 0);
+		assert_memory_equal(first.ptr + first.len - mark_len, reload_marks[row->reload],
+		                    mark_len);
 	}
 }
 
