@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/arrival.h"
 #include "engine/worker_impl.h"
 
 enum { PAUSE_MIN_MS = 100, PAUSE_MAX_MS = 1000 };
@@ -258,25 +259,16 @@ void worker_trap(struct worker *worker, uint32_t slot)
 	}
 }
 
-static const enum session_class CLASS_OF_HOST[] = {
-        [CACHE_NONE] = SESSION_GREY,
-        [CACHE_WHITE] = SESSION_WHITE,
-        [CACHE_TRAPPED] = SESSION_LISTED,
-        [CACHE_GREY] = SESSION_UNKNOWN,
-};
-
 /* Lists come before everything that is known of the host; that is asked nevertheless, because a
  * listed host may be trapped as well. */
 static void meet(struct worker *worker, uint32_t slot, struct conn *conn)
 {
 	bool is_on_list = worker_is_on_list(worker, &conn->peer);
-	if (worker->env.conf->blacklist_only) {
-		worker_classify(worker, slot, is_on_list ? SESSION_LISTED : SESSION_PASSIVE);
-		return;
-	}
-	enum cache_kind host = worker_look_up_host(worker, &conn->peer);
+	bool is_blacklist_only = worker->env.conf->blacklist_only;
+	enum cache_kind host =
+	        is_blacklist_only ? CACHE_NONE : worker_look_up_host(worker, &conn->peer);
 	conn->is_trapped = host == CACHE_TRAPPED;
-	worker_classify(worker, slot, is_on_list ? SESSION_LISTED : CLASS_OF_HOST[host]);
+	worker_classify(worker, slot, arrival_class(is_blacklist_only, is_on_list, host));
 	if (host == CACHE_GREY) {
 		worker_request_host(worker, slot, conn);
 	}

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/arrival.h"
 #include "engine/worker_impl.h"
 #include "keeper/knowledge.h"
 
@@ -11,7 +12,6 @@ enum {
 	CODE_450 = 450,
 	CODE_550 = 550,
 	TAG_TEXT_MAX = TAGS_BYTES_MAX, /* a longer one would not be shown anyway */
-	LISTS_AND_TRAP_MAX = LISTS_MAX + 1,
 };
 
 /* The name under which trapped hosts appear among the lists, after all others. */
@@ -35,28 +35,14 @@ bool worker_is_trap(const struct worker *worker, struct span recipient)
 
 /* --- what a listed client is told --- */
 
-/* In load order, the trap last. */
-static size_t gather_messages(const struct worker *worker, const struct conn *conn,
-                              struct span out[static LISTS_AND_TRAP_MAX])
-{
-	const struct list_table *table = lists_now(worker);
-	size_t n = 0;
-	for (lists_mask mask = list_table_find(table, &conn->peer); mask; mask &= mask - 1) {
-		out[n++] = list_table_text(table, (size_t)__builtin_ctzll(mask));
-	}
-	if (conn->is_trapped) {
-		out[n++] = span_of_str(worker->env.conf->trap_text);
-	}
-	return n;
-}
-
 void worker_say_listed(struct worker *worker, struct conn *conn)
 {
-	struct span messages[LISTS_AND_TRAP_MAX];
+	struct span messages[ARRIVAL_MESSAGES_MAX];
+	const char *trap_text = conn->is_trapped ? worker->env.conf->trap_text : NULL;
 	bool is_550 = worker->env.conf->listed_code == CONF_CODE_550;
 	struct reply_lists lists = {
 	        .messages = messages,
-	        .n = gather_messages(worker, conn, messages),
+	        .n = arrival_messages(lists_now(worker), &conn->peer, trap_text, messages),
 	        .code = is_550 ? CODE_550 : CODE_450,
 	        .addr = &conn->peer,
 	};

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "keeper/keeper_impl.h"
+#include "policy/guarded.h"
 
 /* One attempt, whoever tells of it. The text points into its message. */
 struct attempt {
@@ -48,67 +49,13 @@ static struct attempt attempt_of(const struct keeper *keeper, const struct pendi
 
 /* --- the rules under the guarded clock -------------------------------------------------------- */
 
-/* A copy that lives by the wall clock if the record lives by the guard's time. */
-static const struct grey_record *by_wall(const struct keeper *keeper,
-                                         const struct grey_record *record, struct grey_record *copy)
-{
-	if (!record) {
-		return NULL;
-	}
-	bool is_live = grey_record_is_live(record, keeper->life);
-	*copy = *record;
-	if (is_live && copy->expire.secs <= keeper->wall.secs) {
-		copy->expire.secs = keeper->wall.secs + 1;
-	} else if (!is_live && copy->expire.secs > keeper->wall.secs) {
-		copy->expire = keeper->wall;
-	}
-	return copy;
-}
-
-/* What was made to live or not for the judgement ends when it did. */
-static void keep_end(const struct grey_record *stored, struct grey_record *judged)
-{
-	if (stored) {
-		judged->expire = stored->expire;
-	}
-}
-
-/* Records say what happened when by the wall clock; whether they live goes by the guard's time,
- * which stands still after a jump. Ahead of the guard (a jump that nobody has confirmed), what
- * lived lives on; behind it (a step back), new records live longer by the difference. */
 enum verdict keeper_attempt(const struct keeper *keeper, const struct wall *peers_at,
                             const struct greylist_known *known, struct grey_record *tuple,
                             struct grey_record *host)
 {
-	const struct greylist_conf *rules = &keeper->rules;
-	struct grey_record copies[3];
-	struct greylist_known live = {
-	        .tuple = by_wall(keeper, known->tuple, &copies[0]),
-	        .white = by_wall(keeper, known->white, &copies[1]),
-	        .trapped = by_wall(keeper, known->trapped, &copies[2]),
-	};
-	int64_t behind_secs = keeper->life.secs - keeper->wall.secs;
-	behind_secs = behind_secs > 0 ? behind_secs : 0;
-	enum verdict verdict =
-	        peers_at ? greylist_peer_attempt(rules, keeper->wall, *peers_at, &live, tuple, host)
-	                 : greylist_attempt(rules, keeper->wall, &live, tuple, host);
-	switch (verdict) {
-	case VERDICT_NEW:
-		tuple->expire.secs += behind_secs;
-		tuple->pass.secs += behind_secs;
-		break;
-	case VERDICT_PROMOTE:
-		host->expire.secs += behind_secs;
-		keep_end(known->tuple, tuple);
-		break;
-	case VERDICT_EARLY:
-		keep_end(known->tuple, tuple);
-		break;
-	case VERDICT_WHITE:
-	case VERDICT_TRAPPED:
-		break;
-	}
-	return verdict;
+	const struct guarded_now now = {
+	        .wall = keeper->wall, .life = keeper->life, .peers_at = peers_at};
+	return guarded_attempt(&keeper->rules, &now, known, tuple, host);
 }
 
 /* --- deciding --------------------------------------------------------------------------------- */

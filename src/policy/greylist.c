@@ -73,10 +73,15 @@ static struct grey_record deferred_again(const struct grey_record *tuple, struct
 	return again;
 }
 
+struct wall greylist_passes_at(const struct greylist_conf *conf, const struct grey_record *tuple)
+{
+	return (struct wall){tuple->first.secs + conf->passtime_secs + 1}; /* strictly later */
+}
+
 static bool has_qualified(const struct greylist_conf *conf, const struct grey_record *tuple,
                           struct wall now)
 {
-	return now.secs > tuple->first.secs + conf->passtime_secs;
+	return now.secs >= greylist_passes_at(conf, tuple).secs;
 }
 
 static struct grey_record promoted_host(const struct greylist_conf *conf, struct wall now,

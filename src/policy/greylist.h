@@ -59,5 +59,8 @@ enum verdict greylist_peer_attempt(const struct greylist_conf *conf, struct wall
                                    struct wall at, const struct greylist_known *known,
                                    struct grey_record *tuple, struct grey_record *host);
 
+/* The first second in which a retry of this tuple qualifies, if it lives until then. */
+struct wall greylist_passes_at(const struct greylist_conf *conf, const struct grey_record *tuple);
+
 /* True while the record exists at `now`. NULL and a tombstone are not live. */
 bool grey_record_is_live(const struct grey_record *record, struct wall now);
