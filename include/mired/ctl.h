@@ -8,6 +8,8 @@
  *   status            read   figures of the daemon
  *   version           read   version of daemon and protocol
  *   lists             read   {"lists":[{"name":…,"networks":N,"loaded":EPOCH},…]} in load order
+ *   metrics [FORMAT]  read   figures for Prometheus, text; FORMAT: plain (if none is named) or
+ *                            openmetrics
  *   report [ROWS]     read   {"rows":[{"time":EPOCH,"secs":1800,"offered":N,…},…]}, newest last
  *   clock-ok          admin  the wall clock is right: resume expiry after a jump
  *   reload            admin  read nospamd and the allowed domains again
@@ -15,6 +17,9 @@
  *   list-drop NAME    admin  the list goes
  *   change LENGTH     admin  body: one change a line (see store/change.h)
  *   seen LENGTH       event  body: lines `in|out ADDRESS COUNT LIFE`
+ *
+ * `metrics` is answered with lines of text instead of an object: the first begins with '#', the last
+ * is "# EOF", and then the connection is closed. An error is an object there, too.
  *
  * A verb with LENGTH is followed by so many bytes, its body. `change` answers {"done":N,"failed":
  * [{"line":I,"error":"…"},…]}: each line stands for itself, is on disk when the answer comes, and
@@ -24,6 +29,9 @@
  * read: root, the daemon's user, groups mired-stats and mired-admin. admin: root and group
  * mired-admin. event: root and logd-user. */
 #pragma once
+
+#define MIRED_CTL_TEXT_MARK '#'
+#define MIRED_CTL_TEXT_END  "# EOF"
 
 enum {
 	MIRED_CTL_VERSION = 2,

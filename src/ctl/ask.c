@@ -11,6 +11,8 @@
 #include "base/err.h"
 #include "ctl/ctl.h"
 
+#define TEXT_END "\n" MIRED_CTL_TEXT_END "\n"
+
 enum { ANSWER_MAX = 8 << 20, ANSWER_FIRST = 16 << 10, LINK_OPEN_MS = 10000 };
 
 struct answer {
@@ -103,7 +105,19 @@ static int grow(struct answer *answer)
 	return 0;
 }
 
-/* 1 when the line is complete. */
+/* Text begins with a '#' and has a last line; anything else is one line, of which n_new bytes have
+ * come just now. */
+static bool is_whole(const struct answer *answer, size_t n_new)
+{
+	const char *end = answer->text + answer->len;
+	if (answer->text[0] != MIRED_CTL_TEXT_MARK) {
+		return memchr(end - n_new, '\n', n_new) != NULL;
+	}
+	return answer->len >= strlen(TEXT_END) &&
+	       memcmp(end - strlen(TEXT_END), TEXT_END, strlen(TEXT_END)) == 0;
+}
+
+/* 1 when the answer is complete. */
 static int receive_some(int fd, struct answer *answer, struct mono deadline)
 {
 	int ret = wait_ready(fd, POLLIN, deadline);
@@ -122,14 +136,17 @@ static int receive_some(int fd, struct answer *answer, struct mono deadline)
 	if (n == 0) {
 		return ERR_CLOSED;
 	}
-	bool is_complete = memchr(answer->text + answer->len, '\n', (size_t)n) != NULL;
 	answer->len += (size_t)n;
-	return is_complete;
+	return is_whole(answer, (size_t)n);
 }
 
 static int parse_answer(const struct answer *answer, json_t **out)
 {
-	ASSERT(answer->text); /* receive_some found the line feed in it */
+	ASSERT(answer->text); /* receive_some found its end in it */
+	if (answer->text[0] == MIRED_CTL_TEXT_MARK) {
+		*out = json_stringn(answer->text, answer->len);
+		return *out ? 0 : ERR_SYNTAX;
+	}
 	const char *end = memchr(answer->text, '\n', answer->len);
 	json_t *json = json_loadb(answer->text, (size_t)(end - answer->text), 0, NULL);
 	if (!json_is_object(json)) {

@@ -47,10 +47,21 @@ static enum step send_some(struct client *client, struct mono now)
 	return STEP_ON;
 }
 
+/* An answer in lines of its own comes as a string. Behind it the connection ends, so that nobody
+ * needs to know what its last line looks like. */
+static char *text_of(struct client *client, const json_t *answer)
+{
+	if (!json_is_string(answer)) {
+		return answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+	}
+	client->is_closing = true;
+	return strdup(json_string_value(answer));
+}
+
 /* Without memory for the answer's text the client goes. */
 static enum step put_answer(struct client *client, json_t *answer)
 {
-	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+	char *text = text_of(client, answer);
 	json_decref(answer);
 	size_t len = text ? strlen(text) : 0;
 	if (!text || len >= CLIENT_OUT_MAX) {
