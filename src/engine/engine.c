@@ -196,6 +196,7 @@ static int start_keeper(struct engine *engine, const struct engine_given *given,
 	                is_synced && (given->sync->n_peers > 0 || given->sync->has_group),
 	        .reasserts = engine->reasserts,
 	        .low_priority_grace_ms = KEEPER_LOW_PRIORITY_GRACE_MS,
+	        .committed_ns = &engine->committed_ns,
 	        .life_now_secs = &engine->life_now_secs,
 	};
 	int ret = keeper_start(&engine->keeper, &env);
@@ -208,6 +209,7 @@ static int start_feeder(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	        .conf = engine->conf,
 	        .store = engine->store,
 	        .wake = engine->wake_feeder,
+	        .committed_ns = &engine->committed_ns,
 	        .reasserts = engine->reasserts,
 	        .life_now_secs = &engine->life_now_secs,
 	};

@@ -10,6 +10,7 @@
 #include "base/compiler.h"
 #include "base/counters.h"
 #include "conf/conf.h"
+#include "keeper/latency.h"
 #include "keeper/lister.h"
 #include "keeper/syncer.h"
 #include "priv/msg.h"
@@ -104,6 +105,10 @@ struct engine_figures {
 	uint64_t conns_now, conns_grey, conns_white, conns_listed, conns_unknown;
 	struct store_stats store;
 	double commit_p50_ms, commit_p99_ms;
+	struct latency_figures commit;         /* of each that wrote */
+	struct latency_figures durable;        /* from RCPT until its tuple or trap was on disk */
+	struct latency_figures firewall_delay; /* from a commit until the kernel has it */
+	uint64_t keeper_waiting;               /* requests that wait for a commit */
 	uint64_t cached_hosts, cached_tuples;
 	struct msg_figures firewall;
 	uint64_t firewall_seq; /* last change known to be in the kernel */

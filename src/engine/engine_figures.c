@@ -60,6 +60,9 @@ static void add_keeper(struct engine *engine, struct engine_figures *out)
 	out->is_clock_paused = figures.is_clock_paused;
 	out->commit_p50_ms = figures.commit_p50_ms;
 	out->commit_p99_ms = figures.commit_p99_ms;
+	out->commit = figures.commit;
+	out->durable = figures.durable;
+	out->keeper_waiting = figures.n_waiting;
 	add_counters(&out->totals, keeper_counters(engine->keeper));
 }
 
@@ -70,6 +73,7 @@ static void add_feeder(struct engine *engine, struct engine_figures *out)
 	out->firewall = figures.firewall;
 	out->has_firewall = figures.is_connected;
 	out->firewall_seq = figures.done_seq;
+	out->firewall_delay = figures.delay;
 	add_counters(&out->totals, feeder_counters(engine->feeder));
 }
 

@@ -26,6 +26,7 @@ struct engine {
 	int wake_lister;
 	int wake_syncer;
 	_Atomic int64_t life_now_secs;
+	_Atomic int64_t committed_ns; /* see struct keeper_env */
 	/* of the workers, and behind them those of the caller, the lister and the syncer */
 	struct keeper_port ports[CONF_WORKERS_MAX + ENGINE_PORTS_MORE];
 	struct knowledge knowledge;

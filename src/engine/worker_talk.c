@@ -198,6 +198,7 @@ static void post_tuple(struct worker *worker, const struct conn *conn, struct co
 	        .conn = from,
 	        .addr = host_of(worker, conn),
 	        .peer = conn->peer,
+	        .begun = worker->now,
 	        .flags = (uint16_t)((is_hit ? KEEPER_IS_TRAP : 0) |
 	                            (conn->is_low_prio ? KEEPER_IS_LOW_PRIORITY : 0)),
 	};

@@ -35,16 +35,22 @@ bool feeder_must_stop(const struct feeder *feeder)
 
 /* --- the channel ------------------------------------------------------------------------------ */
 
+/* With nothing under way, what was skipped (tuples) counts as done too. */
+static uint64_t done_seq(const struct feeder *feeder)
+{
+	bool is_idle = feeder->n_done == feeder->n_sent && feeder->out.n_elements == 0;
+	return is_idle ? feeder->cursor : feeder->n_done;
+}
+
 static void publish(struct feeder *feeder, const struct msg_figures *firewall)
 {
+	stopwatch_done(&feeder->stopwatch, done_seq(feeder), clock_mono(), &feeder->delay);
 	(void)pthread_mutex_lock(&feeder->lock);
 	if (firewall) {
 		feeder->figures.firewall = *firewall;
 	}
 	feeder->figures.is_connected = feeder->channel >= 0;
-	/* with nothing under way, what was skipped (tuples) counts as done too */
-	feeder->figures.done_seq =
-	        feeder->n_done == feeder->n_sent ? feeder->cursor : feeder->n_done;
+	feeder->figures.done_seq = done_seq(feeder);
 	if (!feeder->has_done) {
 		feeder->figures.done_seq = 0;
 		feeder->figures.firewall.is_complete = false;
@@ -63,6 +69,7 @@ void feeder_want_fill(struct feeder *feeder, int64_t wait_ms)
 	feeder->must_fill = true;
 	feeder->has_copy = false;
 	feeder->has_done = false;
+	stopwatch_clear(&feeder->stopwatch);
 	feeder->fill_at = mono_add_ms(clock_mono(), wait_ms);
 	publish(feeder, NULL);
 }
@@ -74,6 +81,7 @@ static void drop_channel(struct feeder *feeder, int reason)
 	feeder->must_fill = false;
 	feeder_end_fill(feeder);
 	feeder->has_done = false;
+	stopwatch_clear(&feeder->stopwatch);
 	log_info("firewall: connection to the role ended: %s", err_text(reason));
 	publish(feeder, NULL);
 }
@@ -358,6 +366,7 @@ void feeder_figures_get(struct feeder *feeder, struct feeder_figures *out)
 	(void)pthread_mutex_lock(&feeder->lock);
 	*out = feeder->figures;
 	(void)pthread_mutex_unlock(&feeder->lock);
+	latency_figures_get(&feeder->delay, &out->delay);
 }
 
 const struct counters *feeder_counters(const struct feeder *feeder)

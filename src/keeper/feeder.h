@@ -12,6 +12,7 @@
 #include "base/counters.h"
 #include "base/mailbox.h"
 #include "conf/conf.h"
+#include "keeper/latency.h"
 #include "policy/cidr.h"
 #include "priv/msg.h"
 #include "store/store.h"
@@ -25,6 +26,7 @@ struct feeder_env {
 	struct mailbox *reasserts;
 	/* the keeper's time of life (struct keeper_env); NULL: the wall clock */
 	const _Atomic int64_t *life_now_secs;
+	_Atomic int64_t *committed_ns; /* the keeper's (struct keeper_env); NULL: it does not say */
 };
 
 MUST_USE int feeder_start(struct feeder **out, const struct feeder_env *env);
@@ -36,6 +38,7 @@ struct feeder_figures {
 	bool is_connected;
 	uint64_t done_seq;
 	struct msg_figures firewall;
+	struct latency_figures delay; /* from a commit until its elements are in the kernel */
 };
 void feeder_figures_get(struct feeder *feeder, struct feeder_figures *out);
 const struct counters *feeder_counters(const struct feeder *feeder);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "keeper/feeder.h"
+#include "keeper/stopwatch.h"
 
 enum {
 	FEEDER_CHANGES_MAX = 512, /* journal rows read in one go */
@@ -39,6 +40,8 @@ struct feeder {
 	uint64_t cursor; /* the journal is sent up to here */
 	uint64_t n_sent; /* messages that will be answered by MSG_DONE carry this seq at most */
 	uint64_t n_done; /* seq of the last MSG_DONE */
+	struct stopwatch stopwatch;
+	struct latency delay; /* any thread may read it */
 	struct msg out;  /* being gathered */
 	struct msg in;
 	struct journal_change changes[FEEDER_CHANGES_MAX];

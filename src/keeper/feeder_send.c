@@ -218,6 +218,11 @@ static int send_reasserts(struct feeder *feeder)
 	return flushed ? flushed : ret;
 }
 
+static bool is_host(const struct journal_change *change)
+{
+	return change->kind == RECORD_WHITE || change->kind == RECORD_TRAPPED;
+}
+
 static int send_change(struct feeder *feeder, const struct journal_change *change)
 {
 	struct msg_element element = {.addr = change->addr};
@@ -226,8 +231,7 @@ static int send_change(struct feeder *feeder, const struct journal_change *chang
 		element.is_deleted = change->is_deleted;
 		return out_add(feeder, &element);
 	}
-	bool is_host = change->kind == RECORD_WHITE || change->kind == RECORD_TRAPPED;
-	if (!is_host || !change->is_deleted) {
+	if (!is_host(change) || !change->is_deleted) {
 		return 0; /* tuples; hosts whose life ended: the kernel's timeout ends them too */
 	}
 	element.set = change->kind == RECORD_WHITE ? ELEMENT_WHITE : ELEMENT_GREYTRAP;
@@ -242,6 +246,29 @@ static int send_changes(struct feeder *feeder, int n)
 		ret = send_change(feeder, &feeder->changes[i]);
 	}
 	return ret;
+}
+
+/* When the oldest change was committed that has not been read yet. */
+static struct mono take_commit(struct feeder *feeder)
+{
+	int64_t ns = 0;
+	if (feeder->env.committed_ns) {
+		/* relaxed: a time for figures; partner in keeper_commit */
+		ns = atomic_exchange_explicit(feeder->env.committed_ns, 0, memory_order_relaxed);
+	}
+	return ns > 0 ? (struct mono){ns} : clock_mono();
+}
+
+/* Changes that came before the kernel had a complete copy would tell how long that took. */
+static void time_changes(struct feeder *feeder, int n, struct mono since)
+{
+	bool has_host = false;
+	for (int i = 0; i < n; i++) {
+		has_host |= is_host(&feeder->changes[i]);
+	}
+	if (has_host && feeder->has_done) {
+		stopwatch_start(&feeder->stopwatch, feeder->changes[n - 1].seq, since);
+	}
 }
 
 /* Whether the journal is read on in this turn. */
@@ -259,8 +286,10 @@ static int send_journal(struct feeder *feeder)
 	int n_reads = 0;
 	int ret = 0;
 	do {
+		struct mono since = take_commit(feeder);
 		n = store_journal_read(feeder->reader, feeder->cursor, feeder->changes,
 		                       FEEDER_CHANGES_MAX);
+		time_changes(feeder, n, since);
 		ret = send_changes(feeder, n);
 		if (ret != 0) {
 			return ret;

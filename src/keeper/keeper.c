@@ -269,6 +269,8 @@ static bool turn(struct keeper *keeper)
 	}
 	keeper_post_held(keeper);
 	wake_others(keeper);
+	/* relaxed: a figure */
+	atomic_store_explicit(&keeper->n_waiting, keeper->queue.n, memory_order_relaxed);
 	return has_more;
 }
 
@@ -416,7 +418,10 @@ void keeper_figures_get(struct keeper *keeper, struct keeper_figures *out)
 	        .is_failed = is_flag(&keeper->is_failed),
 	        .commit_p50_ms = latency_quantile_ms(&keeper->latency, 0.50),
 	        .commit_p99_ms = latency_quantile_ms(&keeper->latency, 0.99),
+	        .n_waiting = atomic_load_explicit(&keeper->n_waiting, memory_order_relaxed),
 	};
+	latency_figures_get(&keeper->latency, &out->commit);
+	latency_figures_get(&keeper->durable, &out->durable);
 }
 
 const struct counters *keeper_counters(const struct keeper *keeper)

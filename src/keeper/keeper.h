@@ -13,6 +13,7 @@
 #include "base/counters.h"
 #include "base/mailbox.h"
 #include "conf/conf.h"
+#include "keeper/latency.h"
 #include "store/cache.h"
 #include "store/change.h"
 #include "store/store.h"
@@ -40,9 +41,10 @@ enum keeper_flag {
 struct keeper_request {
 	uint32_t kind;
 	struct conn_ref conn;
-	struct addr addr; /* grouped */
-	struct addr peer; /* whole: traps go by it */
-	uint16_t flags;   /* enum keeper_flag, of a tuple */
+	struct addr addr;  /* grouped */
+	struct addr peer;  /* whole: traps go by it */
+	struct mono begun; /* of a tuple: when it was said; 0 = not to be timed */
+	uint16_t flags;    /* enum keeper_flag, of a tuple */
 	uint16_t helo_len;
 	uint16_t sender_len;
 	uint16_t recipient_len;
@@ -124,6 +126,9 @@ struct keeper_env {
 	/* where the keeper publishes the time by which records live (clockguard's, wall seconds);
 	 * may be NULL */
 	_Atomic int64_t *life_now_secs;
+	/* where it says when it made the oldest commit that the feeder has not taken up (struct
+	 * mono's ns, 0 = none); may be NULL */
+	_Atomic int64_t *committed_ns;
 };
 
 MUST_USE int keeper_start(struct keeper **out, const struct keeper_env *env);
@@ -138,6 +143,9 @@ struct keeper_figures {
 	bool is_clock_paused;
 	bool is_failed; /* only a new process can mend the store */
 	double commit_p50_ms, commit_p99_ms;
+	struct latency_figures commit;  /* of each that wrote */
+	struct latency_figures durable; /* from RCPT until its tuple or trap was on disk */
+	uint32_t n_waiting;             /* requests and changes that wait for a commit */
 };
 void keeper_figures_get(struct keeper *keeper, struct keeper_figures *out);
 const struct counters *keeper_counters(const struct keeper *keeper);

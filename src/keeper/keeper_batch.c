@@ -221,10 +221,19 @@ static void settle_schedule(struct keeper *keeper, struct mono ended)
 
 /* --- step 5: what became durable is made known ------------------------------------------------ */
 
+static void time_request(struct keeper *keeper, const struct batch_result *result)
+{
+	struct mono begun = pending_request(result->pending)->begun;
+	if (begun.ns > 0) {
+		latency_add(&keeper->durable, keeper->batch.ended.ns - begun.ns);
+	}
+}
+
 static void learn_result(struct keeper *keeper, const struct batch_result *result)
 {
 	switch (result->deed) {
 	case DEED_ATTEMPT:
+		time_request(keeper, result);
 		keeper_learn_attempt(keeper, result);
 		break;
 	case DEED_PEERS_ATTEMPT:
@@ -232,6 +241,7 @@ static void learn_result(struct keeper *keeper, const struct batch_result *resul
 		break;
 	case DEED_TRAP:
 	case DEED_TRAP_LOW_PRIORITY:
+		time_request(keeper, result);
 		keeper_learn_trap(keeper, result);
 		keeper_answer_stored(keeper, result->pending, CACHE_TRAPPED);
 		break;
@@ -291,6 +301,19 @@ static void commit_succeeded(struct keeper *keeper, unsigned parts)
 		log_info("store: commits succeed again after %llu failures",
 		         (unsigned long long)keeper->n_retries);
 		keeper->n_retries = 0;
+	}
+}
+
+/* The oldest one stays until the feeder has taken it up. */
+static void tell_feeder(struct keeper *keeper, struct mono ended)
+{
+	int64_t none = 0;
+	keeper->must_wake_feeder = true;
+	if (keeper->env.committed_ns) {
+		/* relaxed: a time for figures, on which nothing hangs; partner in the feeder */
+		(void)atomic_compare_exchange_strong_explicit(keeper->env.committed_ns, &none,
+		                                              ended.ns, memory_order_relaxed,
+		                                              memory_order_relaxed);
 	}
 }
 
@@ -373,13 +396,14 @@ int keeper_commit(struct keeper *keeper, unsigned parts)
 	if (batch->n_writes > 0) {
 		commit_timed(keeper, begun, ended);
 		commit_succeeded(keeper, parts);
-		keeper->must_wake_feeder = true;
+		tell_feeder(keeper, ended);
 		keeper->must_wake_syncer |= txn.n_changes > 0;
 	}
 	sweep_schedule(keeper, n_swept, begun, ended);
 	if (may_settle) {
 		settle_schedule(keeper, ended);
 	}
+	batch->ended = ended;
 	learn_all(keeper);
 	return 0;
 }

@@ -131,6 +131,7 @@ struct batch {
 	uint32_t n_evicted; /* and of the evicted ones */
 	uint32_t n_writes;
 	struct store_settled settled;
+	struct mono ended; /* when it was on disk */
 	size_t queue_end; /* queue position behind the last request of the batch */
 };
 
@@ -161,7 +162,9 @@ struct keeper {
 	_Atomic bool is_degraded;
 	_Atomic bool is_failed;
 	_Atomic bool is_clock_paused;
-	struct latency latency;
+	_Atomic uint32_t n_waiting; /* queue.n, a turn old */
+	struct latency latency;     /* of commits */
+	struct latency durable;
 
 	struct greylist_conf rules;
 	struct store_reader *reader;
