@@ -88,6 +88,15 @@ static const struct {
 // clang-format on
 static_assert(ARRAY_LEN(rows) == COUNTER_COUNT, "each counter has a place in the status");
 
+struct status_place status_place_of(enum counter which)
+{
+	size_t i = 0;
+	while (rows[i].counter != which) { /* each has a row */
+		i++;
+	}
+	return (struct status_place){rows[i].group, rows[i].name};
+}
+
 static json_t *group_of(json_t *top, const char *name)
 {
 	json_t *group = json_object_get(top, name);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "ctl/ctl.h"
 #include "mired/changes.h"
+#include "mired/metrics.h"
 #include "mired/recorder.h"
 #include "mired/report.h"
 #include "mired/status.h"
@@ -39,6 +40,7 @@ struct verbs {
 	struct changes *changes;
 	struct recorder *recorder;
 	uint64_t last_cookie;
+	struct wall started; /* of the role, by the clock of the time when this began */
 	struct list_request lists[LISTS_UNDER_WAY_MAX];
 };
 
@@ -56,6 +58,49 @@ static json_t *verb_status(void *ctx, struct ctl_request *request)
 	(void)request;
 	engine_figures_get(verbs->env.engine, &figures);
 	return status_json(&figures, verbs->env.counters, verbs->env.conf, verbs->env.started);
+}
+
+static void add_list(void *ctx, struct span tag, size_t n_networks, int64_t loaded_secs)
+{
+	metrics_add_list(ctx, tag, n_networks, loaded_secs);
+}
+
+static json_t *metrics_answer(const struct verbs *verbs, enum exposition_format format)
+{
+	struct engine_figures figures;
+	struct metrics_lists lists = {.n_named = 0};
+	struct processes processes;
+	engine_figures_get(verbs->env.engine, &figures);
+	engine_describe_lists(verbs->env.engine, add_list, &lists);
+	processes_read(&processes);
+	const struct metrics_input input = {.figures = &figures,
+	                                    .control = verbs->env.counters,
+	                                    .conf = verbs->env.conf,
+	                                    .lists = &lists,
+	                                    .processes = &processes,
+	                                    .started = verbs->started};
+	char *text = metrics_text(&input, format);
+	/* the server adds the last line feed */
+	json_t *answer = text ? json_stringn(text, strlen(text) - 1) : ctl_error(err_text(-ENOMEM));
+	free(text);
+	return answer;
+}
+
+static json_t *verb_metrics(void *ctx, struct ctl_request *request)
+{
+	static const char *const formats[] = {
+	        [EXPOSITION_PLAIN] = "plain",
+	        [EXPOSITION_OPENMETRICS] = "openmetrics",
+	};
+	if (request->args[0] == '\0') {
+		return metrics_answer(ctx, EXPOSITION_PLAIN);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+		if (strcmp(request->args, formats[i]) == 0) {
+			return metrics_answer(ctx, (enum exposition_format)i);
+		}
+	}
+	return ctl_error("the format must be plain or openmetrics");
 }
 
 static json_t *verb_version(void *ctx, struct ctl_request *request)
@@ -249,6 +294,7 @@ static bool turn_changes(struct verbs *verbs)
 
 static const struct ctl_verb table[] = {
         {"status", CTL_RIGHT_READ, verb_status, 0},
+        {"metrics", CTL_RIGHT_READ, verb_metrics, 0},
         {"version", CTL_RIGHT_READ, verb_version, 0},
         {"lists", CTL_RIGHT_READ, verb_lists, 0},
         {"report", CTL_RIGHT_READ, verb_report, 0},
@@ -271,7 +317,9 @@ int verbs_open(struct verbs **out, const struct verbs_env *env)
 		changes_free(changes);
 		return -ENOMEM;
 	}
+	int64_t age_ms = mono_diff_ms(clock_mono(), env->started);
 	*verbs = (struct verbs){.env = *env, .changes = changes, .last_cookie = VERBS_COOKIE_FIRST};
+	verbs->started = (struct wall){clock_wall().secs - age_ms / MS_PER_SEC};
 	int ret = ctl_server_open(&verbs->server, env->listener, env->conf, table, verbs,
 	                          env->counters);
 	ret = ret ? ret : recorder_open(&verbs->recorder, env->conf, env->engine, env->counters);
