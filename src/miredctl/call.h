@@ -22,6 +22,7 @@ struct call {
 	const char *n_rows; /* -n; NULL = not given */
 	const char *delay;  /* -d of top; NULL = not given */
 	bool is_once;       /* -1 of top */
+	bool is_http;       /* --http of metrics */
 };
 
 /* Says on stderr what went wrong; returns EXIT_FAILED. */
@@ -49,6 +50,9 @@ int run_drop_list(const struct call *call);
 
 /* check.c: exit status 1 for findings, 2 when it could not be checked. */
 int run_check(const struct call *call);
+
+/* metrics.c */
+int run_metrics(const struct call *call);
 
 /* synckey.c */
 int run_sync_key(const struct call *call);

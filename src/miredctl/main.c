@@ -49,7 +49,7 @@ static int run_rules(const struct call *call)
 }
 
 /* Options that only some subcommands take. */
-enum { TAKES_ROWS = 1 << 0, TAKES_CHECK = 1 << 1, TAKES_DELAY = 1 << 2, TAKES_ONCE = 1 << 3 };
+enum { TAKES_ROWS = 1 << 0, TAKES_CHECK = 1 << 1, TAKES_DELAY = 1 << 2, TAKES_ONCE = 1 << 3, TAKES_HTTP = 1 << 4 };
 
 /* words: as the usage has them, [WORD] for one that may be missing; "" = takes none. */
 // clang-format off
@@ -67,6 +67,8 @@ static const struct subcommand {
 	{"lists", "", 0, 0, 0, run_lists, "the lists in force, in the order of their messages"},
 	{"report", "", 0, 0, TAKES_ROWS, run_report,
 		"what was done, a row per half hour, newest last"},
+	{"metrics", "[FORMAT]", 0, 1, TAKES_HTTP, run_metrics,
+		"figures for Prometheus; --http serves them on metrics-port"},
 	{"put-list", "FILE", 1, 1, 0, run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
 	{"drop-list", "NAME", 1, 1, 0, run_drop_list, "take a list out of force"},
 	{"reload", "", 0, 0, 0, run_request, "read nospamd and the allowed domains again"},
@@ -79,7 +81,7 @@ static const struct subcommand {
 };
 // clang-format on
 
-enum { OPTION_SOCKET = 256, OPTION_JSON, OPTION_CHECK, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_SOCKET = 256, OPTION_JSON, OPTION_CHECK, OPTION_HTTP, OPTION_HELP, OPTION_VERSION };
 
 static const struct option options[] = {
         {"config", required_argument, NULL, 'f'},
@@ -89,6 +91,7 @@ static const struct option options[] = {
         {"socket", required_argument, NULL, OPTION_SOCKET},
         {"json", no_argument, NULL, OPTION_JSON},
         {"check", no_argument, NULL, OPTION_CHECK},
+        {"http", no_argument, NULL, OPTION_HTTP},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
         {NULL, 0, NULL, 0},
@@ -104,6 +107,7 @@ static void print_usage(FILE *out)
 	        "  -d, --delay SECS   top: between two looks, 1 to 60 (2)\n"
 	        "  -1, --once         top: print it once, as text\n"
 	        "      --json         one JSON object\n"
+	        "      --http         metrics: serve them on 127.0.0.1 until a signal\n"
 	        "      --check        sync-key: only show how the key's digest begins\n"
 	        "      --help, --version\n\n",
 	        out);
@@ -132,6 +136,7 @@ static const char *foreign_option(const struct subcommand *subcommand, const str
 	        {TAKES_CHECK, call->is_check, "--check is not for "},
 	        {TAKES_DELAY, call->delay != NULL, "-d is not for "},
 	        {TAKES_ONCE, call->is_once, "-1 is not for "},
+	        {TAKES_HTTP, call->is_http, "--http is not for "},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		if (rows[i].is_given && !(subcommand->options & rows[i].option)) {
@@ -199,6 +204,9 @@ int main(int argc, char **argv)
 			break;
 		case OPTION_CHECK:
 			call.is_check = true;
+			break;
+		case OPTION_HTTP:
+			call.is_http = true;
 			break;
 		case OPTION_HELP:
 			print_usage(stdout);
