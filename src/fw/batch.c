@@ -106,6 +106,12 @@ static void put_u32(struct batch *batch, uint16_t type, uint32_t value)
 	put_attr(batch, type, &value_be, sizeof value_be);
 }
 
+static void put_u64(struct batch *batch, uint16_t type, uint64_t value)
+{
+	uint64_t value_be = htobe64(value);
+	put_attr(batch, type, &value_be, sizeof value_be);
+}
+
 /* Opens a nested attribute; returns where it starts. Its length is written by nest_end. */
 static size_t nest_begin(struct batch *batch, uint16_t type)
 {
@@ -120,6 +126,18 @@ static void nest_end(struct batch *batch, size_t at)
 		uint16_t len = (uint16_t)(batch->len - at);
 		memcpy(batch->bytes + at + offsetof(struct nlattr, nla_len), &len, sizeof len);
 	}
+}
+
+/* What counts in an element, and in a set that makes each of its elements count. */
+static void put_counter(struct batch *batch, uint16_t type, uint64_t packets, uint64_t bytes)
+{
+	size_t expression_at = nest_begin(batch, type);
+	put_text(batch, NFTA_EXPR_NAME, "counter");
+	size_t data_at = nest_begin(batch, NFTA_EXPR_DATA);
+	put_u64(batch, NFTA_COUNTER_BYTES, bytes);
+	put_u64(batch, NFTA_COUNTER_PACKETS, packets);
+	nest_end(batch, data_at);
+	nest_end(batch, expression_at);
 }
 
 /* A message without attributes; res_id only means something for batch begin and end. */
@@ -220,6 +238,9 @@ void batch_add_set(struct batch *batch, const char *table, const struct batch_se
 	put_u32(batch, NFTA_SET_FLAGS, set->flags);
 	put_u32(batch, NFTA_SET_KEY_TYPE, set->is_v6 ? KEY_TYPE_V6 : KEY_TYPE_V4);
 	put_u32(batch, NFTA_SET_KEY_LEN, set->is_v6 ? 16 : 4);
+	if (set->has_counters) {
+		put_counter(batch, NFTA_SET_EXPR, 0, 0);
+	}
 }
 
 void batch_flush_set(struct batch *batch, const char *table, const char *set)
@@ -248,8 +269,10 @@ static void put_element(struct batch *batch, const struct batch_element *element
 		put_u32(batch, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
 	}
 	if (element->timeout_ms > 0) {
-		uint64_t timeout_be = htobe64(element->timeout_ms);
-		put_attr(batch, NFTA_SET_ELEM_TIMEOUT, &timeout_be, sizeof timeout_be);
+		put_u64(batch, NFTA_SET_ELEM_TIMEOUT, element->timeout_ms);
+	}
+	if (element->has_count) {
+		put_counter(batch, NFTA_SET_ELEM_EXPR, element->packets, element->bytes);
 	}
 	nest_end(batch, elem_at);
 }
@@ -295,7 +318,8 @@ int batch_request_chains(struct batch *batch, uint32_t seq, uint8_t family)
 int batch_request_element(struct batch *batch, uint32_t seq, const char *table, const char *set,
                           const struct batch_element *element)
 {
-	request_begin(batch, seq, NFT_MSG_GETSETELEM, 0, NFPROTO_INET);
+	/* asked to answer: where nothing ends behind an address Linux 6.18 says nothing else */
+	request_begin(batch, seq, NFT_MSG_GETSETELEM, NLM_F_ACK, NFPROTO_INET);
 	open_list(batch, table, set);
 	put_element(batch, element);
 	close_message(batch);

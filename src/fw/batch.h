@@ -45,6 +45,7 @@ struct batch_set {
 	uint32_t id;
 	uint32_t flags; /* NFT_SET_* */
 	bool is_v6;
+	bool has_counters; /* packets and bytes of each element */
 };
 void batch_add_set(struct batch *batch, const char *table, const struct batch_set *set);
 void batch_flush_set(struct batch *batch, const char *table, const char *set);
@@ -61,6 +62,9 @@ struct batch_element {
 	uint8_t key_len;     /* 4 or 16 */
 	bool is_end;         /* first address behind a range of an interval set */
 	uint64_t timeout_ms; /* 0 = none */
+	bool has_count;      /* its counter goes on from these; in a set with counters only */
+	uint64_t packets;
+	uint64_t bytes;
 };
 /* Elements of the same operation and set that follow each other share a message. `set` must stay
  * valid until batch_end. */

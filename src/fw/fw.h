@@ -42,8 +42,10 @@ struct fw_stats {
 MUST_USE int fw_open(struct fw **out, const struct conf *conf, char why[static FW_WHY_MAX]);
 void fw_close(struct fw *fw);
 
-/* Step 1: table and sets; existing ones with the right type are kept. Also puts `nospamd` in, by
- * flush and add in one transaction. */
+/* Step 1: table and sets; existing ones of the right kind are kept. Also puts `nospamd` in, by
+ * flush and add in one transaction. A table whose sets are of another kind (counters among it) is
+ * made anew in one transaction, without rules; with rules = none it is left as it is: an error, or,
+ * if only the counters of elements differ, 0 with a text in `why` that deserves a warning. */
 MUST_USE int fw_put_table(struct fw *fw, const struct addr_range *nospamd, size_t n_nospamd,
                           char why[static FW_WHY_MAX]);
 /* Step 2, where the learned sets hold nothing: adds elements to them, FW_BATCH_MAX a transaction,

@@ -8,6 +8,7 @@
 
 #include <linux/netfilter/nf_tables.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "fw/fw_int.h"
 
@@ -50,15 +51,32 @@ static uint32_t timeout_of(const struct fw_element *element)
 	return element->timeout_secs > 0 ? element->timeout_secs : 1;
 }
 
+/* What an element has counted, for the one that takes its place. Without an answer that begins at
+ * zero; so does what counts between here and the transaction's end, some milliseconds. */
+static void carry_count(struct fw *fw, const char *set, struct batch_element *key)
+{
+	struct answer_element old;
+	if (fw_get_element(fw->nfnl, &fw->question, fw->table, set, key, &old) == 0 &&
+	    old.has_count) {
+		key->has_count = true;
+		key->packets = old.count.packets;
+		key->bytes = old.count.bytes;
+	}
+}
+
 static void put_change(struct fw *fw, const struct fw_element *element)
 {
 	const char *set = learned_set(element->set, &element->addr);
-	if (element->is_deleted || !fw->stats.has_refresh) {
+	struct batch_element key = fw_element_key(&element->addr, 0);
+	bool is_exchanged = !element->is_deleted && !fw->stats.has_refresh;
+	if (is_exchanged && fw->has_counters) {
+		carry_count(fw, set, &key);
+	}
+	if (element->is_deleted || is_exchanged) {
 		put_deletion(fw, set, &element->addr);
 	}
 	if (!element->is_deleted) {
-		const struct batch_element key =
-		        fw_element_key(&element->addr, timeout_of(element));
+		key.timeout_ms = (uint64_t)timeout_of(element) * MS_PER_SEC;
 		put(fw, BATCH_PUT, set, &key);
 	}
 }
@@ -187,20 +205,41 @@ int fw_replace(struct fw *fw, const struct fw_content *content, char why[static 
 	return ret;
 }
 
-static void note_presence(void *ctx, unsigned type, struct span attrs)
+struct element_answer {
+	struct answer_element element;
+	int ret;
+};
+
+static void take_element(void *ctx, unsigned type, struct span attrs)
 {
-	(void)attrs;
-	*(int *)ctx |= type == NFT_MSG_NEWSETELEM;
+	struct element_answer *answer = ctx;
+	if (type == NFT_MSG_NEWSETELEM) {
+		answer->ret = answer_element(attrs, &answer->element);
+	}
+}
+
+int fw_get_element(struct nfnl *nfnl, struct batch *question, const char *table, const char *set,
+                   const struct batch_element *key, struct answer_element *out)
+{
+	struct element_answer answer = {.ret = -ENOENT};
+	int ret = batch_request_element(question, nfnl_next_seq(nfnl), table, set, key);
+	ret = ret ? ret : nfnl_get(nfnl, question, take_element, &answer);
+	ret = ret ? ret : answer.ret;
+	if (ret == 0 &&
+	    (answer.element.key_len != key->key_len || answer.element.is_end != key->is_end)) {
+		ret = -EBADMSG;
+	}
+	*out = answer.element;
+	return ret;
 }
 
 int fw_has(struct fw *fw, enum fw_set set, const struct addr *addr)
 {
 	const struct batch_element key = fw_element_key(addr, 0);
-	int has = 0;
-	int ret = batch_request_element(&fw->batch, nfnl_next_seq(fw->nfnl), fw->table,
-	                                learned_set(set, addr), &key);
-	ret = ret ? ret : nfnl_get(fw->nfnl, &fw->batch, note_presence, &has);
-	return ret == 0 || ret == -ENOENT ? has : ret;
+	struct answer_element element;
+	int ret = fw_get_element(fw->nfnl, &fw->question, fw->table, learned_set(set, addr), &key,
+	                         &element);
+	return ret == 0 ? 1 : ret == -ENOENT ? 0 : ret;
 }
 
 /* What the sets of a table say of themselves. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "fw/answer.h"
 #include "fw/batch.h"
 #include "fw/fw.h"
 #include "fw/nfnl.h"
@@ -40,6 +41,8 @@ enum { FW_PATH_MAX = 4096 };
 struct fw {
 	struct nfnl *nfnl;
 	struct batch batch;
+	struct batch question; /* asked while a transaction is being built in the other */
+	bool has_counters;     /* the sets count packets and bytes of each element */
 	char *table;
 	char *rules;                  /* text for libnftables; NULL for rules = none */
 	char rules_path[FW_PATH_MAX]; /* of their template */
@@ -51,6 +54,14 @@ struct fw {
 
 /* The key of an address in the set of its family. */
 struct batch_element fw_element_key(const struct addr *addr, uint32_t timeout_secs);
+
+/* One get-element request by way of `question`; the set is one of `table`. -ENOENT: not in it. */
+MUST_USE int fw_get_element(struct nfnl *nfnl, struct batch *question, const char *table,
+                            const char *set, const struct batch_element *key,
+                            struct answer_element *out);
+
+/* Moves the key on to the address behind it; false when there is none. */
+bool fw_element_after(struct batch_element *element);
 
 /* Begins a transaction in fw->batch. */
 void fw_begin(struct fw *fw);

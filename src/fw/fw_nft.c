@@ -44,6 +44,16 @@ struct batch_element fw_element_key(const struct addr *addr, uint32_t timeout_se
 	return element;
 }
 
+bool fw_element_after(struct batch_element *element)
+{
+	for (unsigned i = element->key_len; i-- > 0;) {
+		if (++element->key[i] != 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
 void fw_begin(struct fw *fw)
 {
 	batch_begin(&fw->batch, nfnl_next_seq(fw->nfnl));
@@ -82,6 +92,8 @@ int fw_open(struct fw **out, const struct conf *conf, char why[static FW_WHY_MAX
 		goto fail;
 	}
 	batch_init(&fw->batch);
+	batch_init(&fw->question);
+	fw->has_counters = conf->set_counters;
 	fw->table = strdup(conf->nft_table);
 	if (!fw->table) {
 		goto fail;
@@ -113,6 +125,7 @@ void fw_close(struct fw *fw)
 	if (fw) {
 		nfnl_close(fw->nfnl);
 		batch_fini(&fw->batch);
+		batch_fini(&fw->question);
 		free(fw->rules);
 		free(fw->table);
 		free(fw);
@@ -129,8 +142,10 @@ void fw_stats_get(const struct fw *fw, struct fw_stats *out)
 /* What a table of our name holds already. */
 struct survey {
 	const char *table;
+	bool has_counters; /* wanted */
 	bool is_present[FW_ROW_COUNT];
-	size_t wrong_row; /* a set that is not of our kind; FW_ROW_COUNT = none */
+	size_t wrong_row;   /* a set that is not of our kind; FW_ROW_COUNT = none */
+	size_t counted_row; /* one whose elements count although they should not, or do not */
 };
 
 static bool is_right_kind(const struct fw_row *row, struct span attrs)
@@ -159,21 +174,26 @@ static void survey_set(void *ctx, unsigned type, struct span attrs)
 		if (!is_right_kind(&fw_rows[i], attrs)) {
 			survey->wrong_row = i;
 		}
+		if (answer_counts_elements(attrs) != survey->has_counters) {
+			survey->counted_row = i;
+		}
 	}
 }
 
 static int survey_table(struct fw *fw, struct survey *survey)
 {
-	*survey = (struct survey){.table = fw->table, .wrong_row = FW_ROW_COUNT};
+	*survey = (struct survey){.table = fw->table,
+	                          .has_counters = fw->has_counters,
+	                          .wrong_row = FW_ROW_COUNT,
+	                          .counted_row = FW_ROW_COUNT};
 	int ret =
 	        batch_request(&fw->batch, nfnl_next_seq(fw->nfnl), NFT_MSG_GETSET, true, fw->table);
 	ret = ret ? ret : nfnl_get(fw->nfnl, &fw->batch, survey_set, survey);
 	return ret == -ENOENT ? 0 : ret;
 }
 
-static void add_sets(struct fw *fw, const struct survey *survey)
+static void add_sets(struct fw *fw, const struct survey *survey, bool is_remade)
 {
-	bool is_remade = survey->wrong_row < FW_ROW_COUNT;
 	if (is_remade) {
 		batch_add_table(&fw->batch, fw->table, 0);
 		batch_delete_table(&fw->batch, fw->table);
@@ -185,22 +205,12 @@ static void add_sets(struct fw *fw, const struct survey *survey)
 		        .id = (uint32_t)i + 1,
 		        .flags = fw_rows[i].is_interval ? NFT_SET_INTERVAL : NFT_SET_TIMEOUT,
 		        .is_v6 = fw_rows[i].is_v6,
+		        .has_counters = fw->has_counters,
 		};
 		if (is_remade || !survey->is_present[i]) {
 			batch_add_set(&fw->batch, fw->table, &set);
 		}
 	}
-}
-
-/* The first address behind a range; false when there is none. */
-static bool element_after(struct batch_element *element)
-{
-	for (unsigned i = element->key_len; i-- > 0;) {
-		if (++element->key[i] != 0) {
-			return true;
-		}
-	}
-	return false;
 }
 
 /* Replaces the content of one set of networks by those of its family. */
@@ -216,7 +226,7 @@ static void put_networks(struct fw *fw, size_t row, const struct addr_range *ran
 		struct batch_element end = fw_element_key(&ranges[i].last, 0);
 		end.is_end = true;
 		batch_element(&fw->batch, BATCH_PUT, fw->table, set, &first);
-		if (element_after(&end)) {
+		if (fw_element_after(&end)) {
 			batch_element(&fw->batch, BATCH_PUT, fw->table, set, &end);
 		}
 	}
@@ -230,9 +240,6 @@ static void put_nospamd(struct fw *fw, const struct addr_range *ranges, size_t n
 
 static bool makes_learned_sets(const struct survey *survey)
 {
-	if (survey->wrong_row < FW_ROW_COUNT) {
-		return true;
-	}
 	for (size_t row = 0; row < FW_ROW_NOSPAMD; row++) {
 		if (survey->is_present[row]) {
 			return false;
@@ -241,26 +248,46 @@ static bool makes_learned_sets(const struct survey *survey)
 	return true;
 }
 
+/* A table that holds rules of the administrator's is not ours to delete. Sets of another type are
+ * an error then, those with other counters work: that is said in `why`. */
+static int judge_survey(const struct fw *fw, const struct survey *survey, bool *is_remade,
+                        char why[static FW_WHY_MAX])
+{
+	*is_remade = false;
+	if (survey->wrong_row < FW_ROW_COUNT && !fw->rules) {
+		(void)snprintf(why, FW_WHY_MAX,
+		               "set %s of table inet %s has another type than needed; with rules = "
+		               "none it is not replaced",
+		               fw_rows[survey->wrong_row].name, fw->table);
+		return -EEXIST;
+	}
+	if (survey->counted_row < FW_ROW_COUNT && !fw->rules) {
+		(void)snprintf(why, FW_WHY_MAX,
+		               "set-counters = %s, but set %s of table inet %s was made otherwise, "
+		               "and with rules = none stays so until you delete it",
+		               fw->has_counters ? "yes" : "no", fw_rows[survey->counted_row].name,
+		               fw->table);
+		return 0;
+	}
+	*is_remade = survey->wrong_row < FW_ROW_COUNT || survey->counted_row < FW_ROW_COUNT;
+	return 0;
+}
+
 static int put_table_once(struct fw *fw, const struct addr_range *nospamd, size_t n_nospamd,
                           char why[static FW_WHY_MAX])
 {
 	struct survey survey;
+	bool is_remade;
 	int ret = survey_table(fw, &survey);
+	ret = ret ? ret : judge_survey(fw, &survey, &is_remade, why);
 	if (ret) {
 		return ret;
 	}
-	if (survey.wrong_row < FW_ROW_COUNT && !fw->rules) {
-		(void)snprintf(why, FW_WHY_MAX,
-		               "set %s of table inet %s has another type than needed; with rules = "
-		               "none it is not replaced",
-		               fw_rows[survey.wrong_row].name, fw->table);
-		return -EEXIST;
-	}
 	fw_begin(fw);
-	add_sets(fw, &survey);
+	add_sets(fw, &survey, is_remade);
 	put_nospamd(fw, nospamd, n_nospamd);
 	ret = fw_commit(fw);
-	fw->is_empty = ret == 0 && makes_learned_sets(&survey);
+	fw->is_empty = ret == 0 && (is_remade || makes_learned_sets(&survey));
 	return ret;
 }
 

@@ -268,6 +268,9 @@ static int step_table(struct role *role, char why[static FW_WHY_MAX])
 	const struct nospamd *nospamd = &role->networks.nospamd;
 	int ret = fw_put_table(role->fw, nospamd->ranges, nospamd->n, why);
 	role->has_table = ret == 0;
+	if (ret == 0 && why[0]) {
+		log_warning("firewall: %s", why);
+	}
 	if (ret == 0) {
 		networks_on_new_table(&role->networks);
 	}

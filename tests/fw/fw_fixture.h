@@ -54,6 +54,7 @@ static inline struct conf test_conf(void)
 	        .nft_table = "mired",
 	        .rules = CONF_RULES_NONE,
 	        .rules_dir = NFT_SOURCE_DIR,
+	        .traffic_class = "1:25",
 	        .interfaces = {"lo"},
 	        .n_interfaces = 1,
 	        .smtp_port = 25,

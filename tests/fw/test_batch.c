@@ -62,6 +62,46 @@ static void a_batch_with_one_element_has_these_bytes(void **state)
 	batch_fini(&batch);
 }
 
+/* A counter: its name, then 84 bytes in 2 packets (or none). */
+#define COUNTER(attribute, n_bytes, n_packets)                                                     \
+	44, 0, attribute, 0x80, 12, 0, 1, 0, 'c', 'o', 'u', 'n', 't', 'e', 'r', 0, 28, 0, 2, 0x80, \
+	        12, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, n_bytes, 12, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0,       \
+	        n_packets
+
+static void a_set_that_counts_says_so_by_an_expression(void **state)
+{
+	(void)state;
+	static const uint8_t wanted[] = {COUNTER(17, 0, 0)};
+	const struct batch_set set = {.name = "s", .id = 1, .has_counters = true};
+	struct batch batch;
+	batch_init(&batch);
+	batch_begin(&batch, 1);
+	batch_add_set(&batch, "t", &set);
+	size_t end = batch.len;
+	assert_memory_equal(batch.bytes + end - sizeof wanted, wanted, sizeof wanted);
+	assert_int_equal(batch_end(&batch), 0);
+	batch_fini(&batch);
+}
+
+static void an_element_may_go_on_counting(void **state)
+{
+	(void)state;
+	static const uint8_t wanted[] = {COUNTER(7, 84, 2)};
+	struct batch_element element = v4;
+	element.has_count = true;
+	element.packets = 2;
+	element.bytes = 84;
+	struct batch batch;
+	batch_init(&batch);
+	batch_begin(&batch, 1);
+	batch_element(&batch, BATCH_PUT, "t", "s", &element);
+	size_t end = batch.len;
+	assert_memory_equal(batch.bytes + end - sizeof wanted, wanted, sizeof wanted);
+	assert_int_equal(batch_end(&batch), 0);
+	assert_int_equal(count_messages(&batch), 3);
+	batch_fini(&batch);
+}
+
 static void elements_of_one_kind_share_a_message_up_to_the_attribute_limit(void **state)
 {
 	(void)state;
@@ -139,6 +179,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_batch_with_one_element_has_these_bytes),
+	        cmocka_unit_test(a_set_that_counts_says_so_by_an_expression),
+	        cmocka_unit_test(an_element_may_go_on_counting),
 	        cmocka_unit_test(elements_of_one_kind_share_a_message_up_to_the_attribute_limit),
 	        cmocka_unit_test(another_set_or_operation_starts_another_message),
 	        cmocka_unit_test(only_the_last_message_asks_for_an_answer),
