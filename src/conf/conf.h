@@ -214,7 +214,6 @@ MUST_USE int conf_print_example(FILE *out);
 /* Safe on a struct that is all zero; leaves one. */
 void conf_fini(struct conf *conf);
 
-/* The --help text of mired's options, from the schema. */
 /* A key that a reload finds changed; the texts are as in a file. */
 struct conf_change {
 	const char *key;
@@ -245,6 +244,7 @@ MUST_USE int conf_digest(const struct conf *conf, char out[static CONF_DIGEST_MA
 /* *out becomes a conf of its own with the same values. -ENOMEM: it is empty. */
 MUST_USE int conf_copy(struct conf *out, const struct conf *from);
 
+/* The --help text of mired's options, from the schema. */
 void conf_print_help(FILE *out);
 
 /* "25m" "36d" "5s" "250ms" "4h" "2w"; bare digits are seconds. ERR_SYNTAX, ERR_RANGE. Pure. */

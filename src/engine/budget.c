@@ -42,6 +42,22 @@ void budget_init(struct budget *budget, double bytes_per_sec, uint32_t stutter_m
 	};
 }
 
+void budget_set(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms)
+{
+	bool is_same = budget->stutter_ms == stutter_ms && !(budget->bytes_per_sec < bytes_per_sec) &&
+	               !(budget->bytes_per_sec > bytes_per_sec);
+	if (is_same) {
+		return;
+	}
+	budget->bytes_per_sec = bytes_per_sec;
+	budget->carried_per_sec = bytes_per_sec;
+	budget->stutter_ms = stutter_ms;
+	budget->is_stretching = budget->is_stretching && stutter_ms > 0;
+	for (unsigned i = 0; i < SESSION_PACE_COUNT; i++) {
+		budget->interval_ms[i] = stutter_ms;
+	}
+}
+
 void budget_late(struct budget *budget, int64_t late_ns)
 {
 	budget->late_ns += late_ns;

@@ -43,6 +43,8 @@ struct budget {
 
 void budget_init(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms, uint32_t tick_ms,
                  struct mono now);
+/* Other settings: where they differ the pace begins anew, unstretched. */
+void budget_set(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms);
 /* A turn serves ticks that have been due for late_ns. */
 void budget_late(struct budget *budget, int64_t late_ns);
 /* What a window has seen; budget_is_over says when one is. n_saying: connections that stutter at

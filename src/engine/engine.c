@@ -14,8 +14,8 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "engine/budget.h"
 #include "engine/engine_impl.h"
+#include "engine/settings.h"
 
 enum {
 	STORE_WAIT_MS = 10000, /* for an old engine to let go of the store */
@@ -54,10 +54,11 @@ static void measure(struct engine *engine)
 	long page_bytes = sysconf(_SC_PAGESIZE);
 	uint64_t memory = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0;
 	uint32_t n_cores = cores > 0 ? (uint32_t)cores : 1;
-	engine_capacity_of(engine->conf, raise_file_limit(), n_cores, memory, &engine->capacity);
-	engine->bytes_per_sec = engine->conf->byte_budget > 0
-	                                ? engine->conf->byte_budget
-	                                : (uint64_t)n_cores * BUDGET_AUTO_PER_CORE;
+	engine->file_limit = raise_file_limit();
+	engine->memory_bytes = memory;
+	engine->n_cores = n_cores;
+	engine_capacity_of(engine->conf, engine->file_limit, n_cores, memory, &engine->capacity);
+	engine->bytes_per_sec = engine_bytes_per_sec(engine, engine->conf);
 }
 
 /* --- store ------------------------------------------------------------------------------------ */
@@ -151,21 +152,8 @@ static int make_parts(struct engine *engine, char why[static ENGINE_WHY_MAX])
 static int make_session_conf(struct engine *engine, char why[static ENGINE_WHY_MAX])
 {
 	const struct conf *conf = engine->conf;
-	engine->session = (struct session_conf){
-	        .stutter_ms = conf->stutter_ms,
-	        .grey_stutter_ms = conf->grey_stutter_ms,
-	        .read_timeout_ms = conf->read_timeout_ms,
-	        .write_timeout_ms = conf->write_timeout_ms,
-	        .store_wait_ms = conf->store_wait_ms,
-	        .close_wait_ms = conf->close_wait_ms,
-	        .close_discard_bytes = conf->close_discard_bytes,
-	        .look_min_ms = conf->tick_ms,
-	        .look_max_ms = conf->look_max_ms,
-	        .bad_commands_max =
-	                (uint8_t)(conf->bad_commands_max < UINT8_MAX ? conf->bad_commands_max
-	                                                             : UINT8_MAX),
-	};
-	int ret = reply_set_init(&engine->session.replies, conf->banner, conf->hostname,
+	settings_of_sessions(conf, &engine->session);
+	int ret = reply_set_init(&engine->session.replies[0], conf->banner, conf->hostname,
 	                         conf->banner_name);
 	return ret ? explain(why, "banner", ret) : 0;
 }
@@ -278,6 +266,7 @@ static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n
 	struct worker_env env = {
 	        .conf = engine->conf,
 	        .session = &engine->session,
+	        .settings = &engine->settings,
 	        .hosts = engine->hosts,
 	        .tuples = engine->tuples,
 	        .hash_key = store_hash_key(engine->store),
@@ -354,6 +343,7 @@ static void free_parts(struct engine *engine)
 	}
 	list_table_free(qsbr_exchange(&engine->knowledge.lists, NULL));
 	domains_free(qsbr_exchange(&engine->knowledge.domains, NULL));
+	settings_free(qsbr_exchange(&engine->settings, NULL));
 	trapset_free(engine->knowledge.traps);
 	mailbox_free(engine->reasserts);
 	cache_free(engine->hosts);

@@ -62,6 +62,13 @@ void engine_stop(struct engine *engine);
 
 /* A new channel to the firewall role; the engine owns fd. Replaces the old one. */
 void engine_set_firewall(struct engine *engine, int fd);
+/* A reload: takes over what *conf holds (conf_merge has made it), also when it fails, and leaves it
+ * empty. Connections stay; all threads have the new settings from their next turn on. Blocks until
+ * none has the old ones, that is for a commit at most. The caller's one thread. -ENOMEM, or the
+ * codes of reply_set_init: nothing changed. */
+MUST_USE int engine_reload(struct engine *engine, struct conf *conf);
+/* The configuration in force, until the next reload. The same thread. */
+const struct conf *engine_conf(const struct engine *engine);
 /* True when the store failed in a way that only a new process can mend. */
 bool engine_is_failed(const struct engine *engine);
 /* The administrator says the clock is right. */

@@ -15,7 +15,13 @@
 enum { ENGINE_PORTS_MORE = 3 };
 
 struct engine {
-	const struct conf *conf;
+	const struct conf *conf; /* of the start, or of the last reload */
+	/* of the machine, as the start found it */
+	uint64_t file_limit;
+	uint64_t memory_bytes;
+	uint32_t n_cores;
+	struct qsbr_ptr settings; /* struct settings; knowledge.conf points into it */
+	uint64_t n_reloads;
 	struct engine_capacity capacity;
 	struct store *store;
 	struct inspector *inspector; /* NULL after a clean stop */
@@ -49,6 +55,9 @@ struct engine {
 	pthread_mutex_t figures_lock;  /* figures_reader; nothing else is taken under it */
 	struct store_reader *figures_reader;
 };
+
+/* byte-budget, or what a machine like this carries. engine_reload.c */
+uint64_t engine_bytes_per_sec(const struct engine *engine, const struct conf *conf);
 
 static inline struct keeper_port *engine_caller_port(struct engine *engine)
 {

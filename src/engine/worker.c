@@ -164,6 +164,7 @@ static void count_held(struct worker *worker, struct mono since)
 static void turn(struct worker *worker)
 {
 	struct mono since = worker->now;
+	worker_take_settings(worker);
 	read_clock(worker);
 	count_held(worker, since);
 	/* The event of wake_fd only ends the sleep: it may fail when memory is short.

@@ -15,6 +15,8 @@
 
 struct worker;
 struct knowledge;
+struct qsbr_ptr;
+struct events;
 
 struct worker_listener {
 	int fd;
@@ -25,6 +27,8 @@ struct worker_listener {
 struct worker_env {
 	const struct conf *conf;
 	const struct session_conf *session; /* the worker takes a copy and sets its own pace */
+	/* struct settings, once there was a reload: they replace conf, the bounds and the pace */
+	const struct qsbr_ptr *settings; /* NULL: there will be none */
 	const struct cache *hosts;
 	const struct cache *tuples;
 	const uint8_t *hash_key; /* store_hash_key */

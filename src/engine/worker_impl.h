@@ -6,7 +6,9 @@
  *   worker_batch.c   serving connections in chunks; their end
  *   worker_pace.c    what a stuttered byte costs in time while bytes are scarce
  *   worker_talk.c    requests to the keeper and its answers; events of sessions; log lines
- *   worker_listed.c  lists and traps: who is on them, and what they are told */
+ *   worker_listed.c  lists and traps: who is on them, and what they are told
+ *   worker_held.c    what connections there are, when somebody asks
+ *   worker_settings.c  a reload */
 #pragma once
 
 #include <netinet/in.h>
@@ -117,7 +119,10 @@ struct worker {
 	bool is_full;    /* since full_since no tuple found room and no answer came */
 	bool has_posted; /* since the keeper was woken */
 	bool is_ending;
-	int wake_fd; /* eventfd of worker_stop */
+	uint64_t settings_generation; /* of those in force; 0: what the worker was started with */
+	bool owes_texts;              /* those of the settings found no place yet ... */
+	struct mono texts_at;         /* ... and are tried again then */
+	int wake_fd;                  /* eventfd of worker_stop */
 	pthread_t thread;
 	sem_t started;
 	int start_ret; /* written by the thread before it posts `started` */
@@ -173,6 +178,8 @@ void worker_pace_init(struct worker *worker);
 void worker_pace_fini(struct worker *worker);
 /* Once a turn, before anything is served. */
 void worker_pace_turn(struct worker *worker);
+/* Another budget, and what the worker's sessions say of the stutter. */
+void worker_pace_set(struct worker *worker, double bytes_per_sec);
 /* Counts the connection among those who want bytes, or no more; called whenever that may have
  * changed. */
 void worker_pace_note(struct worker *worker, struct conn *conn);
@@ -193,6 +200,11 @@ void worker_run(struct worker *worker, uint32_t slot, struct conn *conn);
 enum cache_kind worker_look_up_host(const struct worker *worker, const struct addr *peer);
 void worker_log_connected(struct worker *worker, struct conn *conn);
 void worker_log_disconnected(struct worker *worker, struct conn *conn);
+
+/* --- worker_settings.c --- */
+
+/* First of all in a turn: what was there over the sleep may be gone. */
+void worker_take_settings(struct worker *worker);
 
 /* --- worker_listed.c --- */
 

@@ -109,6 +109,13 @@ void worker_pace_turn(struct worker *worker)
 	}
 }
 
+void worker_pace_set(struct worker *worker, double bytes_per_sec)
+{
+	budget_set(&worker->budget, bytes_per_sec, worker->session.stutter_ms);
+	publish(worker);
+	tell(worker, worker->budget.is_stretching);
+}
+
 void worker_pace_fini(struct worker *worker)
 {
 	tell(worker, false);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/qsbr.h"
 #include "base/thread.h"
+#include "keeper/knowledge.h"
 
 /* --- clock ------------------------------------------------------------------------------------ */
 
@@ -258,9 +259,29 @@ static bool drain(struct keeper *keeper)
 	return has_more;
 }
 
-static bool turn(struct keeper *keeper)
+static void set_rules(struct keeper *keeper)
+{
+	const struct conf *conf = keeper->env.conf;
+	keeper->rules = (struct greylist_conf){.passtime_secs = conf->passtime_secs,
+	                                       .greyexp_secs = conf->greyexp_secs,
+	                                       .whiteexp_secs = conf->whiteexp_secs};
+}
+
+/* Holds for one turn: what is loaded here may be gone after the next sleep. */
+static void take_conf(struct keeper *keeper)
 {
 	qsbr_quiescent();
+	const struct knowledge_conf *live =
+	        keeper->env.knowledge ? knowledge_conf(keeper->env.knowledge) : NULL;
+	if (live) {
+		keeper->env.conf = &live->conf;
+		set_rules(keeper);
+	}
+}
+
+static bool turn(struct keeper *keeper)
+{
+	take_conf(keeper);
 	read_clock(keeper);
 	bool has_more = drain(keeper);
 	if (commit_due(keeper).ns <= keeper->now.ns) {
@@ -281,7 +302,7 @@ static void finish(struct keeper *keeper)
 	struct mono deadline = mono_add_ms(clock_mono(), KEEPER_FINISH_MS);
 	bool has_more = true;
 	while (has_more && !is_flag(&keeper->is_failed)) {
-		qsbr_quiescent();
+		take_conf(keeper);
 		read_clock(keeper);
 		has_more = keeper_drain(keeper);
 		keeper->dirty.n_due = keeper->dirty.n;
@@ -355,9 +376,7 @@ static int keeper_init(struct keeper *keeper)
 	keeper->sweep_due = keeper->now;
 	keeper->settle_due = keeper->now;
 	keeper->sweep_slice = KEEPER_SWEEP_SLICE;
-	keeper->rules = (struct greylist_conf){.passtime_secs = conf->passtime_secs,
-	                                       .greyexp_secs = conf->greyexp_secs,
-	                                       .whiteexp_secs = conf->whiteexp_secs};
+	set_rules(keeper);
 	clockguard_init(&keeper->guard, clock_wall(), keeper->now, store_newest(keeper->env.store));
 	keeper->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (keeper->wake < 0) {

@@ -192,7 +192,8 @@ int lister_start(struct lister **out, const struct lister_env *env)
 	if (!lister) {
 		return -ENOMEM;
 	}
-	*lister = (struct lister){.env = *env, .dir = -1};
+	*lister = (struct lister){
+	        .env = *env, .dir = -1, .prefixes_max = env->conf->list_prefixes_max};
 	int ret = init_lock(lister);
 	ret = ret ? ret : store_reader_open(env->store, &lister->reader);
 	if (ret == 0) {
@@ -263,6 +264,11 @@ void lister_describe(struct lister *lister, lister_describe_one *one, void *ctx)
 		one(ctx, list->tag, list->n_networks, list->loaded_secs);
 	}
 	(void)pthread_mutex_unlock(&lister->lock);
+}
+
+void lister_set_prefixes_max(struct lister *lister, uint32_t max)
+{
+	atomic_store_explicit(&lister->prefixes_max, max, memory_order_relaxed);
 }
 
 void lister_figures_get(struct lister *lister, struct lister_figures *out)

@@ -66,6 +66,9 @@ typedef void lister_describe_one(void *ctx, struct span tag, size_t n_networks,
                                  int64_t loaded_secs);
 void lister_describe(struct lister *lister, lister_describe_one *one, void *ctx);
 
+/* Another list-prefixes: counts for the lists that come. Any thread. */
+void lister_set_prefixes_max(struct lister *lister, uint32_t max);
+
 struct lister_figures {
 	size_t n_lists, n_networks, n_domains;
 	size_t table_bytes;

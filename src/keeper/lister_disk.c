@@ -206,7 +206,7 @@ static int read_all(int fd, size_t len, char **out)
 static int read_file(const struct lister *lister, const char *name, char **bytes, struct span *line,
                      int64_t *loaded_secs)
 {
-	size_t max = (size_t)lister->env.conf->list_prefixes_max * NETWORK_TEXT_MAX +
+	size_t max = (size_t)lister_prefixes_max(lister) * NETWORK_TEXT_MAX +
 	             CFGLINE_TAG_MAX + CFGLINE_TEXT_MAX + NETWORK_TEXT_MAX;
 	struct stat st;
 	int fd = openat(lister->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -282,7 +282,7 @@ static int put_loaded(struct lister *lister, struct lists *lists, const struct f
 static int load_file(struct lister *lister, struct lists *lists, const struct file *file,
                      char why[static LISTER_WHY_MAX])
 {
-	size_t n_max = lister->env.conf->list_prefixes_max;
+	size_t n_max = lister_prefixes_max(lister);
 	char *bytes = NULL;
 	struct span content = {NULL, 0};
 	struct list *list = NULL;

@@ -40,6 +40,7 @@ struct lister {
 	struct lister_env env;
 	pthread_t thread;
 	_Atomic bool must_stop;
+	_Atomic uint32_t prefixes_max; /* list-prefixes; a job reads it as it goes */
 	/* jobs, results, figures; `lists` when another thread looks or ours changes it. Nothing
 	 * else is taken under it */
 	pthread_mutex_t lock;
@@ -62,6 +63,11 @@ struct lister {
 };
 
 bool lister_must_stop(const struct lister *lister);
+
+static inline uint32_t lister_prefixes_max(const struct lister *lister)
+{
+	return atomic_load_explicit(&lister->prefixes_max, memory_order_relaxed);
+}
 
 /* --- lister_jobs.c ---------------------------------------------------------------------------- */
 

@@ -225,7 +225,7 @@ static void take_line(struct lines_run *run, struct span line)
 {
 	struct list *list = NULL;
 	char why[LISTER_WHY_MAX] = "";
-	size_t n_max = lists_room_for(&run->next, line, run->lister->env.conf->list_prefixes_max);
+	size_t n_max = lists_room_for(&run->next, line, lister_prefixes_max(run->lister));
 	int ret = list_new(line, n_max, &list, why);
 	if (ret != 0) {
 		bad_line(run, ret, why);

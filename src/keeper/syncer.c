@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/qsbr.h"
 #include "base/thread.h"
+#include "keeper/knowledge.h"
 #include "keeper/syncer_impl.h"
 
 enum {
@@ -96,9 +97,18 @@ static void wait_events(struct syncer *syncer)
 	}
 }
 
+static void take_conf(struct syncer *syncer)
+{
+	const struct knowledge_conf *live = knowledge_conf(syncer->env.knowledge);
+	if (live) {
+		syncer->env.conf = &live->conf;
+	}
+}
+
 static void turn(struct syncer *syncer)
 {
 	wait_events(syncer);
+	take_conf(syncer);
 	take_answers(syncer);
 	if (syncer->is_sending) {
 		syncer_out_turn(syncer);

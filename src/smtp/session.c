@@ -28,10 +28,11 @@ static_assert(REPLY_LISTED_MAX <= UINT16_MAX && REPLY_TEXT_MAX <= UINT16_MAX, "o
 /* --- saying ---------------------------------------------------------------------------------- */
 
 static void say(struct session *session, const struct session_conf *conf, enum reply_id id,
-                struct span text, struct mono_ms now)
+                struct mono_ms now)
 {
 	session->last_reply = session->reply;
-	session->reply = (uint8_t)id;
+	session->reply = said_make(id, conf->texts_now);
+	struct span text = said_text(conf, session->reply);
 	session->out = text.ptr;
 	session->out_len = (uint16_t)text.len;
 	session->out_pos = 0;
@@ -41,7 +42,7 @@ static void say(struct session *session, const struct session_conf *conf, enum r
 
 static void say_banner(struct session *session, const struct session_conf *conf, struct mono_ms now)
 {
-	say(session, conf, REPLY_BANNER, reply_text(&conf->replies, REPLY_BANNER), now);
+	say(session, conf, REPLY_BANNER, now);
 	/* due by the time of accept, not of the look-up's answer */
 	struct mono_ms first = pace_first_byte(session, conf);
 	session->due = mono_ms_diff(first, now) > 0 ? first : now;
@@ -53,7 +54,7 @@ static void say_banner(struct session *session, const struct session_conf *conf,
 static struct span next_bytes(const struct session *session, const struct session_conf *conf)
 {
 	if (session->owed_bytes > 0) {
-		struct span last = reply_text(&conf->replies, session->last_reply);
+		struct span last = said_text(conf, session->last_reply);
 		return span_skip(last, last.len - session->owed_bytes);
 	}
 	return span_of(session->out + session->out_pos,
@@ -133,7 +134,7 @@ void session_unsent(struct session *session, const struct session_conf *conf, si
 	size_t n_here = n < session->out_pos ? n : session->out_pos;
 	session->out_pos = (uint16_t)(session->out_pos - n_here);
 	session->owed_bytes = (uint16_t)(session->owed_bytes + (n - n_here));
-	ASSERT(session->owed_bytes <= conf->replies.len[session->last_reply]);
+	ASSERT(session->owed_bytes <= said_text(conf, session->last_reply).len);
 	write_blocked(session, conf, now);
 }
 
@@ -368,7 +369,7 @@ bool session_say_listed(struct session *session, struct session_text *text,
 	       session->out_pos == 0);
 	bool is_cut;
 	struct span reply = text_set_listed(text, lists, &is_cut);
-	session->reply = REPLY_LISTED;
+	session->reply = said_make(REPLY_LISTED, 0);
 	session->out = reply.ptr;
 	session->out_len = (uint16_t)reply.len;
 	set_flag(session, FLAG_HAS_LINE, false);
@@ -403,7 +404,7 @@ bool session_needs_text(const struct session *session, const struct session_text
 {
 	bool is_read_on = dialogue_takes_commands(session) || dialogue_takes_mail(session) ||
 	                  session->state == DIALOGUE_BANNER;
-	bool is_said = session->reply == REPLY_LISTED && unsent_bytes(session) > 0;
+	bool is_said = said_id(session->reply) == REPLY_LISTED && unsent_bytes(session) > 0;
 	return is_said || (is_read_on && !text_is_empty(text));
 }
 
@@ -495,7 +496,7 @@ bool session_run(struct session *session, const struct session_conf *conf,
 	set_flag(session, FLAG_HAS_LINE, text_has_line(text));
 	enum reply_id id = dialogue_takes_mail(session) ? dialogue_mail_line(&in) : cmd_answer(&in);
 	if (id != REPLY_NONE) {
-		say(session, conf, id, reply_text(&conf->replies, id), now);
+		say(session, conf, id, now);
 	}
 	return true;
 }

@@ -53,9 +53,15 @@ enum session_pace {
 	SESSION_PACE_COUNT
 };
 
-/* Settings of all sessions of one owner. Immutable but for stretch_ms. */
+enum { SESSION_TEXTS_MAX = 8 };
+
+/* Settings of all sessions of one owner, who may change them between two calls, the texts by
+ * session_conf_set_texts only. */
 struct session_conf {
-	struct reply_set replies; /* rendered texts */
+	/* Rendered texts: the next reply is one of replies[texts_now], the others are of replies
+	 * that were begun before a change. */
+	struct reply_set replies[SESSION_TEXTS_MAX];
+	unsigned texts_now;
 	uint32_t stutter_ms;
 	/* Added to stutter_ms while the owner has to be sparing with bytes; counts from each
 	 * session's next byte on. Without a stutter it stays 0. */
@@ -92,8 +98,8 @@ struct session {
 	uint8_t body_lines;
 	uint8_t n_pending; /* tuples handed over and not yet stored */
 	uint8_t flags;
-	uint8_t reply;      /* enum reply_id of out */
-	uint8_t last_reply; /* the one before */
+	uint8_t reply;      /* what out is: enum reply_id, and which of the conf's texts */
+	uint8_t last_reply; /* the one before, likewise */
 };
 
 /* Bulky part: partial and waiting input, HELO, sender, recipient; at last the list reply. Needed
@@ -152,6 +158,16 @@ struct session_event {
 	struct span recipient;
 	struct span line;
 };
+
+/* Of the conf's replies those that the session may still have to send from: bit n stands for
+ * replies[n]. */
+unsigned session_texts_in_use(const struct session *session);
+/* The next reply of each session is said with these texts, if the conf still has them. */
+bool session_conf_has_texts(struct session_conf *conf, const struct reply_set *texts);
+/* Likewise, if it has not: they take a place that is not in use. False: there is none, and nothing
+ * changed; later there may be. */
+bool session_conf_set_texts(struct session_conf *conf, const struct reply_set *texts,
+                            unsigned in_use);
 
 void session_start(struct session *session, const struct session_conf *conf, enum session_class cls,
                    struct mono_ms now);

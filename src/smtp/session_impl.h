@@ -1,9 +1,11 @@
-/* What the two files of a session share; nobody else includes it.
+/* What the files of a session share; nobody else includes it.
  *
- *   session.c       what is said and looked for when, and how it ends
- *   session_pace.c  how long a byte takes, and when the next look is */
+ *   session.c        what is said and looked for when, and how it ends
+ *   session_pace.c   how long a byte takes, and when the next look is
+ *   session_texts.c  texts that change while replies are being said */
 #pragma once
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,6 +48,27 @@ static inline bool is_over(struct mono_ms now, struct mono_ms since, uint32_t wa
 static inline struct mono_ms earlier(struct mono_ms a, struct mono_ms b)
 {
 	return mono_ms_diff(a, b) < 0 ? a : b;
+}
+
+/* How session.reply is made up. */
+enum { TEXTS_SHIFT = 4, REPLY_ID_MASK = (1 << TEXTS_SHIFT) - 1 };
+static_assert((int)REPLY_COUNT <= REPLY_ID_MASK + 1 &&
+                      (int)SESSION_TEXTS_MAX <= UINT8_MAX >> TEXTS_SHIFT,
+              "a reply and its texts fit into a byte");
+
+static inline uint8_t said_make(enum reply_id id, unsigned texts)
+{
+	return (uint8_t)(texts << TEXTS_SHIFT | (unsigned)id);
+}
+
+static inline enum reply_id said_id(uint8_t said)
+{
+	return (enum reply_id)(said & REPLY_ID_MASK);
+}
+
+static inline struct span said_text(const struct session_conf *conf, uint8_t said)
+{
+	return reply_text(&conf->replies[said >> TEXTS_SHIFT], said_id(said));
 }
 
 /* Ends the stutter of a grey client for good; kept as a flag because differences of mono_ms mean

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "smtp/session_impl.h"
+
 /* A text which is LARGE always has room for one more read of SESSION_READ_MAX bytes and a line's
  * LF, whatever the values grow to, unless complete lines wait. */
 enum { READ_RESERVE = SESSION_READ_MAX + 1 };
@@ -82,7 +84,7 @@ void session_text_move(struct session *session, struct session_text *to,
 	*to = *from;
 	to->n_bytes = n_bytes;
 	memcpy(to->bytes, from->bytes, from->in_end);
-	if (session->reply == REPLY_LISTED && session->out) {
+	if (said_id(session->reply) == REPLY_LISTED && session->out) {
 		session->out = to->bytes; /* there is nothing else in the text */
 	}
 }

@@ -171,7 +171,7 @@ static inline struct world *world_new(enum conf_feature accept_feature)
 	        .bad_commands_max = 20,
 	};
 	assert_int_equal(
-	        reply_set_init(&world->session.replies, "%h ESMTP %n", "mx.example.org", "service"),
+	        reply_set_init(&world->session.replies[0], "%h ESMTP %n", "mx.example.org", "service"),
 	        0);
 	atomic_init(&world->keeper.host_answer, CACHE_NONE);
 	world->env.table_size = 1000;

@@ -67,7 +67,7 @@ struct driver {
 static inline void driver_conf(struct session_conf *conf)
 {
 	memset(conf, 0, sizeof *conf);
-	int ret = reply_set_init(&conf->replies, "%h ESMTP %n", "mail.example.org", "Mailer");
+	int ret = reply_set_init(&conf->replies[0], "%h ESMTP %n", "mail.example.org", "Mailer");
 	ASSERT(ret == 0);
 	conf->stutter_ms = 1000;
 	conf->grey_stutter_ms = 10000;
