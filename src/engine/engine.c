@@ -22,6 +22,9 @@ enum {
 	STORE_WAIT_STEP_MS = 20,
 	STORE_READERS_MAX = 126, /* ours and the tools' */
 	REASSERT_BYTES = 1 << 16,
+	/* what `miredctl why` can look back on: 64 bytes each, touched as they are used */
+	EVENTS_KEPT = 1 << 16,
+	CONNECTS_KEPT = 1 << 14, /* of each worker */
 };
 
 static int explain(char why[static ENGINE_WHY_MAX], const char *what, int ret)
@@ -131,6 +134,27 @@ static int make_eventfds(struct engine *engine, char why[static ENGINE_WHY_MAX])
 	return 0;
 }
 
+static bool make_events(struct engine *engine)
+{
+	engine->attempts = events_new(EVENTS_KEPT);
+	engine->turns = events_new(EVENTS_KEPT);
+	bool is_ok = engine->attempts && engine->turns;
+	for (uint32_t i = 0; is_ok && i < engine->capacity.workers; i++) {
+		engine->connects[i] = events_new(CONNECTS_KEPT);
+		is_ok = engine->connects[i] != NULL;
+	}
+	return is_ok;
+}
+
+static void free_events(struct engine *engine)
+{
+	events_free(engine->attempts);
+	events_free(engine->turns);
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		events_free(engine->connects[i]);
+	}
+}
+
 static int make_parts(struct engine *engine, char why[static ENGINE_WHY_MAX])
 {
 	engine->hosts = cache_new(engine->conf->host_cache_slots);
@@ -142,7 +166,7 @@ static int make_parts(struct engine *engine, char why[static ENGINE_WHY_MAX])
 		return ret;
 	}
 	if (!engine->hosts || !engine->tuples || !engine->reasserts || !engine->knowledge.traps ||
-	    !make_ports(engine)) {
+	    !make_ports(engine) || !make_events(engine)) {
 		return explain(why, "caches and mailboxes", -ENOMEM);
 	}
 	ret = store_reader_open(engine->store, &engine->figures_reader);
@@ -185,6 +209,8 @@ static int start_keeper(struct engine *engine, const struct engine_given *given,
 	        .reasserts = engine->reasserts,
 	        .low_priority_grace_ms = KEEPER_LOW_PRIORITY_GRACE_MS,
 	        .committed_ns = &engine->committed_ns,
+	        .attempts = engine->attempts,
+	        .turns = engine->turns,
 	        .life_now_secs = &engine->life_now_secs,
 	};
 	int ret = keeper_start(&engine->keeper, &env);
@@ -273,6 +299,7 @@ static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n
 	        .keeper = engine->keeper,
 	        .port = &engine->ports[idx],
 	        .knowledge = &engine->knowledge,
+	        .events = engine->connects[idx],
 	        .n_connections = &engine->n_connections,
 	        .n_listed = &engine->n_listed,
 	        .max_listed = engine->capacity.max_listed,
@@ -348,6 +375,7 @@ static void free_parts(struct engine *engine)
 	mailbox_free(engine->reasserts);
 	cache_free(engine->hosts);
 	cache_free(engine->tuples);
+	free_events(engine);
 	int fds[] = {engine->wake_feeder, engine->wake_lister, engine->wake_syncer,
 	             engine->results};
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {

@@ -1,5 +1,5 @@
 /* The inside of the engine, shared by its files: engine.c (start and stop), engine_outside.c
- * (changes and lists from outside), engine_figures.c. */
+ * (changes and lists from outside), engine_figures.c, engine_why.c. */
 #pragma once
 
 #include <pthread.h>
@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/inspector.h"
 #include "engine/worker.h"
+#include "keeper/events.h"
 #include "keeper/feeder.h"
 #include "keeper/keeper.h"
 #include "keeper/knowledge.h"
@@ -46,6 +47,10 @@ struct engine {
 	unsigned n_in_flight;   /* changes the keeper has not answered; the caller's thread */
 	struct session_conf session;
 	struct worker *workers[CONF_WORKERS_MAX];
+	/* what happened lately: attempts and turns are the keeper's, connects a worker's each */
+	struct events *attempts;
+	struct events *turns;
+	struct events *connects[CONF_WORKERS_MAX];
 	struct worker_listener *listeners; /* those of a worker together */
 	size_t n_listeners;
 	_Atomic uint32_t n_connections;

@@ -35,6 +35,7 @@ struct worker_env {
 	struct keeper *keeper;
 	struct keeper_port *port;
 	const struct knowledge *knowledge; /* lists, domains, traps; NULL = none of them */
+	struct events *events;             /* of this worker: who connected. NULL = nobody asks */
 	_Atomic uint32_t *n_connections;   /* of all workers; touched at accept and close only */
 	_Atomic uint32_t *n_listed; /* of them listed or trapped; likewise. NULL = do not count */
 	uint32_t max_listed;        /* listed connections beyond it are not stuttered */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "engine/arrival.h"
 #include "engine/worker_impl.h"
+#include "keeper/events.h"
 
 enum { PAUSE_MIN_MS = 100, PAUSE_MAX_MS = 1000 };
 
@@ -208,6 +209,23 @@ static void count_class(struct worker *worker, const struct conn *conn)
 	}
 }
 
+static const char *const class_words[CLASS_COUNT] = {
+        [SESSION_UNKNOWN] = "unknown", [SESSION_GREY] = "grey",       [SESSION_WHITE] = "white",
+        [SESSION_LISTED] = "listed",   [SESSION_PASSIVE] = "passive",
+};
+
+/* For `miredctl why`. */
+static void note_connected(struct worker *worker, const struct conn *conn)
+{
+	bool is_trapped = conn->cls == SESSION_LISTED && conn->is_trapped;
+	const struct event event = {.addr = conn->peer,
+	                            .at = worker->wall,
+	                            .kind = EVENT_CONNECTED,
+	                            .by = EVENT_BY_CLIENT};
+	events_add(worker->env.events, &event,
+	           span_of_str(is_trapped ? "trapped" : class_words[conn->cls]));
+}
+
 /* max-listed bounds those who are stuttered, not those who are refused. */
 static bool is_over_listed(struct worker *worker)
 {
@@ -243,6 +261,7 @@ void worker_classify(struct worker *worker, uint32_t slot, enum session_class cl
 		session_classify(&conn->session, worker->env.session, cls, worker->now_ms);
 	}
 	count_class(worker, conn);
+	note_connected(worker, conn);
 	worker_log_connected(worker, conn);
 	if (cls == SESSION_WHITE) {
 		worker_request_host(worker, slot, conn);

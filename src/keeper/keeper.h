@@ -18,6 +18,8 @@
 #include "store/change.h"
 #include "store/store.h"
 
+struct events;
+
 /* Names a connection of a worker; the generation tells a late answer from a fitting one. */
 struct conn_ref {
 	uint32_t slot;
@@ -129,6 +131,10 @@ struct keeper_env {
 	/* where it says when it made the oldest commit that the feeder has not taken up (struct
 	 * mono's ns, 0 = none); may be NULL */
 	_Atomic int64_t *committed_ns;
+	/* what happened to whom, for those who ask; the keeper adds. Attempts have a ring of their
+	 * own, so that a flood of them leaves the rest. NULL: nobody asks */
+	struct events *attempts;
+	struct events *turns; /* of a host's fate */
 };
 
 MUST_USE int keeper_start(struct keeper **out, const struct keeper_env *env);

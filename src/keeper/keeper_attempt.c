@@ -194,7 +194,8 @@ static void write_result(struct keeper *keeper, struct store_txn *txn,
 }
 
 /* Only the count has changed: it is written late. */
-static void count_early(struct keeper *keeper, const struct batch_result *result)
+static void count_early(struct keeper *keeper, const struct attempt *attempt,
+                        const struct batch_result *result)
 {
 	struct cache_entry entry;
 	bool was_dirty = cache_get(keeper->env.tuples, &result->key, &entry) && entry.is_dirty;
@@ -203,6 +204,7 @@ static void count_early(struct keeper *keeper, const struct batch_result *result
 		keeper_dirty_add(&keeper->dirty, &result->key);
 	}
 	counters_add(&keeper->counters, COUNTER_tuples_early, 1);
+	keeper_note_attempt(keeper, &attempt->whom, false, VERDICT_EARLY, attempt->text.recipient);
 }
 
 /* Whether it rests on what this transaction has changed. */
@@ -224,7 +226,7 @@ static bool finish_unwritten(struct keeper *keeper, const struct attempt *attemp
 		return false;
 	}
 	if (result->verdict == VERDICT_EARLY) {
-		count_early(keeper, result);
+		count_early(keeper, attempt, result);
 	}
 	keeper_reassert(keeper, &attempt->whom.group, host);
 	keeper_answer_stored(keeper, result->pending, host->kind);
@@ -288,6 +290,8 @@ static void log_result(const struct keeper *keeper, const struct attempt *attemp
 static enum cache_kind learn(struct keeper *keeper, const struct attempt *attempt,
                              const struct batch_result *result)
 {
+	keeper_note_attempt(keeper, &attempt->whom, attempt->is_peers, result->verdict,
+	                    attempt->text.recipient);
 	switch (result->verdict) {
 	case VERDICT_NEW:
 	case VERDICT_EARLY:

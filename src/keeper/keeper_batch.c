@@ -124,6 +124,7 @@ static void sweep_learn(struct keeper *keeper)
 	for (uint32_t i = 0; i < batch->n_expired; i++) {
 		const struct batch_expired *expired = &batch->expired[i];
 		struct cache_key key = keeper_tuple_key(&expired->key);
+		keeper_note_expired(keeper, expired->kind, &expired->key.addr);
 		if (expired->kind == RECORD_GREY) {
 			cache_delete(keeper->env.tuples, &key);
 			n_tuples++;

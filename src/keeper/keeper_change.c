@@ -281,6 +281,7 @@ void keeper_answer_change(struct keeper *keeper, const struct pending *pending, 
 void keeper_learn_change(struct keeper *keeper, const struct batch_result *result)
 {
 	learn_effect(keeper, result);
+	keeper_note_change(keeper, result);
 	keeper_answer_change(keeper, result->pending, result->effect.ret);
 }
 
@@ -324,6 +325,7 @@ static void log_trap(const struct keeper *keeper, const struct batch_result *res
 void keeper_learn_trap(struct keeper *keeper, const struct batch_result *result)
 {
 	learn_effect(keeper, result);
+	keeper_note_trap(keeper, result);
 	counters_add(&keeper->counters, COUNTER_hosts_trapped, !result->was_trapped);
 	if (keeper->env.conf->verbose) {
 		log_trap(keeper, result);

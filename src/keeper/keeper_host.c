@@ -301,5 +301,6 @@ void keeper_reassert(struct keeper *keeper, const struct addr *addr, struct cach
 		put(keeper, addr, entry);
 	}
 	counters_add(&keeper->counters, COUNTER_hosts_reasserted, 1);
+	keeper_note_reasserted(keeper, addr);
 	keeper->must_wake_feeder = true;
 }

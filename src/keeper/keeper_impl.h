@@ -1,8 +1,8 @@
 /* The inside of the keeper, shared by its files: keeper.c (thread, loop, clock), keeper_lookup.c
  * (requests that need no write), keeper_host.c (what a host is), keeper_batch.c (the group commit),
  * keeper_attempt.c (attempts in it), keeper_change.c (trap hits and changes from outside),
- * keeper_dirty.c (counters that are written late). Everything without _Atomic belongs to the
- * keeper's thread. */
+ * keeper_note.c (what others may be shown of all that), keeper_dirty.c (counters that are written
+ * late). Everything without _Atomic belongs to the keeper's thread. */
 #pragma once
 
 #include <pthread.h>
@@ -296,6 +296,17 @@ void keeper_learn_change(struct keeper *keeper, const struct batch_result *resul
 void keeper_answer_change(struct keeper *keeper, const struct pending *pending, int ret);
 struct tuple_text keeper_change_text(const struct keeper_change *message);
 struct whom keeper_whom_of_change(const struct keeper *keeper, const struct keeper_change *message);
+
+/* --- keeper_note.c ---------------------------------------------------------------------------- */
+
+/* Notes for `miredctl why`; see keeper/events.h. */
+void keeper_note_attempt(struct keeper *keeper, const struct whom *whom, bool is_peers,
+                         enum verdict verdict, struct span recipient);
+void keeper_note_trap(struct keeper *keeper, const struct batch_result *result);
+/* What a change from outside has done. */
+void keeper_note_change(struct keeper *keeper, const struct batch_result *result);
+void keeper_note_expired(struct keeper *keeper, enum record_kind kind, const struct addr *addr);
+void keeper_note_reasserted(struct keeper *keeper, const struct addr *addr);
 
 /* --- keeper_dirty.c --------------------------------------------------------------------------- */
 

@@ -126,9 +126,26 @@ bool keeper_is_news(const struct keeper *keeper, struct wall last)
 	return keeper->env.is_sync_sending && keeper->wall.secs > last.secs;
 }
 
+struct tuple_text keeper_tuple_text(const struct keeper_request *request)
+{
+	const uint8_t *strings = request->strings;
+	return (struct tuple_text){
+	        .helo = span_of(strings, request->helo_len),
+	        .sender = span_of(strings + request->helo_len, request->sender_len),
+	        .recipient = span_of(strings + request->helo_len + request->sender_len,
+	                             request->recipient_len),
+	};
+}
+
+struct whom whom_of_request(const struct keeper_request *request)
+{
+	return (struct whom){.group = request->addr, .peer = request->peer};
+}
+
 /* A flood's common case: a tuple that is on disk comes again too early. Costs a counter; once a
  * second a commit, too, when peers are to hear of it. */
-static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
+static bool is_early(struct keeper *keeper, const struct tuple_key *tuple,
+                     const struct keeper_request *request)
 {
 	struct cache_key key = keeper_tuple_key(tuple);
 	struct cache_entry entry;
@@ -150,23 +167,10 @@ static bool is_early(struct keeper *keeper, const struct tuple_key *tuple)
 		keeper_dirty_add(&keeper->dirty, &key);
 	}
 	counters_add(&keeper->counters, COUNTER_tuples_early, 1);
+	struct whom whom = whom_of_request(request);
+	keeper_note_attempt(keeper, &whom, false, VERDICT_EARLY,
+	                    keeper_tuple_text(request).recipient);
 	return true;
-}
-
-struct tuple_text keeper_tuple_text(const struct keeper_request *request)
-{
-	const uint8_t *strings = request->strings;
-	return (struct tuple_text){
-	        .helo = span_of(strings, request->helo_len),
-	        .sender = span_of(strings + request->helo_len, request->sender_len),
-	        .recipient = span_of(strings + request->helo_len + request->sender_len,
-	                             request->recipient_len),
-	};
-}
-
-struct whom whom_of_request(const struct keeper_request *request)
-{
-	return (struct whom){.group = request->addr, .peer = request->peer};
 }
 
 static struct tuple_key key_of(const struct keeper *keeper, const struct addr *group,
@@ -253,7 +257,7 @@ static void on_tuple(struct keeper *keeper, uint32_t port, const struct keeper_r
 	if (host.kind == CACHE_NONE || may_hit) {
 		struct tuple_text text = keeper_tuple_text(request);
 		struct tuple_key key = key_of(keeper, &request->addr, &text);
-		if (may_hit || !is_early(keeper, &key)) {
+		if (may_hit || !is_early(keeper, &key, request)) {
 			queue_add(keeper, port, request, request_bytes(request), &key);
 			return;
 		}

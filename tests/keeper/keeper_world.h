@@ -33,6 +33,8 @@ struct world {
 	struct knowledge knowledge;
 	int wake_of_ports;              /* eventfd or -1; may be changed before world_start */
 	uint32_t low_priority_grace_ms; /* may be changed before world_start */
+	struct events *attempts; /* may be set before world_start; the test's */
+	struct events *turns;    /* likewise */
 	struct keeper *keeper;
 };
 
@@ -130,6 +132,8 @@ static inline void world_start(struct world *world)
 	                         .wake_feeder = world->wake_feeder,
 	                         .wake_syncer = world->wake_syncer,
 	                         .is_sync_sending = world->is_sync_sending,
+	                         .attempts = world->attempts,
+	                         .turns = world->turns,
 	                         .reasserts = world->reasserts};
 	assert_int_equal(keeper_start(&world->keeper, &env), 0);
 }
