@@ -29,6 +29,7 @@ enum {
 
 static_assert((int)PLACES_WHY_MAX >= (int)PLACE_WHY_MAX &&
                       (int)PLACES_WHY_MAX >= (int)SOCKETS_WHY_MAX &&
+                      (int)PLACES_WHY_MAX >= (int)GIVEN_WHY_MAX &&
                       (int)PLACES_WHY_MAX >= (int)TEXTFILE_WHY_MAX &&
                       (int)PLACES_WHY_MAX >= (int)SYNC_SETUP_WHY_MAX &&
                       (int)PLACES_WHY_MAX >= (int)VERIFY_WHY_MAX,
@@ -106,6 +107,15 @@ static void find_capacity(struct places *places)
 	places->conf->workers = places->capacity.workers;
 }
 
+void places_settle(const struct places *places, struct conf *conf)
+{
+	conf->workers = places->capacity.workers;
+	if (conf->keep_rules == CONF_KEEP_RULES_AUTO) {
+		conf->keep_rules = sockets_are_held(&places->sockets) ? CONF_KEEP_RULES_YES
+		                                                      : CONF_KEEP_RULES_NO;
+	}
+}
+
 /* The effective configuration in a file nobody can change any more. */
 static int open_conf(struct places *places, char why[static PLACES_WHY_MAX])
 {
@@ -167,7 +177,9 @@ static int open_files(struct places *places, char why[static PLACES_WHY_MAX])
 
 static int open_sockets(struct places *places, int wait_ms, char why[static PLACES_WHY_MAX])
 {
-	int ret = sockets_open(&places->sockets, places->conf, wait_ms, why);
+	struct given given;
+	int ret = given_find(&given, why);
+	ret = ret ? ret : sockets_open(&places->sockets, places->conf, &given, wait_ms, why);
 	if (!ret && places->conf->spamd_cfg_port) {
 		ret = sockets_open_cfg(places->conf->spamd_cfg_port, wait_ms, &places->cfg, why);
 	}
@@ -194,7 +206,11 @@ int places_open(struct places *places, struct conf *conf, char why[static PLACES
 		ret = open_sockets(places, left_over ? TAKE_OVER_MS : 0, why);
 	}
 	ret = ret ? ret : place_pid_file(conf->pid_file, &places->pid_file, why);
-	return ret ? ret : open_conf(places, why);
+	if (!ret) {
+		places_settle(places, conf);
+		ret = open_conf(places, why);
+	}
+	return ret;
 }
 
 static void close_fd(int fd)

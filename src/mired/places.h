@@ -30,7 +30,9 @@ struct places {
 	size_t n_files;
 };
 
-/* Opens everything; also decides conf->workers. On failure (a negative code with why) places_close
+/* Opens everything; also settles conf. On failure (a negative code with why) places_close
  * gives back what was opened. */
 MUST_USE int places_open(struct places *places, struct conf *conf, char why[static PLACES_WHY_MAX]);
+/* Decides what a configuration leaves to the machine: workers, and keep-rules = auto. */
+void places_settle(const struct places *places, struct conf *conf);
 void places_close(struct places *places);

@@ -1,7 +1,13 @@
-/* Opens the listeners in two passes; see sockets.h. */
+/* Opens the listeners in two passes; see sockets.h. A socket that was handed over joins the group
+ * of those that its workers open beside it (SO_REUSEPORT), so each has its share of the clients.
+ * When mired stops, the kernel moves the clients in the queues of the workers' own sockets over to
+ * the one that stays, if net.ipv4.tcp_migrate_req says so. One socket for all workers needs no such
+ * setting, but then the first worker is woken for every client and has them nearly all. */
 #include "mired/sockets.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +24,8 @@ enum {
 	CFG_BACKLOG = 10, /* as spamd's */
 	PORTS_MAX = 2,
 };
+
+#define MIGRATE_SYSCTL "/proc/sys/net/ipv4/tcp_migrate_req"
 
 /* A port that is served on all addresses. */
 struct port {
@@ -38,13 +46,22 @@ static void pause_before_retry(void)
 	(void)nanosleep(&pause, NULL);
 }
 
-static int try_alone(const struct addr *addr, uint16_t port, const struct conf *conf, int wait_ms,
-                     char why[static LISTENER_WHY_MAX])
+/* One start. */
+struct opening {
+	struct sockets *sockets;
+	const struct conf *conf;
+	struct given *given;
+	int wait_ms;
+	char why[SOCKETS_WHY_MAX];
+};
+static_assert((int)SOCKETS_WHY_MAX >= (int)LISTENER_WHY_MAX, "it writes its reasons into ours");
+
+static int try_alone(struct opening *o, const struct addr *addr, uint16_t port)
 {
-	int fd = listener_open(addr, port, conf, false, why);
-	for (; fd == -EADDRINUSE && wait_ms > 0; wait_ms -= RETRY_MS) {
+	int fd = listener_open(addr, port, o->conf, false, o->why);
+	for (int ms = o->wait_ms; fd == -EADDRINUSE && ms > 0; ms -= RETRY_MS) {
 		pause_before_retry();
-		fd = listener_open(addr, port, conf, false, why);
+		fd = listener_open(addr, port, o->conf, false, o->why);
 	}
 	if (fd < 0) {
 		return fd;
@@ -62,14 +79,17 @@ static bool may_skip(const struct conf *conf, size_t idx, int code)
 	       addr_equal(&conf->listen[idx], &any_v6);
 }
 
-static int try_addresses(struct sockets *sockets, const struct conf *conf, const struct port *port,
-                         int wait_ms, char why[static LISTENER_WHY_MAX])
+/* Where a socket was handed over the port is ours already. */
+static int try_addresses(struct opening *o, const struct port *port)
 {
-	for (size_t i = 0; i < conf->n_listen; i++) {
-		int ret = try_alone(&conf->listen[i], port->number, conf, wait_ms, why);
-		if (may_skip(conf, i, ret)) {
+	for (size_t i = 0; i < o->conf->n_listen; i++) {
+		const struct addr *addr = &o->conf->listen[i];
+		int ret = given_count(o->given, addr, port->number) > 0
+		                  ? 0
+		                  : try_alone(o, addr, port->number);
+		if (may_skip(o->conf, i, ret)) {
 			log_info("this host has no IPv6: not listening on [::]:%u", port->number);
-			sockets->is_skipped[i] = true;
+			o->sockets->is_skipped[i] = true;
 			continue;
 		}
 		if (ret) {
@@ -79,11 +99,19 @@ static int try_addresses(struct sockets *sockets, const struct conf *conf, const
 	return 0;
 }
 
-static int open_workers(struct sockets *sockets, const struct conf *conf, const struct addr *addr,
-                        const struct port *port, char why[static LISTENER_WHY_MAX])
+/* The next one that was handed over, or else a new one. */
+static int open_one(struct opening *o, const struct addr *addr, uint16_t port)
 {
-	for (uint32_t worker = 0; worker < conf->workers; worker++) {
-		int fd = listener_open(addr, port->number, conf, true, why);
+	int fd = given_take(o->given, addr, port);
+	return fd >= 0 ? fd : listener_open(addr, port, o->conf, true, o->why);
+}
+
+static int open_workers(struct opening *o, const struct addr *addr, const struct port *port)
+{
+	struct sockets *sockets = o->sockets;
+	size_t n_given = given_count(o->given, addr, port->number);
+	for (uint32_t worker = 0; worker < o->conf->workers; worker++) {
+		int fd = open_one(o, addr, port->number);
 		if (fd < 0) {
 			return fd;
 		}
@@ -92,40 +120,137 @@ static int open_workers(struct sockets *sockets, const struct conf *conf, const 
 		                                 .worker = worker,
 		                                 .is_v6 = !addr_is_v4(addr),
 		                                 .is_low_priority = port->is_low_priority};
+		sockets->n_own += n_given > 0 && worker >= n_given;
 	}
+	sockets->n_places++;
+	sockets->n_held += n_given > 0;
 	return 0;
 }
 
-static int open_port(struct sockets *sockets, const struct conf *conf, const struct port *port,
-                     int wait_ms, char why[static LISTENER_WHY_MAX])
+static int open_port(struct opening *o, const struct port *port)
 {
-	int ret = try_addresses(sockets, conf, port, wait_ms, why);
-	for (size_t i = 0; i < conf->n_listen && !ret; i++) {
-		if (!sockets->is_skipped[i]) {
-			ret = open_workers(sockets, conf, &conf->listen[i], port, why);
+	int ret = try_addresses(o, port);
+	for (size_t i = 0; i < o->conf->n_listen && !ret; i++) {
+		if (!o->sockets->is_skipped[i]) {
+			ret = open_workers(o, &o->conf->listen[i], port);
 		}
 	}
 	return ret;
 }
 
-int sockets_open(struct sockets *sockets, const struct conf *conf, int wait_ms,
+/* --- what was handed over ----------------------------------------------------------------------
+ */
+
+static bool is_wanted(const struct opening *o, const struct given_socket *one)
+{
+	struct port ports[PORTS_MAX];
+	size_t n_ports = ports_of(o->conf, ports);
+	for (size_t i = 0; i < n_ports * o->conf->n_listen; i++) {
+		if (ports[i % n_ports].number == one->port &&
+		    addr_equal(&o->conf->listen[i / n_ports], &one->addr)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Nobody would ever take a client from it. */
+static int refuse_stray(struct opening *o, const struct given_socket *one)
+{
+	char place[LISTENER_PLACE_MAX];
+	char ours[SOCKETS_TEXT_MAX];
+	(void)snprintf(o->why, sizeof o->why,
+	               "%s was handed over (%s), and the configuration listens on %.240s: make "
+	               "ListenStream= of the socket unit agree with it, or stop that unit",
+	               listener_place(&one->addr, one->port, place), one->name,
+	               sockets_text(o->sockets, o->conf, ours));
+	return ERR_RANGE;
+}
+
+static int refuse_surplus(struct opening *o, const struct given_socket *one, size_t n)
+{
+	char place[LISTENER_PLACE_MAX];
+	(void)snprintf(o->why, sizeof o->why, "%s was handed over %zu times (%s), for %u workers",
+	               listener_place(&one->addr, one->port, place), n, one->name,
+	               o->conf->workers);
+	return ERR_RANGE;
+}
+
+/* Before anything is opened: a wrong socket may be in the way of a right one. */
+static int adopt_given(struct opening *o)
+{
+	int ret = 0;
+	for (size_t i = 0; i < o->given->n && !ret; i++) {
+		const struct given_socket *one = &o->given->sockets[i];
+		size_t n = given_count(o->given, &one->addr, one->port);
+		if (!is_wanted(o, one)) {
+			ret = refuse_stray(o, one);
+		} else if (n > o->conf->workers) {
+			ret = refuse_surplus(o, one, n);
+		} else {
+			ret = listener_adopt(one->fd, &one->addr, one->port, o->conf,
+			                     o->conf->workers > 1, o->why);
+		}
+	}
+	return ret;
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+int sockets_open(struct sockets *sockets, const struct conf *conf, struct given *given, int wait_ms,
                  char why[static SOCKETS_WHY_MAX])
 {
-	char reason[LISTENER_WHY_MAX] = "";
+	struct opening o = {.sockets = sockets, .conf = conf, .given = given, .wait_ms = wait_ms};
 	struct port ports[PORTS_MAX];
 	size_t n_ports = ports_of(conf, ports);
 	*sockets = (struct sockets){0};
 	sockets->listeners =
 	        calloc(n_ports * conf->n_listen * conf->workers, sizeof *sockets->listeners);
-	int ret = sockets->listeners ? 0 : -ENOMEM;
+	int ret = sockets->listeners ? adopt_given(&o) : -ENOMEM;
 	for (size_t i = 0; i < n_ports && !ret; i++) {
-		ret = open_port(sockets, conf, &ports[i], wait_ms, reason);
+		ret = open_port(&o, &ports[i]);
 	}
+	given_close(given);
 	if (ret) {
-		(void)snprintf(why, SOCKETS_WHY_MAX, "%s", *reason ? reason : err_text(ret));
+		(void)snprintf(why, SOCKETS_WHY_MAX, "%s", *o.why ? o.why : err_text(ret));
 		sockets_close(sockets);
 	}
 	return ret;
+}
+
+bool sockets_are_held(const struct sockets *sockets)
+{
+	return sockets->n_places > 0 && sockets->n_held == sockets->n_places;
+}
+
+static bool is_migration_off(void)
+{
+	char value = '1'; /* a kernel without it, or no /proc: nothing that could be set */
+	int fd = open(MIGRATE_SYSCTL, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		(void)!read(fd, &value, 1);
+		(void)close(fd);
+	}
+	return value == '0';
+}
+
+void sockets_say(const struct sockets *sockets)
+{
+	if (sockets->n_held == 0) {
+		return;
+	}
+	log_info("%zu of %zu listening sockets were handed over: clients wait there while mired "
+	         "is down",
+	         sockets->n_held, sockets->n_places);
+	if (!sockets_are_held(sockets)) {
+		log_warning("clients of the other %zu are refused while mired is down",
+		            sockets->n_places - sockets->n_held);
+	}
+	if (sockets->n_own > 0 && is_migration_off()) {
+		log_warning("net.ipv4.tcp_migrate_req is 0: at a stop, clients are lost that wait "
+		            "for another worker than the first; sysctl -w "
+		            "net.ipv4.tcp_migrate_req=1");
+	}
 }
 
 static int try_cfg(uint16_t port, int *out)

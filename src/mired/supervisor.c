@@ -2,7 +2,8 @@
  * roles, hand-over, both ready, serving. A role that dies is started again after a wait; one that
  * says at the very start why it cannot run, or an engine that dies in the store three times in a
  * row, ends the whole. At the end the table in the packet filter is removed: rules that point at a
- * closed port would refuse all mail, without them it reaches the mail server. */
+ * closed port would refuse all mail, without them it reaches the mail server. After an orderly end
+ * it may stay, where somebody else holds the port open. */
 #include "mired/supervisor.h"
 
 #include <poll.h>
@@ -404,11 +405,20 @@ static void turn(struct supervisor *s)
 	meet_deadlines(s);
 }
 
-/* The firewall role removes the table when it stops in order. If it could not, root does. */
+/* The firewall role removes the table when it stops in order, or leaves it if it shall be kept. If
+ * it could not, or mired ends because something is wrong, root removes it: the next start, for
+ * which clients would wait, may not come. */
 static void remove_table(const struct supervisor *s)
 {
 	const char *table = s->conf->nft_table;
-	if (!s->conf->firewall || !s->has_roles || s->children[ROLE_FIREWALL].has_ended_well) {
+	bool is_kept = s->conf->keep_rules == CONF_KEEP_RULES_YES;
+	if (!s->conf->firewall || !s->has_roles ||
+	    (!is_kept && s->children[ROLE_FIREWALL].has_ended_well)) {
+		return;
+	}
+	if (is_kept && s->exit_status == ROLE_EXIT_OK) {
+		log_info("table inet %s stays (keep-rules); `mired --remove-rules` removes it",
+		         table);
 		return;
 	}
 	int ret = fw_remove_table(table);
@@ -437,6 +447,7 @@ int supervisor_main(struct conf *conf)
 		places_close(&s.places);
 		return ROLE_EXIT_FAILED;
 	}
+	sockets_say(&s.places.sockets);
 	say_unsynced(&s);
 	say_unrouted(&s);
 	start_all(&s);
