@@ -192,8 +192,9 @@ struct conf {
 
 /* What the command line of mired said. */
 struct conf_cli {
-	bool check_only; /* --check-config */
-	bool print;      /* --print-config */
+	bool check_only;   /* --check-config */
+	bool print;        /* --print-config */
+	bool remove_rules; /* --remove-rules */
 	bool help;
 	bool version;
 };

@@ -15,11 +15,12 @@
 enum {
 	OPTION_CHECK = 256, /* beyond all letters */
 	OPTION_PRINT,
+	OPTION_REMOVE_RULES,
 	OPTION_HELP,
 	OPTION_VERSION,
 	OPTION_ROW, /* + index of the row */
 	SHORT_MAX = 128,
-	N_FIXED = 5,
+	N_FIXED = 6,
 	LINE_PART_MAX = 120,
 };
 
@@ -27,6 +28,7 @@ static const struct option fixed_options[N_FIXED] = {
         {"config", required_argument, NULL, 'f'},
         {"check-config", no_argument, NULL, OPTION_CHECK},
         {"print-config", no_argument, NULL, OPTION_PRINT},
+        {"remove-rules", no_argument, NULL, OPTION_REMOVE_RULES},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
 };
@@ -96,6 +98,9 @@ static int scan_one(int option, struct conf_cli *cli, const char **file)
 		return 0;
 	case OPTION_PRINT:
 		cli->print = true;
+		return 0;
+	case OPTION_REMOVE_RULES:
+		cli->remove_rules = true;
 		return 0;
 	case OPTION_HELP:
 		cli->help = true;

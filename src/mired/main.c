@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "conf/conf.h"
+#include "mired/remove_rules.h"
 #include "mired/role_engine.h"
 #include "mired/role_firewall.h"
 #include "mired/supervisor.h"
@@ -60,6 +61,16 @@ static int check(const struct conf *conf)
 	return n_faults ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
 }
 
+static int remove_rules(const struct conf *conf)
+{
+	char why[REMOVE_RULES_WHY_MAX] = "";
+	int ret = remove_rules_run(conf, why);
+	if (ret) {
+		(void)fprintf(stderr, "mired: %s\n", why);
+	}
+	return ret ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
+}
+
 static int serve(struct conf *conf)
 {
 	if (geteuid() != 0) {
@@ -83,11 +94,12 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "mired: %s\n", why);
 		return ROLE_EXIT_FAILED;
 	}
-	int status = cli.help         ? print_help()
-	             : cli.version    ? print_version()
-	             : cli.print      ? print_conf(&conf)
-	             : cli.check_only ? check(&conf)
-	                              : serve(&conf);
+	int status = cli.help           ? print_help()
+	             : cli.version      ? print_version()
+	             : cli.print        ? print_conf(&conf)
+	             : cli.check_only   ? check(&conf)
+	             : cli.remove_rules ? remove_rules(&conf)
+	                                : serve(&conf);
 	conf_fini(&conf);
 	return fflush(stdout) == 0 ? status : ROLE_EXIT_FAILED;
 }

@@ -396,10 +396,12 @@ static void hear_peer(struct role *role, struct mono now)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
-/* A table that stays behind is not a clean end: the supervisor, being root, tries again. */
-static int remove_table(const struct role *role)
+/* A table that stays behind although it should not is no clean end: the supervisor, being root,
+ * tries again. */
+static int leave(const struct role *role)
 {
-	int ret = fw_remove(role->fw);
+	bool is_kept = role->conf.keep_rules == CONF_KEEP_RULES_YES;
+	int ret = is_kept ? 0 : fw_remove(role->fw);
 	if (ret == 0) {
 		return ROLE_EXIT_OK;
 	}
@@ -431,7 +433,7 @@ static bool hear_supervisor(struct role *role, int *status)
 	case ROLE_WORD_NONE:
 		return true;
 	case ROLE_WORD_STOP:
-		*status = remove_table(role);
+		*status = leave(role);
 		return false;
 	case ROLE_WORD_GONE: /* the table stays: another supervisor will come */
 		break;

@@ -20,9 +20,9 @@ enum msg_type {
 	MSG_CONTROL,  /* descriptor: listening control socket */
 	MSG_PEER,     /* descriptor: channel to the other role; a later one replaces it */
 	MSG_START,    /* everything has been passed */
-	MSG_STOP,     /* clean stop: the firewall role removes its table; then exit with 0. EOF
-	               * without it leaves the table, because another role or supervisor will come
-	               */
+	MSG_STOP,     /* clean stop: the firewall role removes its table unless keep-rules says
+	               * yes; then exit with 0. EOF without it leaves the table, because another
+	               * role or supervisor will come */
 	/* role -> supervisor */
 	MSG_READY, /* serving */
 	MSG_FATAL, /* text: why this role cannot run; the supervisor logs it */

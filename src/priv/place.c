@@ -207,13 +207,40 @@ static int open_locked(const char *path, int *fd, bool *left_over, char why[stat
 	return 0;
 }
 
+static int lock_path(const char *dir, char path[static PLACE_PATH_MAX],
+                     char why[static PLACE_WHY_MAX])
+{
+	int len = snprintf(path, PLACE_PATH_MAX, "%s/lock", dir);
+	return len < PLACE_PATH_MAX ? 0 : failed(why, dir, ERR_TOO_LONG);
+}
+
 int place_lock(const char *dir, int *fd, bool *left_over, char why[static PLACE_WHY_MAX])
 {
 	char path[PLACE_PATH_MAX];
-	if ((size_t)snprintf(path, sizeof path, "%s/lock", dir) >= sizeof path) {
-		return failed(why, dir, ERR_TOO_LONG);
+	int ret = lock_path(dir, path, why);
+	return ret ? ret : open_locked(path, fd, left_over, why);
+}
+
+int place_share_lock(const char *dir, int *fd, char why[static PLACE_WHY_MAX])
+{
+	char path[PLACE_PATH_MAX];
+	*fd = -1;
+	int ret = lock_path(dir, path, why);
+	if (ret) {
+		return ret;
 	}
-	return open_locked(path, fd, left_over, why);
+	int lock = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (lock < 0) {
+		return errno == ENOENT ? 0 : failed(why, path, -errno);
+	}
+	if (flock(lock, LOCK_SH | LOCK_NB) != 0) {
+		ret = errno == EWOULDBLOCK ? refuse_lock(read_pid(lock), path, why)
+		                           : failed(why, path, -errno);
+		(void)close(lock);
+		return ret;
+	}
+	*fd = lock;
+	return 0;
 }
 
 void place_unlock(int fd)

@@ -18,6 +18,10 @@ MUST_USE int place_state_dir(const char *dir, uid_t uid, gid_t gid, char why[sta
  * *left_over says that the last holder ended without place_unlock (killed). ERR_BUSY: somebody
  * holds it, why names the pid. */
 MUST_USE int place_lock(const char *dir, int *fd, bool *left_over, char why[static PLACE_WHY_MAX]);
+/* For those who must not work beside a daemon: takes a share of DIR/lock, which changes nothing in
+ * it and which a daemon that is just starting waits for a moment. *fd is -1 where no daemon ever
+ * was. The caller closes it. ERR_BUSY: one runs, why names the pid. */
+MUST_USE int place_share_lock(const char *dir, int *fd, char why[static PLACE_WHY_MAX]);
 /* Empties the lock file, which marks an orderly end, and closes it. */
 void place_unlock(int fd);
 

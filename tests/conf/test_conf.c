@@ -455,6 +455,7 @@ static void orders_to_the_program_are_told_apart(void **state)
 	struct fixture *fixture = *state;
 	static const char *const check[] = {"--check-config", NULL};
 	static const char *const print[] = {"--print-config", NULL};
+	static const char *const removal[] = {"--remove-rules", NULL};
 	static const char *const help[] = {"--help", NULL};
 	static const char *const version[] = {"--version", NULL};
 	assert_int_equal(fixture_load(fixture, "", check), 0);
@@ -462,6 +463,8 @@ static void orders_to_the_program_are_told_apart(void **state)
 	assert_false(fixture->cli.print);
 	assert_int_equal(fixture_load(fixture, "", print), 0);
 	assert_true(fixture->cli.print);
+	assert_int_equal(fixture_load(fixture, "", removal), 0);
+	assert_true(fixture->cli.remove_rules);
 	/* these two come whatever is in the file */
 	assert_int_equal(fixture_load(fixture, "nonsense", help), 0);
 	assert_true(fixture->cli.help);

@@ -24,6 +24,18 @@ static void rules_come_after_the_copy_and_then_it_says_ready(void **state)
 	assert_false(prints("nft list tables", "mired"));
 }
 
+static void rules_that_shall_be_kept_outlive_a_clean_stop(void **state)
+{
+	struct world *world = *state;
+	need_root();
+	bring_up(world, "keep-rules = yes\n", 3);
+	send_msg(world->supervisor, (struct msg){.type = MSG_STOP});
+	assert_int_equal(await_end(world), ROLE_EXIT_OK);
+	assert_non_null(strstr(output_of("nft list table inet mired"), "chain to_mired"));
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.1"));
+	assert_int_equal(fw_remove_table("mired"), 0);
+}
+
 static void it_runs_as_another_user_with_one_capability(void **state)
 {
 	need_root();
@@ -306,6 +318,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        ROLE_TEST(rules_come_after_the_copy_and_then_it_says_ready),
+	        ROLE_TEST(rules_that_shall_be_kept_outlive_a_clean_stop),
 	        ROLE_TEST(it_runs_as_another_user_with_one_capability),
 	        ROLE_TEST(changes_are_in_the_kernel_when_they_are_answered),
 	        ROLE_TEST(a_flushed_ruleset_is_back_within_two_seconds),

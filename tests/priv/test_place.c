@@ -166,6 +166,31 @@ static void a_second_lock_is_refused_naming_the_pid(void **state)
 	place_unlock(fd);
 }
 
+static void who_must_not_work_beside_a_daemon_shares_the_lock(void **state)
+{
+	struct fixture *fixture = *state;
+	char why[PLACE_WHY_MAX] = "";
+	char wanted[256];
+	int lock = -1;
+	int share = -1;
+	bool left_over = false;
+	assert_int_equal(place_share_lock(fixture->top, &share, why), 0);
+	assert_int_equal(share, -1); /* no daemon ever was */
+	assert_int_equal(place_lock(fixture->top, &lock, &left_over, why), 0);
+	assert_int_equal(place_share_lock(fixture->top, &share, why), ERR_BUSY);
+	(void)snprintf(wanted, sizeof wanted, "another mired (pid %ld) holds %s/lock",
+	               (long)getpid(), fixture->top);
+	assert_string_equal(why, wanted);
+	(void)close(lock); /* as if killed: the mark stays */
+	assert_int_equal(place_share_lock(fixture->top, &share, why), 0);
+	assert_true(share >= 0);
+	assert_int_equal(place_lock(fixture->top, &lock, &left_over, why), ERR_BUSY);
+	(void)close(share);
+	assert_int_equal(place_lock(fixture->top, &lock, &left_over, why), 0);
+	assert_true(left_over);
+	place_unlock(lock);
+}
+
 static void a_killed_holder_leaves_a_mark_but_no_lock(void **state)
 {
 	struct fixture *fixture = *state;
@@ -302,6 +327,7 @@ int main(void)
 	        TEST(a_directory_that_serves_somebody_else_is_not_taken_over),
 	        TEST(the_state_directory_may_be_a_link_to_another_disk),
 	        TEST(a_second_lock_is_refused_naming_the_pid),
+	        TEST(who_must_not_work_beside_a_daemon_shares_the_lock),
 	        TEST(a_killed_holder_leaves_a_mark_but_no_lock),
 	        TEST(a_full_disk_does_not_prevent_the_lock),
 	        TEST(links_in_place_of_lock_and_pid_file_are_not_written_through),

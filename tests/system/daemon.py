@@ -24,6 +24,7 @@ FALLBACKS = {"kernel-multishot-accept": "fallback", "kernel-set-refresh": "fallb
 if os.environ.get("MIRED_TEST_FALLBACKS"):
     DEFAULTS |= FALLBACKS
 ROLES = ("engine", "firewall")
+HANDOVER = pathlib.Path(__file__).resolve().parent / "handover.py"
 
 
 class Mired:
@@ -33,6 +34,7 @@ class Mired:
         self.world, self.ns, self.name = world, topology.gw, name
         self.program = program or []  # a wrapper such as strace
         self.wants_routes = True  # those of mired-tproxy, with the rules that need them
+        self.handed = []  # listening sockets that it is handed over as by systemd
         self.dir = world.dir / name
         self.dir.mkdir(exist_ok=True)
         self.log = self.dir / "log"
@@ -76,7 +78,12 @@ class Mired:
     # --- life ----------------------------------------------------------------------------------
 
     def command(self, *options):
-        return [*self.program, w.BUILD / "mired", "-d", "-f", self.conf, *options]
+        fds = ",".join(map(str, self.handed_fds()))
+        handover = [HANDOVER, fds, ":".join(["mired.socket"] * len(self.handed))] if fds else []
+        return [*self.program, *handover, w.BUILD / "mired", "-d", "-f", self.conf, *options]
+
+    def handed_fds(self):
+        return [sock.fileno() for sock in self.handed]
 
     def route(self, command="up", check_code=True):
         """mired-tproxy, which sets up what the TPROXY rules need."""
@@ -91,7 +98,8 @@ class Mired:
         if self.wants_routes:
             self.route()
         self.process = self.world.spawn(self.command(*options), ns=self.ns, log=self.log,
-                                        env=self.world.sanitizer_env())
+                                        env=self.world.sanitizer_env(),
+                                        pass_fds=self.handed_fds())
         return self
 
     def start(self, *options):
@@ -114,7 +122,7 @@ class Mired:
     def run_to_end(self, *options, timeout_secs=20):
         """For starts that are refused: the exit code and everything it said."""
         return w.run(self.command(*options), ns=self.ns, check_code=False,
-                     timeout_secs=timeout_secs)
+                     timeout_secs=timeout_secs, pass_fds=self.handed_fds())
 
     def pids(self):
         """Process ids by name: supervisor, engine, firewall."""

@@ -62,13 +62,14 @@ def wait_for(what, condition, timeout_secs, step_secs=0.05):
         time.sleep(step_secs)
 
 
-def run(argv, ns=None, check_code=True, timeout_secs=60, stdin=None):
+def run(argv, ns=None, check_code=True, timeout_secs=60, stdin=None, pass_fds=()):
     """Runs a program to its end (inside ns if given) and returns the CompletedProcess."""
     argv = [str(arg) for arg in argv]
     if ns is not None:
         argv = ns.prefix() + argv
     done = subprocess.run(argv, capture_output=True, text=True, errors="replace",
-                          timeout=timeout_secs * PATIENCE, input=stdin, check=False)
+                          timeout=timeout_secs * PATIENCE, input=stdin, check=False,
+                          pass_fds=pass_fds)
     if check_code and done.returncode != 0:
         raise Failure(f"{' '.join(argv)} ended with {done.returncode}: "
                       f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -205,14 +206,15 @@ class World:
         a.shell(f"ip link set {a_name} up")
         b.shell(f"ip link set {b_name} up")
 
-    def spawn(self, argv, ns=None, log=None, env=None):
+    def spawn(self, argv, ns=None, log=None, env=None, pass_fds=()):
         """Starts a program; its output goes to the file `log` (shown when the test fails)."""
         argv = [str(arg) for arg in argv]
         if ns is not None:
             argv = ns.prefix() + argv
         with open(log or os.devnull, "ab") as out:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                       env={**os.environ, **(env or {})}, start_new_session=True)
+                                       env={**os.environ, **(env or {})}, start_new_session=True,
+                                       pass_fds=pass_fds)
         self._processes.append(process)
         if log:
             self.show_log(log)
