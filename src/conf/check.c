@@ -110,11 +110,26 @@ static const char *wrong_with_listed(const struct conf *conf)
 	return conf->nflog_in == conf->nflog_out ? "nflog-out: must not be nflog-in" : NULL;
 }
 
+static const char *wrong_with_class(const struct conf *conf)
+{
+	uint32_t class_id;
+	switch (conf_parse_class(conf->traffic_class, &class_id)) {
+	case 0:
+		return NULL;
+	case ERR_RANGE:
+		return "traffic-class: the first number must be 1 to fffe and the second 1 to "
+		       "ffff, as tc's classes are";
+	default:
+		return "traffic-class: must be off, or two numbers of one to four hexadecimal "
+		       "digits each, as 1:25";
+	}
+}
+
 int check_conf(const struct conf *conf, char why[static CONF_ERROR_MAX])
 {
 	static const char *(*const checks[])(const struct conf *conf) = {
 	        wrong_with_addresses, wrong_with_banner, wrong_with_times,
-	        wrong_with_rules,     wrong_with_listed,
+	        wrong_with_rules,     wrong_with_listed, wrong_with_class,
 	};
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
 		const char *wrong = checks[i](conf);

@@ -252,3 +252,6 @@ void conf_print_help(FILE *out);
 MUST_USE int conf_parse_duration_ms(const char *text, int64_t *ms);
 /* "64g" "512m" "4k" or bytes. Pure. */
 MUST_USE int conf_parse_size(const char *text, uint64_t *bytes);
+/* "1:25", both numbers hexadecimal: a class of tc(8), major number in the upper 16 bits; "off" is 0.
+ * ERR_SYNTAX, ERR_RANGE: a number that no class has. Pure. */
+MUST_USE int conf_parse_class(const char *text, uint32_t *class_id);

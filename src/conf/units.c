@@ -67,6 +67,50 @@ int conf_parse_size(const char *text, uint64_t *bytes)
 	return parse_units(text, sizes, ARRAY_LEN(sizes), bytes);
 }
 
+/* One to four hexadecimal digits, which is what fits. */
+static int parse_class_number(struct span text, uint32_t *out)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint32_t number = 0;
+	if (text.len == 0 || text.len > 4) {
+		return ERR_SYNTAX;
+	}
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c =
+		        text.ptr[i] >= 'A' && text.ptr[i] <= 'F' ? text.ptr[i] | 0x20 : text.ptr[i];
+		const char *digit = c ? strchr(digits, c) : NULL;
+		if (!digit) {
+			return ERR_SYNTAX;
+		}
+		number = number << 4 | (uint32_t)(digit - digits);
+	}
+	*out = number;
+	return 0;
+}
+
+int conf_parse_class(const char *text, uint32_t *class_id)
+{
+	enum { ROOT_MAJOR = 0xffff }; /* TC_H_ROOT and TC_H_INGRESS */
+	struct span minor_text;
+	uint32_t major;
+	uint32_t minor;
+	if (strcmp(text, "off") == 0) {
+		*class_id = 0;
+		return 0;
+	}
+	struct span major_text = span_cut(span_of_str(text), ':', &minor_text);
+	int ret = parse_class_number(major_text, &major);
+	ret = ret ? ret : parse_class_number(minor_text, &minor);
+	if (ret) {
+		return ret;
+	}
+	if (major == 0 || major == ROOT_MAJOR || minor == 0) {
+		return ERR_RANGE;
+	}
+	*class_id = major << 16 | minor;
+	return 0;
+}
+
 static const char *format_units(uint64_t value, const struct unit *units, size_t n_units,
                                 char buf[static 32])
 {

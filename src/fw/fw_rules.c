@@ -106,6 +106,17 @@ static void print_port(uint16_t port, bool is_served, FILE *out)
 	}
 }
 
+/* Of nothing but the numbers. No class has no text, and so no rule. */
+static int print_class(const struct conf *conf, FILE *out)
+{
+	uint32_t class_id;
+	int ret = conf_parse_class(conf->traffic_class, &class_id);
+	if (ret == 0 && class_id != 0) {
+		(void)fprintf(out, "%x:%x", class_id >> 16, class_id & 0xffff);
+	}
+	return ret;
+}
+
 enum value {
 	VALUE_TABLE,
 	VALUE_INTERFACES,
@@ -123,6 +134,7 @@ enum value {
 	VALUE_LOW_PORT,
 	VALUE_NFLOG_IN,
 	VALUE_NFLOG_OUT,
+	VALUE_CLASS,
 	VALUE_COUNT
 };
 
@@ -135,6 +147,7 @@ static const char *const value_names[VALUE_COUNT] = {
         [VALUE_MASK6] = "MASK6",       [VALUE_SMTP_PORT] = "SMTP_PORT",
         [VALUE_PORT] = "PORT",         [VALUE_LOW_PORT] = "LOW_PORT",
         [VALUE_NFLOG_IN] = "NFLOG_IN", [VALUE_NFLOG_OUT] = "NFLOG_OUT",
+        [VALUE_CLASS] = "CLASS",
 };
 
 static int print_value(const struct conf *conf, enum value value, FILE *out,
@@ -184,6 +197,8 @@ static int print_value(const struct conf *conf, enum value value, FILE *out,
 		(void)fprintf(out, "%u",
 		              value == VALUE_NFLOG_IN ? conf->nflog_in : conf->nflog_out);
 		return 0;
+	case VALUE_CLASS:
+		return print_class(conf, out);
 	case VALUE_COUNT:
 		break;
 	}

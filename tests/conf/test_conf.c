@@ -163,6 +163,8 @@ static void keys_that_do_not_fit_together_are_refused(void **state)
 	        {"max-connections = 100\nmax-listed = 101\n",
 	         "max-listed: must not be greater than max-connections"},
 	        {"nflog-in = 26\n", "nflog-out: must not be nflog-in"},
+	        {"traffic-class = 25\n", "traffic-class: must be off, or two numbers"},
+	        {"traffic-class = '0:25'\n", "traffic-class: the first number must be 1 to fffe"},
 	        {"banner = '%h%h%h%h%h%h%h%h%h%h%h%h'\n"
 	         "hostname = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
 	         "banner: longer than 500 characters"},

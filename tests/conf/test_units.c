@@ -79,11 +79,34 @@ static void what_is_formatted_is_parsed_to_the_same(void **state)
 	assert_string_equal(units_format_bytes(65536, buf), "64k");
 }
 
+static void classes_are_two_hexadecimal_numbers(void **state)
+{
+	static const struct {
+		const char *text;
+		int ret;
+		uint32_t class_id;
+	} rows[] = {
+	        {"1:25", 0, 0x10025},    {"fffe:ffff", 0, 0xfffeffff}, {"00aB:000C", 0, 0xab000c},
+	        {"off", 0, 0},           {"0:25", ERR_RANGE, 0},       {"ffff:1", ERR_RANGE, 0},
+	        {"1:0", ERR_RANGE, 0},   {"1:", ERR_SYNTAX, 0},        {":25", ERR_SYNTAX, 0},
+	        {"125", ERR_SYNTAX, 0},  {"1:2:5", ERR_SYNTAX, 0},     {"1:00025", ERR_SYNTAX, 0},
+	        {"1:2g", ERR_SYNTAX, 0}, {"0x1:2", ERR_SYNTAX, 0},     {"1: 2", ERR_SYNTAX, 0},
+	        {"none", ERR_SYNTAX, 0}, {"", ERR_SYNTAX, 0},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		uint32_t class_id = 7;
+		assert_int_equal(conf_parse_class(rows[i].text, &class_id), rows[i].ret);
+		assert_int_equal(class_id, rows[i].ret == 0 ? rows[i].class_id : 7);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(durations_take_units_and_bare_digits_are_seconds),
 	        cmocka_unit_test(sizes_are_powers_of_1024),
+	        cmocka_unit_test(classes_are_two_hexadecimal_numbers),
 	        cmocka_unit_test(what_is_formatted_is_parsed_to_the_same),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

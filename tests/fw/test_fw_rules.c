@@ -212,6 +212,40 @@ static void tproxy_rules_are_filled_from_the_same_keys(void **state)
 	free(text);
 }
 
+/* How often a rule gives what is sent this class. */
+static unsigned times_classed(const struct conf *conf, const char *class)
+{
+	char wanted[64];
+	(void)snprintf(wanted, sizeof wanted, "meta priority set %s\n", class);
+	char *text = rendered(conf);
+	unsigned n = times_in(text, wanted);
+	assert_int_equal(times_in(text, "meta priority"), n);
+	free(text);
+	return n;
+}
+
+static void what_is_sent_to_held_clients_has_the_class_of_the_configuration(void **state)
+{
+	(void)state;
+	struct conf confs[] = {local_conf(), gateway_conf(), tproxy_conf()};
+	static char low[] = "1:A", high[] = "fffe:FFFF", off[] = "off", bad[] = "1:25 accept";
+	for (size_t i = 0; i < ARRAY_LEN(confs); i++) {
+		assert_int_equal(times_classed(&confs[i], "1:25"), 1);
+		confs[i].traffic_class = low;
+		assert_int_equal(times_classed(&confs[i], "1:a"), 1);
+		confs[i].traffic_class = off;
+		assert_int_equal(times_classed(&confs[i], ""), 0);
+		confs[i].traffic_class = high;
+		confs[i].low_priority_mx[0] = addr_of("192.0.2.99");
+		confs[i].n_low_priority_mx = 1;
+		confs[i].low_priority_port = 8027;
+		/* TPROXY's answers come from the port that was asked, whoever asked */
+		assert_int_equal(times_classed(&confs[i], "fffe:ffff"), i == 2 ? 1 : 2);
+		confs[i].traffic_class = bad;
+		check_refused(&confs[i], "");
+	}
+}
+
 /* --- what is refused -------------------------------------------------------------------------- */
 
 static void nothing_is_rendered_when_the_administrator_writes_the_rules(void **state)
@@ -281,6 +315,7 @@ static void every_template_loads_with_every_kind_of_prefix(void **state)
 		struct conf *conf = &confs[i % 3];
 		conf->ipv6_prefix = prefixes[i / 6];
 		conf->blacklist_only = i % 2;
+		conf->traffic_class = i % 4 < 2 ? "fffe:ffff" : "off";
 		conf->low_priority_mx[0] = addr_of("192.0.2.99");
 		conf->low_priority_mx[1] = addr_of("2001:db8::99");
 		conf->n_low_priority_mx = i / 3 % 3;
@@ -444,6 +479,7 @@ int main(void)
 	        cmocka_unit_test(outbound_mail_is_logged_of_the_mtas_only),
 	        cmocka_unit_test(tproxy_rules_look_at_each_mx_before_and_after_tracking),
 	        cmocka_unit_test(tproxy_rules_are_filled_from_the_same_keys),
+	        cmocka_unit_test(what_is_sent_to_held_clients_has_the_class_of_the_configuration),
 	        cmocka_unit_test(nothing_is_rendered_when_the_administrator_writes_the_rules),
 	        cmocka_unit_test(names_that_could_be_program_text_are_refused),
 	        cmocka_unit_test(a_template_that_is_missing_or_wrong_is_named),
