@@ -54,5 +54,9 @@ int run_check(const struct call *call);
 /* metrics.c */
 int run_metrics(const struct call *call);
 
+/* counters.c: asks the kernel. */
+enum { COUNTERS_WORDS_MAX = 1000 };
+int run_counters(const struct call *call);
+
 /* synckey.c */
 int run_sync_key(const struct call *call);

@@ -69,6 +69,8 @@ static const struct subcommand {
 		"what was done, a row per half hour, newest last"},
 	{"metrics", "[FORMAT]", 0, 1, TAKES_HTTP, run_metrics,
 		"figures for Prometheus; --http serves them on metrics-port"},
+	{"counters", "[ADDR...]", 0, COUNTERS_WORDS_MAX, 0, run_counters,
+		"what the rules counted; with ADDR, in which sets of the kernel it is"},
 	{"put-list", "FILE", 1, 1, 0, run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
 	{"drop-list", "NAME", 1, 1, 0, run_drop_list, "take a list out of force"},
 	{"reload", "", 0, 0, 0, run_request, "read nospamd and the allowed domains again"},
