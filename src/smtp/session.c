@@ -46,7 +46,7 @@ static void say_banner(struct session *session, const struct session_conf *conf,
 	/* due by the time of accept, not of the look-up's answer */
 	struct mono_ms first = pace_first_byte(session, conf);
 	session->due = mono_ms_diff(first, now) > 0 ? first : now;
-	session->discarded_bytes = 0; /* stagger is used up */
+	session->sent_bytes = 0; /* stagger is used up */
 }
 
 /* What is still to be sent, without a break between two replies: the taken back end of the last
@@ -111,6 +111,7 @@ void session_sent(struct session *session, const struct session_conf *conf, size
 		return;
 	}
 	set_flag(session, FLAG_RETRIED, has_flag(session, FLAG_BLOCKED));
+	session->sent_bytes += (uint32_t)n;
 	if (session->owed_bytes > 0) {
 		session->owed_bytes = (uint16_t)(session->owed_bytes - n);
 	} else {
@@ -134,8 +135,16 @@ void session_unsent(struct session *session, const struct session_conf *conf, si
 	size_t n_here = n < session->out_pos ? n : session->out_pos;
 	session->out_pos = (uint16_t)(session->out_pos - n_here);
 	session->owed_bytes = (uint16_t)(session->owed_bytes + (n - n_here));
+	session->sent_bytes -= (uint32_t)n;
 	ASSERT(session->owed_bytes <= said_text(conf, session->last_reply).len);
 	write_blocked(session, conf, now);
+}
+
+uint32_t session_sent_bytes(const struct session *session)
+{
+	bool is_said = session->state != DIALOGUE_HELD && session->state != DIALOGUE_CLOSING &&
+	               session->state != DIALOGUE_CLOSED;
+	return is_said ? session->sent_bytes : 0;
 }
 
 /* Bytes of the client still matter, if only to be discarded. */
@@ -253,6 +262,7 @@ static struct session_step wake_ended(struct session *session, const struct sess
                                       struct mono_ms now)
 {
 	dialogue_event(session, DIALOGUE_SHUTDOWN);
+	session->discarded_bytes = 0; /* it shares its place with sent_bytes */
 	session->since = now;
 	pace_reset_looks(session, conf);
 	session->due =

@@ -90,6 +90,7 @@ struct session {
 	struct mono_ms since; /* start of the present wait (command, blocked write, store, close) */
 	union {
 		uint32_t stagger;         /* until the banner, see session_stagger */
+		uint32_t sent_bytes;      /* from then on, see session_sent_bytes */
 		uint32_t discarded_bytes; /* after the final reply */
 	};
 	uint8_t state; /* enum dialogue_state */
@@ -203,6 +204,8 @@ void session_sent(struct session *session, const struct session_conf *conf, size
  * the write timeout runs. Also right when session_run was called in between. n = 0 is fine. */
 void session_unsent(struct session *session, const struct session_conf *conf, size_t n,
                     struct mono_ms now);
+/* Bytes said to the client so far; 0 before the banner and after the final reply. */
+uint32_t session_sent_bytes(const struct session *session);
 /* How many bytes session_input will take now: 0 while answered input is waiting and the text is
  * full, after the final reply only for discarding. text may be NULL. At most SESSION_READ_MAX. */
 size_t session_room(const struct session *session, const struct session_text *text);

@@ -59,7 +59,7 @@ struct mono_ms pace_first_byte(struct session *session, const struct session_con
 {
 	uint32_t stutter = pace_stutter_ms(session, conf);
 	uint32_t early_ms = (uint32_t)((uint64_t)stutter * session->stagger >> 32);
-	session->discarded_bytes = 0; /* it shares its place with stagger */
+	session->sent_bytes = 0; /* it shares its place with stagger */
 	return pace_bound(session, conf, mono_ms_add(session->opened, stutter - early_ms));
 }
 
