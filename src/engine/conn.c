@@ -61,6 +61,7 @@ struct conn *conn_open(struct conn_table *table, uint32_t slot)
 	conn->phase = CONN_NAMING;
 	conn->cls = SESSION_UNKNOWN;
 	table->n_open++;
+	table->n_used = slot < table->n_used ? table->n_used : slot + 1;
 	return conn;
 }
 

@@ -58,6 +58,7 @@ struct conn_table {
 	struct conn *conns; /* anonymous mapping: untouched entries cost nothing */
 	uint32_t size;
 	uint32_t n_open; /* entries that are not CONN_FREE */
+	uint32_t n_used; /* entries from here on have never been open */
 	struct slab *small;
 	struct slab *large;
 };

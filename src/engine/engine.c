@@ -309,6 +309,7 @@ static int start_worker(struct engine *engine, uint32_t idx, size_t at, size_t n
 	        .seed = (uint32_t)clock_mono().ns,
 	        .table_size = engine->capacity.per_ring,
 	        .idx = idx,
+	        .held_fd = engine->results,
 	        .listeners = engine->listeners + at,
 	        .n_listeners = (uint32_t)n,
 	};

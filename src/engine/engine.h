@@ -10,6 +10,7 @@
 #include "base/compiler.h"
 #include "base/counters.h"
 #include "conf/conf.h"
+#include "engine/held.h"
 #include "keeper/latency.h"
 #include "keeper/lister.h"
 #include "keeper/syncer.h"
@@ -97,6 +98,15 @@ int engine_results_fd(const struct engine *engine);
 bool engine_next_result(struct engine *engine, struct engine_result *out);
 /* The lists in force; see lister_describe. */
 void engine_describe_lists(struct engine *engine, lister_describe_one *one, void *ctx);
+
+/* --- held connections: the caller's one thread --------------------------------------------------
+ */
+
+/* Asks all workers what they hold, which they answer a slice a turn: some 200,000 connections a
+ * second each. -EAGAIN: they still answer an earlier query. */
+MUST_USE int engine_ask_held(struct engine *engine, const struct held_query *query);
+/* True once all have answered: *out is the sum. engine_results_fd becomes readable when one has. */
+bool engine_take_held(struct engine *engine, struct held *out);
 
 /* How scarce bytes are, over all workers. */
 struct engine_pace {

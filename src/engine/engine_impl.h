@@ -45,6 +45,7 @@ struct engine {
 	struct syncer *syncer;  /* NULL: nobody to be in step with */
 	int results;            /* eventfd: the caller's results wait */
 	unsigned n_in_flight;   /* changes the keeper has not answered; the caller's thread */
+	bool is_held_asked;     /* of the workers; the caller's thread */
 	struct session_conf session;
 	struct worker *workers[CONF_WORKERS_MAX];
 	/* what happened lately: attempts and turns are the keeper's, connects a worker's each */

@@ -1,5 +1,6 @@
-/* What comes from outside the dialogue: changes for the keeper, jobs for the lister, and their
- * results, which wake the caller through one eventfd. The caller's one thread. */
+/* What comes from outside the dialogue: changes for the keeper, jobs for the lister, questions to
+ * the workers, and the results, which wake the caller through one eventfd. The caller's one thread.
+ */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,4 +77,34 @@ bool engine_next_result(struct engine *engine, struct engine_result *out)
 void engine_describe_lists(struct engine *engine, lister_describe_one *one, void *ctx)
 {
 	lister_describe(engine->lister, one, ctx);
+}
+
+int engine_ask_held(struct engine *engine, const struct held_query *query)
+{
+	if (engine->is_held_asked) {
+		return -EAGAIN;
+	}
+	engine->is_held_asked = true;
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		worker_ask_held(engine->workers[i], query);
+	}
+	return 0;
+}
+
+bool engine_take_held(struct engine *engine, struct held *out)
+{
+	if (!engine->is_held_asked) {
+		return false;
+	}
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		if (!worker_held(engine->workers[i])) {
+			return false;
+		}
+	}
+	engine->is_held_asked = false;
+	held_begin(out, &worker_held(engine->workers[0])->query);
+	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
+		held_merge(out, worker_held(engine->workers[i]));
+	}
+	return true;
 }

@@ -176,6 +176,7 @@ static void turn(struct worker *worker)
 	worker_take_answers(worker);
 	worker_serve(worker);
 	acceptors_arm(worker);
+	worker_held_turn(worker);
 	if (worker->has_posted) {
 		worker->has_posted = false;
 		keeper_wake(worker->env.keeper);

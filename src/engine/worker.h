@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "base/counters.h"
 #include "conf/conf.h"
+#include "engine/held.h"
 #include "keeper/keeper.h"
 #include "smtp/session.h"
 #include "store/cache.h"
@@ -45,6 +46,7 @@ struct worker_env {
 	uint32_t seed;                  /* of the connections' phases */
 	uint32_t table_size;            /* direct descriptors of this ring */
 	uint32_t idx;
+	int held_fd; /* eventfd, told when a question of worker_ask_held is answered. 0 = none */
 	/* worker_stop closes their descriptors, a failed start does not */
 	const struct worker_listener *listeners;
 	uint32_t n_listeners;
@@ -63,3 +65,9 @@ struct worker_figures {
 };
 void worker_figures_get(const struct worker *worker, struct worker_figures *out);
 const struct counters *worker_counters(const struct worker *worker);
+
+/* Asks what connections there are. One thread asks, and only when worker_held is not NULL. */
+void worker_ask_held(struct worker *worker, const struct held_query *query);
+/* The answer to the last question, until the next one; NULL while the worker looks. A connection
+ * that came or went meanwhile may be counted or not. The thread that asks. */
+const struct held *worker_held(const struct worker *worker);

@@ -23,6 +23,7 @@
 #include "base/wheel.h"
 #include "engine/budget.h"
 #include "engine/conn.h"
+#include "engine/held.h"
 #include "engine/ring.h"
 #include "engine/worker.h"
 
@@ -86,6 +87,16 @@ struct pace_figures {
 	_Atomic uint32_t stuttered_per_sec;
 };
 
+/* Somebody asks what is held: a question of its own number, and the answer. */
+struct inquiry {
+	_Atomic uint32_t asked; /* number of the last question */
+	_Atomic uint32_t done;  /* of the last one answered */
+	struct held_query query;
+	struct held held;
+	bool is_walking;
+	uint32_t next; /* place of the table */
+};
+
 struct worker {
 	struct worker_env env;
 	struct session_conf session; /* env.session points here */
@@ -128,6 +139,7 @@ struct worker {
 	int start_ret; /* written by the thread before it posts `started` */
 	_Atomic bool stop;
 	_Atomic uint32_t n_class[CLASS_COUNT]; /* open connections; others read */
+	struct inquiry inquiry;                /* of the worker or of who asks, see worker_held.c */
 	struct counters counters;
 };
 
@@ -216,3 +228,8 @@ void worker_say_listed(struct worker *worker, struct conn *conn);
 /* The lists that hold the client, for the log: a blank before each tag; "" when there are none. */
 const char *worker_list_tags(const struct worker *worker, const struct conn *conn,
                              char out[static TAGS_BYTES_MAX + sizeof " ..."]);
+
+/* --- worker_held.c --- */
+
+/* Once a turn, after everything else: goes on with what was asked. */
+void worker_held_turn(struct worker *worker);
