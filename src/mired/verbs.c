@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "ctl/ctl.h"
 #include "mired/changes.h"
+#include "mired/inquiries.h"
 #include "mired/metrics.h"
 #include "mired/recorder.h"
 #include "mired/report.h"
@@ -25,7 +26,8 @@ enum {
 	TAG_TEXT_MAX = 256,
 	REPORT_ROWS_DEFAULT = 48, /* a day */
 };
-static_assert((int)LISTS_UNDER_WAY_MAX + (int)CHANGES_REQUESTS_MAX < (int)MIRED_CTL_CLIENTS_MAX,
+static_assert((int)LISTS_UNDER_WAY_MAX + (int)CHANGES_REQUESTS_MAX + (int)INQUIRIES_MAX <
+                      (int)MIRED_CTL_CLIENTS_MAX,
               "waiting clients never fill the socket");
 
 struct list_request {
@@ -38,6 +40,7 @@ struct verbs {
 	struct verbs_env env;
 	struct ctl_server *server;
 	struct changes *changes;
+	struct inquiries *inquiries;
 	struct recorder *recorder;
 	uint64_t last_cookie;
 	struct wall started; /* of the role, by the clock of the time when this began */
@@ -156,6 +159,24 @@ static json_t *verb_report(void *ctx, struct ctl_request *request)
 		return ctl_error("the number of rows must be 0 to 17568");
 	}
 	return recorder_json(verbs->recorder, n);
+}
+
+/* --- held connections ------------------------------------------------------------------------- */
+
+static json_t *verb_held(void *ctx, struct ctl_request *request)
+{
+	struct verbs *verbs = ctx;
+	return inquiries_ask(verbs->inquiries, request, clock_mono());
+}
+
+static void turn_inquiries(struct verbs *verbs, struct mono now)
+{
+	uint64_t ticket;
+	json_t *answer;
+	inquiries_turn(verbs->inquiries, now);
+	while (inquiries_next_answer(verbs->inquiries, &ticket, &answer)) {
+		ctl_server_answer(verbs->server, ticket, answer);
+	}
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -297,6 +318,7 @@ static const struct ctl_verb table[] = {
         {"metrics", CTL_RIGHT_READ, verb_metrics, 0},
         {"version", CTL_RIGHT_READ, verb_version, 0},
         {"lists", CTL_RIGHT_READ, verb_lists, 0},
+        {"held", CTL_RIGHT_READ, verb_held, 0},
         {"report", CTL_RIGHT_READ, verb_report, 0},
         {"clock-ok", CTL_RIGHT_ADMIN, verb_clock_ok, 0},
         {"reload", CTL_RIGHT_ADMIN, verb_reload, 0},
@@ -311,14 +333,19 @@ int verbs_open(struct verbs **out, const struct verbs_env *env)
 {
 	struct verbs *verbs = calloc(1, sizeof *verbs);
 	struct changes *changes = changes_new(post_change, env->engine);
-	if (!verbs || !changes) {
+	struct inquiries *inquiries = inquiries_new(env->engine);
+	if (!verbs || !changes || !inquiries) {
 		(void)close(env->listener);
 		free(verbs);
 		changes_free(changes);
+		inquiries_free(inquiries);
 		return -ENOMEM;
 	}
 	int64_t age_ms = mono_diff_ms(clock_mono(), env->started);
-	*verbs = (struct verbs){.env = *env, .changes = changes, .last_cookie = VERBS_COOKIE_FIRST};
+	*verbs = (struct verbs){.env = *env,
+	                        .changes = changes,
+	                        .inquiries = inquiries,
+	                        .last_cookie = VERBS_COOKIE_FIRST};
 	verbs->started = (struct wall){clock_wall().secs - age_ms / MS_PER_SEC};
 	int ret = ctl_server_open(&verbs->server, env->listener, env->conf, table, verbs,
 	                          env->counters);
@@ -337,6 +364,7 @@ void verbs_close(struct verbs *verbs)
 		ctl_server_close(verbs->server);
 		recorder_close(verbs->recorder);
 		changes_free(verbs->changes);
+		inquiries_free(verbs->inquiries);
 		free(verbs);
 	}
 }
@@ -350,6 +378,7 @@ bool verbs_turn(struct verbs *verbs, struct mono now)
 {
 	ctl_server_turn(verbs->server, now);
 	recorder_turn(verbs->recorder, now);
+	turn_inquiries(verbs, now);
 	return turn_changes(verbs);
 }
 
