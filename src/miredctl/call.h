@@ -48,6 +48,11 @@ int run_report(const struct call *call);
 int run_put_list(const struct call *call);
 int run_drop_list(const struct call *call);
 
+/* held.c */
+int run_held(const struct call *call);
+/* top.c */
+int run_top(const struct call *call);
+
 /* check.c: exit status 1 for findings, 2 when it could not be checked. */
 int run_check(const struct call *call);
 

@@ -63,6 +63,10 @@ static const struct subcommand {
 	const char *help;
 } subcommands[] = {
 	{"status", "", 0, 0, 0, run_request, "figures of the running daemon"},
+	{"top", "", 0, 0, TAKES_ROWS | TAKES_DELAY | TAKES_ONCE, run_top,
+		"the running daemon, live; -1 once, as text"},
+	{"held", "[ADDRESS]", 0, 1, TAKES_ROWS, run_held,
+		"connections held now, or those of an address"},
 	{"version", "", 0, 0, 0, run_request, "version of the running daemon and of its protocol"},
 	{"lists", "", 0, 0, 0, run_lists, "the lists in force, in the order of their messages"},
 	{"report", "", 0, 0, TAKES_ROWS, run_report,
@@ -105,7 +109,7 @@ static void print_usage(FILE *out)
 	        "usage: miredctl [-f FILE] [--socket PATH] COMMAND [OPTION...]\n\n"
 	        "  -f, --config FILE  configuration file (" MIRED_CONF_PATH ")\n"
 	        "      --socket PATH  control socket (the configuration's)\n"
-	        "  -n, --rows N       rows of report (48), of each list of held and top (10)\n"
+	        "  -n, --rows N       rows of report (48), of each table of held and top -1 (10)\n"
 	        "  -d, --delay SECS   top: between two looks, 1 to 60 (2)\n"
 	        "  -1, --once         top: print it once, as text\n"
 	        "      --json         one JSON object\n"
