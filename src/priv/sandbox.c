@@ -39,9 +39,16 @@ static int find_user(const char *user, struct passwd *out, char why[static SANDB
 	return 0;
 }
 
+bool sandbox_can_change_user(void)
+{
+	return capng_get_caps_process() == 0 &&
+	       capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID) &&
+	       capng_have_capability(CAPNG_EFFECTIVE, CAP_SETGID);
+}
+
 static int change_ids(const struct passwd *pw, const char *user, char why[static SANDBOX_WHY_MAX])
 {
-	if (geteuid() != 0 && geteuid() == pw->pw_uid) {
+	if (geteuid() == pw->pw_uid && !sandbox_can_change_user()) {
 		return 0; /* started as that user: there is nothing to change and no right to */
 	}
 	if (initgroups(user, pw->pw_gid) != 0) {
