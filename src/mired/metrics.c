@@ -278,6 +278,8 @@ static void write_worked_out(struct exposition *to, const struct metrics_input *
 	exposition_count(to, &(struct exposition_label){"version", MIRED_VERSION}, 1);
 	write_gauge(to, "mired_start_time_seconds", "when the engine started, since 1970",
 	            (double)input->started.secs);
+	write_gauge(to, "mired_firewall_configured", "1: mired keeps sets in the packet filter",
+	            input->conf->firewall ? 1 : 0);
 	write_gauge(to, "mired_firewall_waiting_changes",
 	            "changes of the store that the kernel is not known to have",
 	            figures->has_firewall ? (double)(last - done) : 0);

@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 
-enum { BACKLOG = 64, TURN_MS = 1000, SILENCE_SECS = 10 };
+enum { BACKLOG = 64, TURN_MS = 1000, SILENCE_SECS = 5 };
 
 #define PLAIN "text/plain; charset=utf-8"
 

@@ -10,7 +10,7 @@
 enum {
 	HTTP_CLIENTS_MAX = 32,
 	HTTP_CLIENT_MEMORY = 16 << 10, /* bytes: a request's head fits or is refused */
-	HTTP_CLIENT_LIFE_MS = 15000,   /* from connect to the last byte of the answer */
+	HTTP_CLIENT_LIFE_MS = 8000,    /* from connect to the last byte of the answer */
 };
 
 struct http_page {
