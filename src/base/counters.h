@@ -82,7 +82,8 @@
 	X(cfg_sessions,         "sessions on the spamd-cfg port") \
 	X(cfg_refused,          "spamd-cfg connections refused for their port, and sessions refused") \
 	/* log */ \
-	X(log_dropped,          "log lines dropped because the log ring was full")
+	X(log_dropped,          "log lines dropped because the log did not take them") \
+	X(log_suppressed,       "log lines not written because of log-rate")
 // clang-format on
 
 #define COUNTER_MEMBER(name, help) COUNTER_##name,

@@ -1,91 +1,45 @@
-/* The logger. Each thread that logs owns one slot of a fixed table with a mailbox in it; the writer
- * thread empties the mailboxes. A thread's first line takes the registration lock, later ones take
- * none. A slot whose thread has ended is emptied once more by the writer and then reused.
+/* Lines on their way in. Each thread that logs owns one slot of a fixed table with a mailbox in it;
+ * the writer thread empties the mailboxes. A thread's first line takes the registration lock, later
+ * ones take none.
  *
  * The writer is woken through an eventfd, but only when it said that it sleeps; a line that misses
- * that moment waits for the next POLL_MS. After work it naps before it says so: in a rush of lines
- * one in NAP_MS pays for a wake-up, not each. */
+ * that moment waits for the next LOG_POLL_MS. */
 #include "base/log.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/mailbox.h"
+#include "base/log_impl.h"
 
 enum {
-	SLOTS_MAX = 512,        /* threads that log at the same time; more lose their lines */
-	RING_BYTES = 256 << 10, /* some 2,000 lines of usual length */
-	BATCH_MAX = 64,         /* lines of one thread before the next one's turn */
-	POLL_MS = 100,
-	NAP_MS = 10,         /* a rush of 200,000 lines a second of one thread fits into its ring */
-	CLOSE_WAIT_SECS = 1, /* for a writer stuck in a full pipe */
-	DROP_REPORT_SECS = 10,
-	IDENT_MAX = 64,
+	RING_BYTES = 256 << 10, /* some 1,000 to 2,000 lines of usual length */
+	CLOSE_WAIT_SECS = 1,    /* for a writer stuck in a full pipe */
+	DIRECT_TRIES = 10,      /* of LOG_POLL_MS, for a line that is sent at once */
 };
 
-enum slot_state { SLOT_FREE, SLOT_USED, SLOT_ENDED };
-
-struct slot {
-	_Atomic int state;        /* FREE -> USED under the lock, USED -> ENDED by its thread,
-	                             ENDED -> FREE by the writer */
-	struct mailbox *ring;     /* made under the lock, kept for the slot's next thread */
-	_Atomic uint64_t dropped; /* written by the slot's thread */
-};
-
-struct line {
-	int level;
-	char text[];
-};
-
-/* The process's one logger: see log.h. */
-static struct {
-	pthread_mutex_t lock; /* registration of threads */
-	struct slot slots[SLOTS_MAX];
-	_Atomic uint64_t dropped_without_slot;
-	_Atomic bool is_running;
-	_Atomic bool is_stopping;
-	_Atomic bool is_asleep;
-	_Atomic unsigned generation; /* one a log_open; a thread's slot of an older one is void */
-	enum log_level level;
-	bool to_stderr;
-	char ident[IDENT_MAX];
-	int wake;
-	pthread_t writer;
-	uint64_t dropped_reported;
-	struct mono reported_at;
-} logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = -1};
+struct logger log_the = {
+        .lock = PTHREAD_MUTEX_INITIALIZER, .level = LOG_LEVEL_INFO, .wake = -1, .sink.fd = -1};
 
 static _Thread_local struct {
-	struct slot *slot;
+	struct log_slot *slot;
 	unsigned generation;
 } own;
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 
-static const int syslog_levels[] = {
-        [LOG_LEVEL_ERROR] = LOG_ERR,
-        [LOG_LEVEL_WARNING] = LOG_WARNING,
-        [LOG_LEVEL_INFO] = LOG_INFO,
-        [LOG_LEVEL_DEBUG] = LOG_DEBUG,
-};
-
-static void write_stderr(const char *ident, const char *text)
+/* For those who have no writer: before log_open, after log_close, in the child of a fork. */
+static void write_stderr(const char *text)
 {
-	char line[LOG_LINE_MAX + IDENT_MAX + 16];
-	int len = snprintf(line, sizeof line, "%s[%d]: %s\n", ident, (int)getpid(), text);
+	char line[LOG_LINE_MAX + LOG_IDENT_MAX + 16];
+	const char *ident = log_the.sink.ident;
+	int len = snprintf(line, sizeof line, "%s[%d]: %s\n",
+	                   ident[0] ? ident : program_invocation_short_name, (int)getpid(), text);
 	if (len > 0) {
 		/* nobody is left to tell when stderr is gone */
 		ssize_t ret = write(STDERR_FILENO, line, (size_t)len);
@@ -93,30 +47,24 @@ static void write_stderr(const char *ident, const char *text)
 	}
 }
 
-static void emit(int level, const char *text)
-{
-	if (logger.to_stderr) {
-		write_stderr(logger.ident, text);
-	} else {
-		syslog(syslog_levels[level], "%s", text);
-	}
-}
-
 /* Runs in the ending thread. */
 static void end_thread(void *arg)
 {
-	struct slot *slot = arg;
-	if (own.slot == slot && own.generation == atomic_load(&logger.generation)) {
+	struct log_slot *slot = arg;
+	if (own.slot == slot && own.generation == atomic_load(&log_the.generation)) {
 		own.slot = NULL;
-		/* release: partner of the acquire in drain; the last line is in the ring */
-		atomic_store_explicit(&slot->state, SLOT_ENDED, memory_order_release);
+		/* release: partner of the acquire in the writer's drain; the last line is in the
+		 * ring */
+		atomic_store_explicit(&slot->state, LOG_SLOT_ENDED, memory_order_release);
 	}
 }
 
 /* The child of a fork has no writer thread. */
 static void forget_after_fork(void)
 {
-	atomic_store(&logger.is_running, false);
+	if (!log_the.is_direct) {
+		atomic_store(&log_the.is_running, false);
+	}
 }
 
 static void make_key(void)
@@ -127,169 +75,106 @@ static void make_key(void)
 	ASSERT(ret == 0);
 }
 
-static bool drain_slot(struct slot *slot)
-{
-	int state = atomic_load_explicit(&slot->state, memory_order_acquire);
-	bool has_worked = false;
-	if (state == SLOT_FREE) {
-		return false;
-	}
-	for (int i = 0; i < BATCH_MAX; i++) {
-		size_t len;
-		const struct line *line = mailbox_peek(slot->ring, &len);
-		if (!line) {
-			break;
-		}
-		emit(line->level, line->text);
-		mailbox_release(slot->ring);
-		has_worked = true;
-	}
-	if (state == SLOT_ENDED && mailbox_is_empty(slot->ring)) {
-		/* release: partner of the acquire in find_free_slot */
-		atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_release);
-	}
-	return has_worked;
-}
-
-static bool drain_all(void)
-{
-	bool has_worked = false;
-	for (size_t i = 0; i < SLOTS_MAX; i++) {
-		has_worked |= drain_slot(&logger.slots[i]);
-	}
-	return has_worked;
-}
-
-static void report_drops(void)
-{
-	uint64_t dropped = log_dropped();
-	struct mono now = clock_mono();
-	if (dropped == logger.dropped_reported ||
-	    (logger.dropped_reported > 0 &&
-	     mono_diff_ms(now, logger.reported_at) < INT64_C(1000) * DROP_REPORT_SECS)) {
-		return;
-	}
-	char text[96];
-	(void)snprintf(text, sizeof text, "%llu log lines dropped because the log ring was full",
-	               (unsigned long long)(dropped - logger.dropped_reported));
-	emit(LOG_LEVEL_WARNING, text);
-	logger.dropped_reported = dropped;
-	logger.reported_at = now;
-}
-
-static void sleep_until_woken(void)
-{
-	struct pollfd pollfd = {.fd = logger.wake, .events = POLLIN};
-	uint64_t count;
-	atomic_store(&logger.is_asleep, true);
-	if (poll(&pollfd, 1, POLL_MS) > 0) {
-		ssize_t ret = read(logger.wake, &count, sizeof count);
-		(void)ret; /* non-blocking: nothing to read is as good */
-	}
-	atomic_store(&logger.is_asleep, false);
-}
-
-static void nap(void)
-{
-	const struct timespec pause = {.tv_nsec = NAP_MS * NS_PER_MS};
-	(void)nanosleep(&pause, NULL);
-}
-
-static void *run_writer(void *arg)
-{
-	bool is_rested = true;
-	(void)arg;
-	for (;;) {
-		/* read before the drain: what was logged before the stop is written */
-		bool is_stopping = atomic_load(&logger.is_stopping);
-		bool has_worked = drain_all();
-		report_drops();
-		if (!has_worked && is_stopping) {
-			return NULL;
-		}
-		if (!has_worked && is_rested) {
-			sleep_until_woken();
-		} else if (!has_worked) {
-			nap();
-		}
-		is_rested = !has_worked;
-	}
-}
+/* --- begin and end ---------------------------------------------------------------------------- */
 
 static void wake_writer(void)
 {
 	uint64_t one = 1;
-	ssize_t ret = write(logger.wake, &one, sizeof one);
+	ssize_t ret = write(log_the.wake, &one, sizeof one);
 	(void)ret; /* a full eventfd wakes as well */
 }
 
 static int start_writer(void)
 {
-	logger.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (logger.wake < 0) {
+	log_the.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (log_the.wake < 0) {
 		return -errno;
 	}
-	int ret = pthread_create(&logger.writer, NULL, run_writer, NULL);
+	int ret = pthread_create(&log_the.thread, NULL, log_writer_run, &log_the.writer);
 	if (ret != 0) {
-		(void)close(logger.wake);
-		logger.wake = -1;
+		(void)close(log_the.wake);
+		log_the.wake = -1;
 	}
 	return -ret;
 }
 
 int log_open(const struct log_options *options)
 {
-	ASSERT(!atomic_load(&logger.is_running));
+	ASSERT(!atomic_load(&log_the.is_running));
 	(void)pthread_once(&key_once, make_key);
-	(void)snprintf(logger.ident, sizeof logger.ident, "%s", options->ident);
-	logger.to_stderr = options->to_stderr;
-	logger.level = options->level;
-	logger.dropped_reported = log_dropped();
-	logger.reported_at = clock_mono();
-	atomic_store(&logger.is_stopping, false);
-	atomic_fetch_add(&logger.generation, 1);
-	if (!options->to_stderr) {
-		openlog(logger.ident, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	log_sink_open(&log_the.sink, options);
+	if (!log_sink_is_up(&log_the.sink) && !options->is_direct) {
+		write_stderr("log: neither the journal nor syslog that log-target names takes "
+		             "lines: they wait for it, and what finds no room is dropped");
 	}
-	int ret = start_writer();
+	log_the.is_direct = options->is_direct;
+	atomic_store(&log_the.has_fields, log_sink_has_fields(&log_the.sink));
+	atomic_store(&log_the.level, (int)options->level);
+	log_set_rate(options->rate);
+	atomic_store(&log_the.is_stopping, false);
+	atomic_fetch_add(&log_the.generation, 1);
+	log_writer_init(&log_the.writer);
+	int ret = log_the.is_direct ? 0 : start_writer();
 	if (ret == 0) {
-		atomic_store(&logger.is_running, true);
+		atomic_store(&log_the.is_running, true);
+	} else {
+		log_sink_close(&log_the.sink);
 	}
 	return ret;
 }
 
-void log_close(void)
+static bool stop_writer(void)
 {
 	struct timespec until;
-	if (!atomic_load(&logger.is_running)) {
-		return;
-	}
-	atomic_store(&logger.is_stopping, true);
+	atomic_store(&log_the.is_stopping, true);
 	wake_writer();
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += CLOSE_WAIT_SECS;
-	atomic_store(&logger.is_running, false);
-	if (pthread_timedjoin_np(logger.writer, NULL, &until) != 0) {
+	return pthread_timedjoin_np(log_the.thread, NULL, &until) == 0;
+}
+
+void log_close(void)
+{
+	if (!atomic_exchange(&log_the.is_running, false)) {
+		return;
+	}
+	if (!log_the.is_direct && !stop_writer()) {
 		/* stuck in a write that nobody reads; the rings stay for it until the exit */
 		return;
 	}
-	for (size_t i = 0; i < SLOTS_MAX; i++) {
-		mailbox_free(logger.slots[i].ring);
-		logger.slots[i].ring = NULL;
-		atomic_store(&logger.slots[i].state, SLOT_FREE);
+	for (size_t i = 0; i < LOG_SLOTS_MAX; i++) {
+		mailbox_free(log_the.slots[i].ring);
+		log_the.slots[i].ring = NULL;
+		atomic_store(&log_the.slots[i].state, LOG_SLOT_FREE);
 	}
-	(void)close(logger.wake);
-	logger.wake = -1;
-	closelog();
+	if (log_the.wake >= 0) {
+		(void)close(log_the.wake);
+		log_the.wake = -1;
+	}
+	log_sink_close(&log_the.sink);
 }
 
-/* Under the lock. */
-static struct slot *find_free_slot(void)
+void log_set_level(enum log_level level)
 {
-	for (size_t i = 0; i < SLOTS_MAX; i++) {
-		struct slot *slot = &logger.slots[i];
-		/* acquire: partner of the release in drain_slot, the reader has left the ring */
-		if (atomic_load_explicit(&slot->state, memory_order_acquire) == SLOT_FREE) {
+	atomic_store_explicit(&log_the.level, (int)level, memory_order_relaxed);
+}
+
+void log_set_rate(uint32_t rate)
+{
+	atomic_store_explicit(&log_the.rate, rate, memory_order_relaxed);
+	log_writer_refill();
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+/* Under the lock. */
+static struct log_slot *find_free_slot(void)
+{
+	for (size_t i = 0; i < LOG_SLOTS_MAX; i++) {
+		struct log_slot *slot = &log_the.slots[i];
+		/* acquire: partner of the release in the writer's drain, the reader has left the
+		 * ring */
+		if (atomic_load_explicit(&slot->state, memory_order_acquire) == LOG_SLOT_FREE) {
 			slot->ring = slot->ring ? slot->ring : mailbox_new(RING_BYTES);
 			return slot->ring ? slot : NULL;
 		}
@@ -297,75 +182,214 @@ static struct slot *find_free_slot(void)
 	return NULL;
 }
 
-static struct slot *register_thread(void)
+static struct log_slot *register_thread(void)
 {
-	(void)pthread_mutex_lock(&logger.lock);
-	struct slot *slot = find_free_slot();
+	(void)pthread_mutex_lock(&log_the.lock);
+	struct log_slot *slot = find_free_slot();
 	if (slot) {
-		/* release: partner of the acquire in drain_slot, the ring is there */
-		atomic_store_explicit(&slot->state, SLOT_USED, memory_order_release);
+		/* release: partner of the acquire in the writer's drain, the ring is there */
+		atomic_store_explicit(&slot->state, LOG_SLOT_USED, memory_order_release);
 	}
-	(void)pthread_mutex_unlock(&logger.lock);
+	(void)pthread_mutex_unlock(&log_the.lock);
 	own.slot = slot;
-	own.generation = atomic_load(&logger.generation);
+	own.generation = atomic_load(&log_the.generation);
 	if (slot) {
 		(void)pthread_setspecific(key, slot);
 	}
 	return slot;
 }
 
-static struct slot *own_slot(void)
+static struct log_slot *own_slot(void)
 {
-	bool is_mine = own.slot && own.generation == atomic_load(&logger.generation);
+	bool is_mine = own.slot && own.generation == atomic_load_explicit(&log_the.generation,
+	                                                                  memory_order_relaxed);
 	return is_mine ? own.slot : register_thread();
 }
 
-static void enqueue(enum log_level level, const char *text)
+/* --- shares ----------------------------------------------------------------------------------- */
+
+static void count_suppressed(enum log_event event)
 {
-	struct slot *slot = own_slot();
-	size_t len = strlen(text) + 1;
-	struct line *line = slot ? mailbox_reserve(slot->ring, sizeof *line + len) : NULL;
+	struct log_slot *slot = own_slot();
+	if (slot) {
+		/* only this thread writes it */
+		_Atomic uint64_t *count = &slot->suppressed[event];
+		atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+		                      memory_order_relaxed);
+	} else {
+		(void)atomic_fetch_add_explicit(&log_the.dropped_without_slot, 1,
+		                                memory_order_relaxed);
+	}
+}
+
+static bool take_share(enum log_event event)
+{
+	/* Two who find the last one both take it: a line too many does no harm. */
+	_Atomic int64_t *left = &log_the.left[event];
+	if (atomic_load_explicit(left, memory_order_relaxed) <= 0) {
+		count_suppressed(event);
+		return false;
+	}
+	(void)atomic_fetch_sub_explicit(left, 1, memory_order_relaxed);
+	return true;
+}
+
+/* The level at which a kind is logged: spamd sends its lines of level debug without -v, too. */
+static enum log_level level_needed(const struct log_event_row *row)
+{
+	if (row->when == LOG_VERBOSE) {
+		return LOG_LEVEL_DEBUG;
+	}
+	return row->level < LOG_LEVEL_INFO ? row->level : LOG_LEVEL_INFO;
+}
+
+bool log_takes(enum log_event event)
+{
+	const struct log_event_row *row = log_event_row(event);
+	if (atomic_load_explicit(&log_the.level, memory_order_relaxed) < (int)level_needed(row)) {
+		return false;
+	}
+	bool has_limit = row->when != LOG_ALWAYS && !log_the.is_direct &&
+	                 atomic_load_explicit(&log_the.rate, memory_order_relaxed) != LOG_RATE_NONE;
+	return !has_limit || take_share(event);
+}
+
+/* --- lines ------------------------------------------------------------------------------------ */
+
+/* A line and its fields, as the writer takes it. */
+struct draft {
+	enum log_event event;
+	enum log_level level;
+	size_t text_len;
+	size_t fields_len;
+	char text[LOG_LINE_MAX];
+	char fields[LOG_FIELDS_BYTES_MAX];
+};
+
+static void copy_draft(const struct draft *draft, struct log_line *line)
+{
+	line->event = (uint8_t)draft->event;
+	line->level = (uint8_t)draft->level;
+	line->text_len = (uint16_t)draft->text_len;
+	line->fields_len = (uint16_t)draft->fields_len;
+	memcpy(line->bytes, draft->text, draft->text_len + 1);
+	memcpy(line->bytes + draft->text_len + 1, draft->fields, draft->fields_len);
+}
+
+static void enqueue(const struct draft *draft)
+{
+	struct log_slot *slot = own_slot();
+	size_t len = sizeof(struct log_line) + draft->text_len + 1 + draft->fields_len;
+	struct log_line *line = slot ? mailbox_reserve(slot->ring, len) : NULL;
 	if (!line) {
 		(void)atomic_fetch_add_explicit(slot ? &slot->dropped
-		                                     : &logger.dropped_without_slot,
+		                                     : &log_the.dropped_without_slot,
 		                                1, memory_order_relaxed);
 		return;
 	}
-	line->level = (int)level;
-	memcpy(line->text, text, len);
+	copy_draft(draft, line);
 	mailbox_post(slot->ring);
-	if (atomic_load_explicit(&logger.is_asleep, memory_order_relaxed) &&
-	    atomic_exchange(&logger.is_asleep, false)) {
+	if (atomic_load_explicit(&log_the.is_asleep, memory_order_relaxed) &&
+	    atomic_exchange(&log_the.is_asleep, false)) {
 		wake_writer();
+	}
+}
+
+static void send_now(const struct draft *draft)
+{
+	union {
+		struct log_line line;
+		char bytes[sizeof(struct log_line) + sizeof draft->text + sizeof draft->fields];
+	} copy;
+	struct log_sink *sink = &log_the.sink;
+	copy_draft(draft, &copy.line);
+	(void)pthread_mutex_lock(&log_the.lock);
+	bool is_sent = log_sink_is_up(sink) && log_sink_add(sink, &copy.line);
+	for (int i = 0; is_sent && !log_sink_flush(sink); i++) {
+		log_sink_wait(sink);
+		is_sent = i < DIRECT_TRIES && log_sink_is_up(sink);
+	}
+	if (!is_sent) {
+		(void)atomic_fetch_add(&sink->n_lost, 1);
+		sink->n = sink->n_sent = 0;
+	}
+	(void)pthread_mutex_unlock(&log_the.lock);
+}
+
+static void finish(struct draft *draft, int len)
+{
+	if (len < 0) {
+		return; /* a conversion error of the C library; there is no text */
+	}
+	draft->text_len = len < LOG_LINE_MAX ? (size_t)len : LOG_LINE_MAX - 1;
+	if (!atomic_load_explicit(&log_the.is_running, memory_order_relaxed)) {
+		write_stderr(draft->text);
+	} else if (log_the.is_direct) {
+		send_now(draft);
+	} else {
+		enqueue(draft);
 	}
 }
 
 void log_write(enum log_level level, const char *format, ...)
 {
-	char text[LOG_LINE_MAX];
+	struct draft draft;
 	va_list args;
-	bool is_running = atomic_load(&logger.is_running);
-	if (is_running && level > logger.level) {
+	if (atomic_load_explicit(&log_the.is_running, memory_order_relaxed) &&
+	    (int)level > atomic_load_explicit(&log_the.level, memory_order_relaxed)) {
 		return;
 	}
+	draft.event = LOG_EVENT_NONE;
+	draft.level = level;
+	draft.fields_len = 0;
 	va_start(args, format);
-	int len = vsnprintf(text, sizeof text, format, args);
+	int len = vsnprintf(draft.text, sizeof draft.text, format, args);
 	va_end(args);
-	if (len < 0) {
-		return; /* a conversion error of the C library; there is no text */
-	}
-	if (is_running) {
-		enqueue(level, text);
-	} else {
-		write_stderr(logger.ident[0] ? logger.ident : program_invocation_short_name, text);
-	}
+	finish(&draft, len);
 }
+
+void log_event(enum log_event event, const struct log_fields *fields, const char *format, ...)
+{
+	struct draft draft;
+	va_list args;
+	draft.event = event;
+	draft.level = log_event_row(event)->level;
+	draft.fields_len = fields && atomic_load_explicit(&log_the.has_fields, memory_order_relaxed)
+	                           ? log_fields_encode(fields, draft.fields, sizeof draft.fields)
+	                           : 0;
+	va_start(args, format);
+	int len = vsnprintf(draft.text, sizeof draft.text, format, args);
+	va_end(args);
+	finish(&draft, len);
+}
+
+/* --- figures ---------------------------------------------------------------------------------- */
 
 uint64_t log_dropped(void)
 {
-	uint64_t sum = atomic_load_explicit(&logger.dropped_without_slot, memory_order_relaxed);
-	for (size_t i = 0; i < SLOTS_MAX; i++) {
-		sum += atomic_load_explicit(&logger.slots[i].dropped, memory_order_relaxed);
+	uint64_t sum = atomic_load_explicit(&log_the.dropped_without_slot, memory_order_relaxed) +
+	               atomic_load_explicit(&log_the.sink.n_lost, memory_order_relaxed);
+	for (size_t i = 0; i < LOG_SLOTS_MAX; i++) {
+		sum += atomic_load_explicit(&log_the.slots[i].dropped, memory_order_relaxed);
+	}
+	return sum;
+}
+
+uint64_t log_suppressed_of(enum log_event event)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < LOG_SLOTS_MAX; i++) {
+		sum += atomic_load_explicit(&log_the.slots[i].suppressed[event],
+		                            memory_order_relaxed);
+	}
+	return sum;
+}
+
+uint64_t log_suppressed(void)
+{
+	uint64_t sum = 0;
+	for (int i = 0; i < LOG_EVENT_COUNT; i++) {
+		sum += log_suppressed_of((enum log_event)i);
 	}
 	return sum;
 }

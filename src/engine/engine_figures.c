@@ -108,6 +108,7 @@ static void add_store(struct engine *engine, struct engine_figures *out)
 	set_total(&out->totals, COUNTER_cache_evictions,
 	          cache_evicted(engine->hosts) + cache_evicted(engine->tuples));
 	set_total(&out->totals, COUNTER_log_dropped, log_dropped());
+	set_total(&out->totals, COUNTER_log_suppressed, log_suppressed());
 }
 
 void engine_figures_get(struct engine *engine, struct engine_figures *out)

@@ -149,35 +149,53 @@ static bool is_known_early(const struct worker *worker, const struct addr *host,
 
 /* --- events of sessions --- */
 
+/* The field VERDICT: as what the client is treated. */
+static const char *verdict_of(const struct conn *conn)
+{
+	static const char *const verdicts[CLASS_COUNT] = {
+	        [SESSION_UNKNOWN] = "GREY",    [SESSION_GREY] = "GREY",
+	        [SESSION_WHITE] = "WHITE",     [SESSION_LISTED] = "BLACK",
+	        [SESSION_PASSIVE] = "PASSIVE",
+	};
+	return conn->is_trapped ? "TRAPPED" : verdicts[conn->cls];
+}
+
 static void log_mail(struct worker *worker, const struct conn *conn,
                      const struct session_event *event)
 {
 	char peer[ADDR_TEXT_MAX];
 	char sender[LOG_VALUE_MAX];
 	char recipient[LOG_VALUE_MAX];
-	if (worker->env.conf->verbose) {
-		log_info("(%s) %s: %s -> %s", conn->cls == SESSION_LISTED ? "BLACK" : "GREY",
-		         addr_format(&conn->peer, peer),
-		         span_escape(event->sender, sender, sizeof sender),
-		         span_escape(event->recipient, recipient, sizeof recipient));
+	char tags[TAGS_BYTES_MAX + sizeof " ..."];
+	if (!log_takes(LOG_EVENT_attempt)) {
+		return;
 	}
+	const struct log_fields fields = {
+	        .client = addr_format(&conn->peer, peer),
+	        .sender = span_escape(event->sender, sender, sizeof sender),
+	        .recipient = span_escape(event->recipient, recipient, sizeof recipient),
+	        .verdict = verdict_of(conn),
+	        .list = worker_list_tags(worker, conn, tags),
+	};
+	log_event(LOG_EVENT_attempt, &fields, "(%s) %s: %s -> %s",
+	          conn->cls == SESSION_LISTED ? "BLACK" : "GREY", peer, sender, recipient);
 }
 
-static void log_line(struct worker *worker, const struct conn *conn,
-                     const struct session_event *event)
+static void log_line(const struct conn *conn, const struct session_event *event)
 {
 	char peer[ADDR_TEXT_MAX];
 	char line[LOG_VALUE_MAX];
-	if (!worker->env.conf->verbose) {
+	bool is_header = event->kind == SESSION_EVENT_HEADER;
+	enum log_event kind = is_header ? LOG_EVENT_header : LOG_EVENT_body;
+	if ((!is_header && event->line.len == 0) || !log_takes(kind)) {
 		return;
 	}
-	addr_format(&conn->peer, peer);
-	span_escape(event->line, line, sizeof line);
-	if (event->kind == SESSION_EVENT_HEADER) {
-		log_info("%s: %s", peer, line);
-	} else if (event->line.len > 0) {
-		log_debug("%s: Body: %s", peer, line);
-	}
+	const struct log_fields fields = {
+	        .client = addr_format(&conn->peer, peer),
+	        .verdict = verdict_of(conn),
+	        .line = span_escape(event->line, line, sizeof line),
+	};
+	log_event(kind, &fields, is_header ? "%s: %s" : "%s: Body: %s", peer, line);
 }
 
 /* A RCPT that traps whoever says it, also one who is trapped already. As with tuples, not without
@@ -268,7 +286,7 @@ static void on_event(struct worker *worker, uint32_t slot, struct conn *conn,
 		break;
 	case SESSION_EVENT_HEADER:
 	case SESSION_EVENT_BODY:
-		log_line(worker, conn, event);
+		log_line(conn, event);
 		break;
 	case SESSION_EVENT_DEFERRED:
 		on_deferred(worker, conn);
@@ -391,10 +409,16 @@ void worker_log_connected(struct worker *worker, struct conn *conn)
 {
 	char peer[ADDR_TEXT_MAX];
 	char buf[TAGS_BYTES_MAX + sizeof " ..."];
+	if (!log_takes(LOG_EVENT_connected)) {
+		return;
+	}
 	const char *tags = worker_list_tags(worker, conn, buf);
-	log_info("%s: connected (%u/%u)%s%s", addr_format(&conn->peer, peer),
-	         atomic_load_explicit(worker->env.n_connections, memory_order_relaxed),
-	         n_black(worker), *tags ? ", lists:" : "", tags);
+	const struct log_fields fields = {.client = addr_format(&conn->peer, peer),
+	                                  .verdict = verdict_of(conn),
+	                                  .list = tags};
+	log_event(LOG_EVENT_connected, &fields, "%s: connected (%u/%u)%s%s", peer,
+	          atomic_load_explicit(worker->env.n_connections, memory_order_relaxed),
+	          n_black(worker), *tags ? ", lists:" : "", tags);
 }
 
 /* A connection that ended before its host was known has not been logged so far. */
@@ -405,8 +429,14 @@ void worker_log_disconnected(struct worker *worker, struct conn *conn)
 	if (conn->cls == SESSION_UNKNOWN) {
 		worker_log_connected(worker, conn);
 	}
+	if (!log_takes(LOG_EVENT_disconnected)) {
+		return;
+	}
 	const char *tags = worker_list_tags(worker, conn, buf);
-	log_info("%s: disconnected after %d seconds.%s%s", addr_format(&conn->peer, peer),
-	         mono_ms_diff(worker->now_ms, conn->session.opened) / MS_PER_SEC,
-	         *tags ? " lists:" : "", tags);
+	const struct log_fields fields = {.client = addr_format(&conn->peer, peer),
+	                                  .verdict = verdict_of(conn),
+	                                  .list = tags};
+	log_event(LOG_EVENT_disconnected, &fields, "%s: disconnected after %d seconds.%s%s", peer,
+	          mono_ms_diff(worker->now_ms, conn->session.opened) / MS_PER_SEC,
+	          *tags ? " lists:" : "", tags);
 }

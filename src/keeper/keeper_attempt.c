@@ -258,31 +258,13 @@ bool keeper_decide_attempt(struct keeper *keeper, struct store_txn *txn,
 
 /* --- what became durable is made known -------------------------------------------------------- */
 
-/* Lines of spamd(8) that operators' scripts read; only with `verbose`. */
-static void log_new(const struct attempt *attempt)
-{
-	char ip[ADDR_TEXT_MAX];
-	char text[3][LOG_LINE_MAX / 4];
-	log_debug("new entry %s from %s to %s, helo %s", addr_format(&attempt->whom.group, ip),
-	          span_escape(attempt->text.sender, text[0], sizeof text[0]),
-	          span_escape(attempt->text.recipient, text[1], sizeof text[1]),
-	          span_escape(attempt->text.helo, text[2], sizeof text[2]));
-}
-
-static void log_promotion(const struct keeper *keeper, const struct attempt *attempt)
-{
-	char ip[ADDR_TEXT_MAX];
-	log_debug("whitelisting %s in %s/db", addr_format(&attempt->whom.group, ip),
-	          keeper->env.conf->state_dir);
-}
-
 static void log_result(const struct keeper *keeper, const struct attempt *attempt,
                        enum verdict verdict)
 {
 	if (verdict == VERDICT_NEW) {
-		log_new(attempt);
+		keeper_log_new(&attempt->whom, &attempt->text);
 	} else if (verdict == VERDICT_PROMOTE) {
-		log_promotion(keeper, attempt);
+		keeper_log_promotion(keeper, &attempt->whom);
 	}
 }
 
@@ -321,9 +303,7 @@ static void count(struct keeper *keeper, enum verdict verdict)
 void keeper_learn_attempt(struct keeper *keeper, const struct batch_result *result)
 {
 	struct attempt attempt = attempt_of(keeper, result->pending);
-	if (keeper->env.conf->verbose) {
-		log_result(keeper, &attempt, result->verdict);
-	}
+	log_result(keeper, &attempt, result->verdict);
 	enum cache_kind host = learn(keeper, &attempt, result);
 	count(keeper, result->verdict);
 	counters_add(&keeper->counters, COUNTER_burst_tuples, result->is_taken_in);
@@ -334,9 +314,7 @@ void keeper_learn_peers_attempt(struct keeper *keeper, const struct batch_result
 {
 	struct attempt attempt = attempt_of(keeper, result->pending);
 	if (result->is_news) {
-		if (keeper->env.conf->verbose) {
-			log_result(keeper, &attempt, result->verdict);
-		}
+		log_result(keeper, &attempt, result->verdict);
 		(void)learn(keeper, &attempt, result);
 	}
 	keeper_answer_change(keeper, result->pending, result->is_news ? 0 : ERR_BUSY);

@@ -285,49 +285,10 @@ void keeper_learn_change(struct keeper *keeper, const struct batch_result *resul
 	keeper_answer_change(keeper, result->pending, result->effect.ret);
 }
 
-/* The low-priority MX by which this client came; several of its family count as the first. */
-static const char *low_priority_mx(const struct keeper *keeper, const struct addr *peer,
-                                   char buf[static ADDR_TEXT_MAX])
-{
-	const struct conf *conf = keeper->env.conf;
-	for (size_t i = 0; i < conf->n_low_priority_mx; i++) {
-		if (addr_is_v4(&conf->low_priority_mx[i]) == addr_is_v4(peer)) {
-			return addr_format(&conf->low_priority_mx[i], buf);
-		}
-	}
-	return "the low-priority MX";
-}
-
-/* Lines of spamd(8), the tuple's parts with blanks between them instead of line feeds. */
-static void log_trap(const struct keeper *keeper, const struct batch_result *result)
-{
-	char ip[ADDR_TEXT_MAX];
-	char mx[ADDR_TEXT_MAX];
-	char text[3][LOG_LINE_MAX / 4];
-	const struct keeper_request *request = pending_request(result->pending);
-	struct tuple_text tuple = keeper_tuple_text(request);
-	const char *sender = span_escape(tuple.sender, text[0], sizeof text[0]);
-	const char *recipient = span_escape(tuple.recipient, text[1], sizeof text[1]);
-	const char *helo = span_escape(tuple.helo, text[2], sizeof text[2]);
-	addr_format(&request->peer, ip);
-	if (result->deed == DEED_TRAP_LOW_PRIORITY) {
-		log_debug("Trapping %s for trying %s first for tuple %s %s %s %s", ip,
-		          low_priority_mx(keeper, &request->peer, mx), ip, helo, sender, recipient);
-	} else {
-		log_debug("Trapping %s for tuple %s %s %s %s", ip, ip, helo, sender, recipient);
-	}
-	if (!result->was_trapped) {
-		log_debug("new greytrap entry %s from %s to %s, helo %s", ip, sender, recipient,
-		          helo);
-	}
-}
-
 void keeper_learn_trap(struct keeper *keeper, const struct batch_result *result)
 {
 	learn_effect(keeper, result);
 	keeper_note_trap(keeper, result);
 	counters_add(&keeper->counters, COUNTER_hosts_trapped, !result->was_trapped);
-	if (keeper->env.conf->verbose) {
-		log_trap(keeper, result);
-	}
+	keeper_log_trap(keeper, result);
 }

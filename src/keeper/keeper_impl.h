@@ -292,6 +292,10 @@ void keeper_decide_change(struct keeper *keeper, struct store_txn *txn,
 /* After the commit. A change is answered, a trap hit is left to the caller. */
 void keeper_learn_trap(struct keeper *keeper, const struct batch_result *result);
 void keeper_learn_change(struct keeper *keeper, const struct batch_result *result);
+/* What became durable, in the log. */
+void keeper_log_new(const struct whom *whom, const struct tuple_text *text);
+void keeper_log_promotion(const struct keeper *keeper, const struct whom *whom);
+void keeper_log_trap(const struct keeper *keeper, const struct batch_result *result);
 /* Answers and counts it. */
 void keeper_answer_change(struct keeper *keeper, const struct pending *pending, int ret);
 struct tuple_text keeper_change_text(const struct keeper_change *message);

@@ -314,8 +314,9 @@ static void log_suffixes(struct span text)
 	while (text.len > 0) {
 		char escaped[LOG_LINE_MAX / 2];
 		struct span line = span_trim(span_cut(text, '\n', &text));
-		if (line.len > 0 && line.ptr[0] != '#') {
-			log_debug("got suffix %s", span_escape(line, escaped, sizeof escaped));
+		if (line.len > 0 && line.ptr[0] != '#' && log_takes(LOG_EVENT_suffix)) {
+			log_event(LOG_EVENT_suffix, NULL, "got suffix %s",
+			          span_escape(line, escaped, sizeof escaped));
 		}
 	}
 }

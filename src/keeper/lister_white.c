@@ -104,8 +104,11 @@ static int check_host(struct check *check, const struct addr *addr)
 		return 0;
 	}
 	check->n_listed++;
-	if (check->n_listed <= LOGGED_MAX) {
-		log_info("%s blacklisted, removing from whitelist", addr_format(addr, text));
+	if (check->n_listed <= LOGGED_MAX && log_takes(LOG_EVENT_blacklisted)) {
+		const struct log_fields fields = {.client = addr_format(addr, text),
+		                                  .verdict = "BLACK"};
+		log_event(LOG_EVENT_blacklisted, &fields, "%s blacklisted, removing from whitelist",
+		          text);
 	}
 	return delist(check->lister, addr);
 }

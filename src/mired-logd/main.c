@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "conf/conf_log.h"
 #include "mired-logd/herald.h"
 #include "mired-logd/nflog.h"
 #include "mired-logd/options.h"
@@ -75,9 +76,10 @@ static void on_packet(void *ctx, const struct nflog_packet *packet)
 		logd->n_ignored++;
 		return;
 	}
-	if (logd->conf.verbose) {
-		log_debug("%s %s", packet->is_outbound ? "outbound" : "inbound",
-		          addr_format(&addr, text));
+	if (log_takes(LOG_EVENT_seen)) {
+		const struct log_fields fields = {.client = addr_format(&addr, text)};
+		log_event(LOG_EVENT_seen, &fields, "%s %s",
+		          packet->is_outbound ? "outbound" : "inbound", text);
 	}
 	reporter_add(logd->reporter, &addr, packet->is_outbound);
 }
@@ -247,11 +249,8 @@ static int serve(struct logd *logd)
 
 static int start(struct logd *logd)
 {
-	const struct log_options log = {
-	        .ident = "mired-logd",
-	        .to_stderr = logd->options.is_foreground || logd->conf.foreground,
-	        .level = logd->conf.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-	};
+	struct log_options log = conf_log_options(&logd->conf, "mired-logd");
+	log.target = logd->options.is_foreground ? LOG_TARGET_STDERR : log.target;
 	int status = open_and_drop(logd);
 	if (status != EXIT_SUCCESS) {
 		return status;

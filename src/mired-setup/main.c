@@ -87,6 +87,7 @@ static int read_configuration(struct setup *setup)
 		say_error("%s", why);
 		return ret;
 	}
+	say_configured(&setup->conf);
 	if (setup->options.is_blacklist_only && !setup->conf.blacklist_only) {
 		say_warning("-b has no effect: the configuration does not say blacklist-only");
 	}

@@ -1,12 +1,13 @@
-/* The process's two outputs. They are one mutable global, as base/log's are, because every module
- * reports; base/log itself is not used: it writes to one of the two and has a thread, which a
- * program that forks does without. */
+/* The process's two outputs, stderr and the log (base/log, without its thread, since this program
+ * forks). They are one mutable global, as base/log is, because every module reports. */
 #include "mired-setup/say.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <syslog.h>
 #include <unistd.h>
+
+#include "base/log.h"
+#include "conf/conf_log.h"
 
 static struct {
 	bool is_debug;
@@ -15,11 +16,29 @@ static struct {
 	bool has_progress; /* the cursor stands behind a progress line */
 } say;
 
+#define IDENT "mired-setup"
+
+/* Without a log there is still stderr. */
+static void open_log(enum log_target target)
+{
+	const struct log_options options = {
+	        .ident = IDENT, .target = target, .level = LOG_LEVEL_INFO, .is_direct = true};
+	(void)!log_open(&options);
+}
+
 void say_open(bool is_debug)
 {
 	say.is_debug = is_debug;
 	say.is_terminal = isatty(STDERR_FILENO) == 1;
-	openlog("mired-setup", LOG_PID, LOG_DAEMON);
+	open_log(LOG_TARGET_AUTO);
+}
+
+void say_configured(const struct conf *conf)
+{
+	struct log_options options = conf_log_options(conf, IDENT);
+	log_close();
+	/* `foreground` is about the daemons: here stderr is there anyway */
+	open_log(options.target == LOG_TARGET_STDERR ? LOG_TARGET_AUTO : options.target);
 }
 
 void say_detached(void)
@@ -37,7 +56,7 @@ static void begin_line(void)
 	}
 }
 
-static void say_problem(int level, const char *format, va_list args)
+static void say_problem(enum log_level level, const char *format, va_list args)
 {
 	char text[2 * SAY_WHY_MAX];
 	(void)vsnprintf(text, sizeof text, format, args);
@@ -45,14 +64,14 @@ static void say_problem(int level, const char *format, va_list args)
 		begin_line();
 		(void)fprintf(stderr, "mired-setup: %s\n", text);
 	}
-	syslog(level, "%s", text);
+	log_write(level, "%s", text);
 }
 
 void say_error(const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	say_problem(LOG_ERR, format, args);
+	say_problem(LOG_LEVEL_ERROR, format, args);
 	va_end(args);
 }
 
@@ -60,16 +79,18 @@ void say_warning(const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	say_problem(LOG_WARNING, format, args);
+	say_problem(LOG_LEVEL_WARNING, format, args);
 	va_end(args);
 }
 
 void say_note(const char *format, ...)
 {
+	char text[2 * SAY_WHY_MAX];
 	va_list args;
 	va_start(args, format);
-	vsyslog(LOG_INFO, format, args);
+	(void)vsnprintf(text, sizeof text, format, args);
 	va_end(args);
+	log_info("%s", text);
 }
 
 void say_debug(const char *format, ...)

@@ -1,21 +1,24 @@
-/* What mired-setup says: problems to stderr and to syslog, progress to stderr only. */
+/* What mired-setup says: problems to stderr and to the log, progress to stderr only. */
 #pragma once
 
 #include <stdbool.h>
 
 #include "base/compiler.h"
+#include "conf/conf.h"
 
 enum { SAY_WHY_MAX = 768 };
 
 /* is_debug: the lines of -d appear. Progress appears if stderr is a terminal. */
 void say_open(bool is_debug);
-/* From now on there is no stderr: syslog only. */
+/* The log goes from now on where the configuration says. */
+void say_configured(const struct conf *conf);
+/* From now on there is no stderr: the log only. */
 void say_detached(void);
 
 /* No newline at the end; foreign bytes only escaped. */
 void say_error(const char *format, ...) PRINTF(1, 2);
 void say_warning(const char *format, ...) PRINTF(1, 2);
-/* Syslog only: what was done. */
+/* The log only: what was done. */
 void say_note(const char *format, ...) PRINTF(1, 2);
 /* stderr, with -d only; as it is, without the program's name. */
 void say_debug(const char *format, ...) PRINTF(1, 2);

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "conf/conf_log.h"
 
 int role_take_conf(struct conf *conf, bool *has_conf, int fd)
 {
@@ -133,10 +134,6 @@ enum role_word role_hear_by_row(int supervisor, const struct role_taker *rows, s
 
 int role_open_log(const struct conf *conf)
 {
-	struct log_options options = {
-	        .ident = conf->log_ident,
-	        .to_stderr = conf->foreground,
-	        .level = conf->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-	};
+	const struct log_options options = conf_log_options(conf, NULL);
 	return log_open(&options);
 }

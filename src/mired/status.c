@@ -12,7 +12,6 @@
 #include <jemalloc/jemalloc.h>
 #endif
 
-#include "base/log.h"
 #include "store/store_space.h"
 
 // clang-format off
@@ -84,6 +83,7 @@ static const struct {
 	{COUNTER_stale_completions, "drops", "stale_completions"},
 	{COUNTER_no_text_memory, "drops", "no_text_memory"},
 	{COUNTER_log_dropped, "drops", "log_lines"},
+	{COUNTER_log_suppressed, "drops", "log_suppressed"},
 };
 // clang-format on
 static_assert(ARRAY_LEN(rows) == COUNTER_COUNT, "each counter has a place in the status");
@@ -132,9 +132,6 @@ static void put_counters(json_t *top, const struct counters *engine, const struc
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t value = counters_get(engine, rows[i].counter) +
 		                 counters_get(control, rows[i].counter);
-		if (rows[i].counter == COUNTER_log_dropped) {
-			value += log_dropped();
-		}
 		put_u64(top, rows[i].group, rows[i].name, value);
 	}
 }

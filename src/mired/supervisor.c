@@ -227,7 +227,7 @@ static void announce(struct supervisor *s)
 	char in_step[SYNCED_TEXT_MAX];
 	const struct engine_capacity *capacity = &s->places.capacity;
 	(void)sockets_text(&s->places.sockets, s->conf, where);
-	log_warning("listening for incoming connections.");
+	log_event(LOG_EVENT_listening, NULL, "listening for incoming connections.");
 	log_info("%u connections on %u workers can be held%s%s", capacity->max_connections,
 	         capacity->workers, capacity->limit[0] ? "; in the way of more: " : "",
 	         capacity->limit);
@@ -455,7 +455,7 @@ int supervisor_main(struct conf *conf)
 		turn(&s);
 	}
 	remove_table(&s);
-	log_info("stopped");
+	log_event(LOG_EVENT_stopped, NULL, "stopped");
 	places_close(&s.places);
 	log_close();
 	return s.exit_status;

@@ -1,73 +1,24 @@
-/* The logger, with stderr bent into a pipe or a file. */
+/* The logger's threads and rings, with stderr bent into a pipe or a file. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
+#include "log_fixture.h"
 
-#include "base/log.h"
-
-enum { TEXT_MAX = 1 << 22 };
-
-static int saved_stderr;
-static int capture = -1;
-
-static const struct log_options to_stderr = {"mired-test", true, LOG_LEVEL_INFO};
-
-static void begin_capture(void)
-{
-	capture = memfd_create("stderr", MFD_CLOEXEC);
-	saved_stderr = dup(STDERR_FILENO);
-	assert_true(capture >= 0 && saved_stderr >= 0);
-	assert_int_equal(dup2(capture, STDERR_FILENO), STDERR_FILENO);
-}
-
-/* What was written since begin_capture, NUL-terminated; the caller frees it. */
-static char *end_capture(void)
-{
-	char *text = calloc(1, TEXT_MAX);
-	assert_non_null(text);
-	assert_int_equal(dup2(saved_stderr, STDERR_FILENO), STDERR_FILENO);
-	ssize_t len = pread(capture, text, TEXT_MAX - 1, 0);
-	assert_true(len >= 0);
-	(void)close(saved_stderr);
-	(void)close(capture);
-	return text;
-}
-
-static int count_lines(const char *text)
-{
-	int n_lines = 0;
-	for (; *text; text++) {
-		n_lines += *text == '\n';
-	}
-	return n_lines;
-}
+static const struct log_options to_stderr = {
+        .ident = "mired-test", .target = LOG_TARGET_STDERR, .level = LOG_LEVEL_INFO};
 
 static void a_line_carries_ident_and_pid_and_the_level_filters(void **state)
 {
 	char expected[128];
 	(void)state;
-	begin_capture();
+	struct capture capture = begin_capture();
 	int ret = log_open(&to_stderr);
 	log_info("%s: connected (%d/%d)", "192.0.2.1", 1, 0);
 	log_debug("not shown");
 	log_error("second");
 	log_close();
-	char *text = end_capture();
+	char *text = end_capture(capture);
 	assert_int_equal(ret, 0);
 	(void)snprintf(expected, sizeof expected,
 	               "mired-test[%d]: 192.0.2.1: connected (1/0)\nmired-test[%d]: second\n",
@@ -79,9 +30,9 @@ static void a_line_carries_ident_and_pid_and_the_level_filters(void **state)
 static void before_open_and_after_close_lines_go_to_stderr_at_once(void **state)
 {
 	(void)state;
-	begin_capture();
+	struct capture capture = begin_capture();
 	log_info("alone");
-	char *text = end_capture();
+	char *text = end_capture(capture);
 	assert_non_null(strstr(text, "]: alone\n"));
 	free(text);
 }
@@ -92,11 +43,11 @@ static void a_long_line_is_cut(void **state)
 	(void)state;
 	memset(longer, 'x', sizeof longer - 1);
 	longer[sizeof longer - 1] = '\0';
-	begin_capture();
+	struct capture capture = begin_capture();
 	int ret = log_open(&to_stderr);
 	log_info("%s", longer);
 	log_close();
-	char *text = end_capture();
+	char *text = end_capture(capture);
 	assert_int_equal(ret, 0);
 	assert_int_equal(count_lines(text), 1);
 	const char *body = strstr(text, ": ");
@@ -121,7 +72,7 @@ static void all_lines_of_all_threads_arrive_in_each_threads_order(void **state)
 	int ids[N_THREADS];
 	(void)state;
 	uint64_t dropped = log_dropped();
-	begin_capture();
+	struct capture capture = begin_capture();
 	int ret = log_open(&to_stderr);
 	for (int i = 0; i < N_THREADS; i++) {
 		ids[i] = i;
@@ -131,7 +82,7 @@ static void all_lines_of_all_threads_arrive_in_each_threads_order(void **state)
 		ret |= pthread_join(threads[i], NULL);
 	}
 	log_close();
-	char *text = end_capture();
+	char *text = end_capture(capture);
 	assert_int_equal(ret, 0);
 	assert_int_equal(log_dropped(), dropped);
 	assert_int_equal(count_lines(text), N_THREADS * N_LINES);
@@ -159,7 +110,7 @@ static void rings_of_ended_threads_are_used_again(void **state)
 {
 	(void)state;
 	uint64_t dropped = log_dropped();
-	begin_capture();
+	struct capture capture = begin_capture();
 	int ret = log_open(&to_stderr);
 	for (int round = 0; round < N_ROUNDS; round++) {
 		pthread_t threads[N_THREADS];
@@ -172,7 +123,7 @@ static void rings_of_ended_threads_are_used_again(void **state)
 		(void)usleep(1000); /* the writer's time to take the places back */
 	}
 	log_close();
-	char *text = end_capture();
+	char *text = end_capture(capture);
 	assert_int_equal(ret, 0);
 	assert_int_equal(count_lines(text), N_THREADS * N_ROUNDS);
 	assert_int_equal(log_dropped(), dropped);
@@ -210,46 +161,6 @@ static void a_stuck_writer_costs_lines_but_never_time(void **state)
 	assert_true(lost > 10000);
 }
 
-/* In a child with a /dev of its own: logs to a syslog socket that it reads itself. */
-static int log_to_own_syslog(void)
-{
-	static const struct log_options to_syslog = {"mired-test", false, LOG_LEVEL_DEBUG};
-	struct sockaddr_un sun = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
-	char text[512];
-	char wanted[64];
-	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-	    mount("none", "/dev", "tmpfs", 0, NULL) != 0) {
-		return 2;
-	}
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (bind(fd, (struct sockaddr *)&sun, sizeof sun) != 0 || log_open(&to_syslog) != 0) {
-		return 3;
-	}
-	log_warning("%s", "50%s off");
-	log_close();
-	ssize_t len = recv(fd, text, sizeof text - 1, MSG_DONTWAIT);
-	text[len > 0 ? len : 0] = '\0';
-	(void)snprintf(wanted, sizeof wanted, " mired-test[%d]: 50%%s off", (int)getpid());
-	/* facility daemon (3), severity warning (4) */
-	return strncmp(text, "<28>", 4) == 0 && strstr(text, wanted) ? 0 : 4;
-}
-
-static void lines_reach_syslog_with_ident_pid_and_priority(void **state)
-{
-	int status = 0;
-	(void)state;
-	if (geteuid() != 0) {
-		skip();
-	}
-	pid_t pid = fork();
-	if (pid == 0) {
-		_exit(log_to_own_syslog());
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,7 +169,6 @@ int main(void)
 	        cmocka_unit_test(a_long_line_is_cut),
 	        cmocka_unit_test(all_lines_of_all_threads_arrive_in_each_threads_order),
 	        cmocka_unit_test(rings_of_ended_threads_are_used_again),
-	        cmocka_unit_test(lines_reach_syslog_with_ident_pid_and_priority),
 	        cmocka_unit_test(a_stuck_writer_costs_lines_but_never_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

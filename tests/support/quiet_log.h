@@ -6,7 +6,7 @@
 static inline int quiet_log_open(void **state)
 {
 	static const struct log_options quiet = {
-	        .ident = "test", .to_stderr = true, .level = LOG_LEVEL_ERROR};
+	        .ident = "test", .target = LOG_TARGET_STDERR, .level = LOG_LEVEL_ERROR};
 	(void)state;
 	return log_open(&quiet);
 }
