@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -25,9 +26,12 @@ static int read_name(int fd, struct given_socket *out)
 {
 	struct sockaddr_in6 name = {0};
 	socklen_t len = sizeof name;
-	if (!is_listening(fd) || getsockname(fd, (struct sockaddr *)&name, &len) != 0) {
+	struct stat st;
+	if (!is_listening(fd) || getsockname(fd, (struct sockaddr *)&name, &len) != 0 ||
+	    fstat(fd, &st) != 0) {
 		return ERR_UNSUPPORTED;
 	}
+	out->owner = st.st_uid;
 	out->port = ntohs(name.sin6_port);
 	return addr_from_sockaddr((const struct sockaddr *)&name, &out->addr);
 }
@@ -90,6 +94,17 @@ size_t given_count(const struct given *given, const struct addr *addr, uint16_t 
 		n += is_at(&given->sockets[i], addr, port);
 	}
 	return n;
+}
+
+bool given_owner(const struct given *given, const struct addr *addr, uint16_t port, uid_t *out)
+{
+	for (size_t i = 0; i < given->n; i++) {
+		if (is_at(&given->sockets[i], addr, port)) {
+			*out = given->sockets[i].owner;
+			return true;
+		}
+	}
+	return false;
 }
 
 int given_take(struct given *given, const struct addr *addr, uint16_t port)

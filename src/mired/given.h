@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/addr.h"
 #include "base/compiler.h"
@@ -21,6 +22,7 @@ struct given_socket {
 	int fd;
 	struct addr addr;
 	uint16_t port;
+	uid_t owner; /* who opened it */
 	bool is_taken;
 	char name[GIVEN_NAME_MAX];
 };
@@ -36,6 +38,8 @@ MUST_USE int given_find(struct given *given, char why[static GIVEN_WHY_MAX]);
 
 /* How many there are for this address and port. */
 size_t given_count(const struct given *given, const struct addr *addr, uint16_t port);
+/* Who opened the first of them; false when there is none. */
+bool given_owner(const struct given *given, const struct addr *addr, uint16_t port, uid_t *out);
 /* The next of them that nobody took, now the caller's; -1 when there is none. */
 int given_take(struct given *given, const struct addr *addr, uint16_t port);
 /* Closes those that nobody took. */

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -99,11 +100,35 @@ static int try_addresses(struct opening *o, const struct port *port)
 	return 0;
 }
 
+/* The kernel lets sockets share a port only if they have one owner, who is the file system's user
+ * of whoever opens them: systemd's are root's, and mired may not be root. Others need CAP_SETUID.
+ */
+static int open_beside(struct opening *o, const struct addr *addr, uint16_t port, uid_t owner)
+{
+	uid_t own = (uid_t)setfsuid(owner);
+	int fd = listener_open(addr, port, o->conf, true, o->why);
+	(void)setfsuid(own);
+	if (fd == -EADDRINUSE && own != owner) {
+		char place[LISTENER_PLACE_MAX];
+		(void)snprintf(o->why, sizeof o->why,
+		               "workers cannot listen beside the socket of %s that was handed "
+		               "over: it belongs to user %u (CAP_SETUID is needed, or workers = 1)",
+		               listener_place(addr, port, place), owner);
+	}
+	return fd;
+}
+
 /* The next one that was handed over, or else a new one. */
 static int open_one(struct opening *o, const struct addr *addr, uint16_t port)
 {
+	uid_t owner;
 	int fd = given_take(o->given, addr, port);
-	return fd >= 0 ? fd : listener_open(addr, port, o->conf, true, o->why);
+	if (fd >= 0) {
+		return fd;
+	}
+	return given_owner(o->given, addr, port, &owner)
+	               ? open_beside(o, addr, port, owner)
+	               : listener_open(addr, port, o->conf, true, o->why);
 }
 
 static int open_workers(struct opening *o, const struct addr *addr, const struct port *port)

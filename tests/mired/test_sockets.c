@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -174,6 +176,13 @@ static void more_than_can_be_are_refused(void **state)
 	(void)close(fds[0]);
 }
 
+static uid_t owner_of(int fd)
+{
+	struct stat st;
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_uid;
+}
+
 static struct given given_of(const int *fds, size_t n)
 {
 	struct given given = {.n = n};
@@ -182,6 +191,7 @@ static struct given given_of(const int *fds, size_t n)
 		        (struct given_socket){.fd = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD),
 		                              .addr = addr_from_v4_be(htonl(INADDR_LOOPBACK)),
 		                              .port = port_of(fds[i]),
+		                              .owner = owner_of(fds[i]),
 		                              .name = "test.socket"};
 	}
 	return given;
@@ -216,6 +226,34 @@ static void a_given_socket_is_the_first_workers(void **state)
 	}
 	sockets_close(&sockets);
 	assert_int_equal(option(held, SOL_SOCKET, SO_ACCEPTCONN), 1); /* still open */
+	(void)close(held);
+}
+
+/* systemd is root, a hardened mired is not; here it is the other way round. */
+static void one_of_another_user_is_shared_all_the_same(void **state)
+{
+	enum { STRANGER = 12345 };
+	struct conf conf = conf_of(3);
+	struct sockets sockets;
+	char why[SOCKETS_WHY_MAX] = "";
+	(void)state;
+	if (geteuid() != 0) {
+		skip();
+	}
+	(void)setfsuid(STRANGER);
+	int held = holders_socket(0, 1);
+	(void)setfsuid(0);
+	assert_int_equal(owner_of(held), STRANGER);
+	struct given given = given_of(&held, 1);
+	conf.port = port_of(held);
+	if (sockets_open(&sockets, &conf, &given, 0, why) != 0) {
+		fail_msg("%s", why);
+	}
+	assert_int_equal(owner_of(sockets.listeners[1].fd), STRANGER);
+	int after = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(owner_of(after), 0); /* only for that moment */
+	(void)close(after);
+	sockets_close(&sockets);
 	(void)close(held);
 }
 
@@ -343,6 +381,7 @@ int main(void)
 	        cmocka_unit_test(what_does_not_listen_is_refused_by_number_and_name),
 	        cmocka_unit_test(more_than_can_be_are_refused),
 	        cmocka_unit_test(a_given_socket_is_the_first_workers),
+	        cmocka_unit_test(one_of_another_user_is_shared_all_the_same),
 	        cmocka_unit_test(several_for_one_place_go_to_several_workers),
 	        cmocka_unit_test(a_place_without_a_given_socket_is_opened_and_not_held),
 	        cmocka_unit_test(one_that_nobody_wants_is_refused_naming_both),
