@@ -11,6 +11,8 @@
  *   metrics [FORMAT]  read   figures for Prometheus, text; FORMAT: plain (if none is named) or
  *                            openmetrics
  *   report [ROWS]     read   {"rows":[{"time":EPOCH,"secs":1800,"offered":N,…},…]}, newest last
+ *   why ADDRESS [SENDER RECIPIENT]
+ *                     admin  what is known of an address, and what would become of it now
  *   clock-ok          admin  the wall clock is right: resume expiry after a jump
  *   reload            admin  read nospamd and the allowed domains again
  *   list-put LENGTH   admin  body: lines of the spamd-cfg protocol, each replaces one list whole

@@ -18,6 +18,7 @@
 #include "mired/recorder.h"
 #include "mired/report.h"
 #include "mired/status.h"
+#include "mired/why.h"
 #include "priv/msg.h"
 
 enum {
@@ -111,6 +112,12 @@ static json_t *verb_version(void *ctx, struct ctl_request *request)
 	(void)ctx;
 	(void)request;
 	return json_pack("{s:s,s:i}", "version", MIRED_VERSION, "protocol", MIRED_CTL_VERSION);
+}
+
+static json_t *verb_why(void *ctx, struct ctl_request *request)
+{
+	const struct verbs *verbs = ctx;
+	return why_answer(verbs->env.engine, span_of_str(request->args));
 }
 
 static json_t *verb_clock_ok(void *ctx, struct ctl_request *request)
@@ -320,6 +327,7 @@ static const struct ctl_verb table[] = {
         {"lists", CTL_RIGHT_READ, verb_lists, 0},
         {"held", CTL_RIGHT_READ, verb_held, 0},
         {"report", CTL_RIGHT_READ, verb_report, 0},
+        {"why", CTL_RIGHT_ADMIN, verb_why, 0},
         {"clock-ok", CTL_RIGHT_ADMIN, verb_clock_ok, 0},
         {"reload", CTL_RIGHT_ADMIN, verb_reload, 0},
         {"list-put", CTL_RIGHT_ADMIN, verb_list_put, MIRED_CTL_LIST_MAX},
