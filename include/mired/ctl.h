@@ -10,6 +10,7 @@
  *   lists             read   {"lists":[{"name":…,"networks":N,"loaded":EPOCH},…]} in load order
  *   metrics [FORMAT]  read   figures for Prometheus, text; FORMAT: plain (if none is named) or
  *                            openmetrics
+ *   held [N|ADDRESS]  read   connections held now: counts, the longest, networks; or of an address
  *   report [ROWS]     read   {"rows":[{"time":EPOCH,"secs":1800,"offered":N,…},…]}, newest last
  *   why ADDRESS [SENDER RECIPIENT]
  *                     admin  what is known of an address, and what would become of it now

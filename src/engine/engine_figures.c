@@ -74,6 +74,8 @@ static void add_feeder(struct engine *engine, struct engine_figures *out)
 	out->has_firewall = figures.is_connected;
 	out->firewall_seq = figures.done_seq;
 	out->firewall_delay = figures.delay;
+	out->firewall_p50_ms = figures.delay_p50_ms;
+	out->firewall_p99_ms = figures.delay_p99_ms;
 	add_counters(&out->totals, feeder_counters(engine->feeder));
 }
 

@@ -367,6 +367,8 @@ void feeder_figures_get(struct feeder *feeder, struct feeder_figures *out)
 	*out = feeder->figures;
 	(void)pthread_mutex_unlock(&feeder->lock);
 	latency_figures_get(&feeder->delay, &out->delay);
+	out->delay_p50_ms = latency_quantile_ms(&feeder->delay, 0.50);
+	out->delay_p99_ms = latency_quantile_ms(&feeder->delay, 0.99);
 }
 
 const struct counters *feeder_counters(const struct feeder *feeder)

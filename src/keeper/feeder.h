@@ -39,6 +39,7 @@ struct feeder_figures {
 	uint64_t done_seq;
 	struct msg_figures firewall;
 	struct latency_figures delay; /* from a commit until its elements are in the kernel */
+	double delay_p50_ms, delay_p99_ms;
 };
 void feeder_figures_get(struct feeder *feeder, struct feeder_figures *out);
 const struct counters *feeder_counters(const struct feeder *feeder);

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifdef MIRED_JEMALLOC
@@ -162,9 +163,33 @@ static void put_connections(json_t *top, const struct engine_figures *figures)
 	put_array(group, "per_worker_accepted", figures->worker_accepted, capacity->workers);
 }
 
-static void put_engine(json_t *top, const struct engine_figures *figures)
+/* As they are configured. */
+static json_t *listen_json(const struct conf *conf)
+{
+	json_t *array = json_array();
+	for (size_t i = 0; i < conf->n_listen; i++) {
+		char addr[ADDR_TEXT_MAX];
+		char text[ADDR_TEXT_MAX + sizeof "[]:65535"];
+		(void)snprintf(text, sizeof text,
+		               addr_is_v4(&conf->listen[i]) ? "%s:%u" : "[%s]:%u",
+		               addr_format(&conf->listen[i], addr), conf->port);
+		(void)json_array_append_new(array, json_string(text));
+	}
+	return array;
+}
+
+static uint64_t cpu_ms(void)
+{
+	struct timespec used = {0};
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * MS_PER_SEC + (uint64_t)(used.tv_nsec / NS_PER_MS);
+}
+
+static void put_engine(json_t *top, const struct engine_figures *figures, const struct conf *conf)
 {
 	json_t *group = group_of(top, "engine");
+	(void)json_object_set_new(group, "listen", listen_json(conf));
+	put_u64(top, "engine", "cpu_ms", cpu_ms());
 	put_u64(top, "engine", "workers", figures->capacity.workers);
 	(void)json_object_set_new(group, "accept_mode", json_string(figures->accept_mode));
 	put_bool(top, "clock", "paused", figures->is_clock_paused);
@@ -196,16 +221,20 @@ static void put_store(json_t *top, const struct engine_figures *figures)
 	put_u64(top, "store", "journal_rows", store->n_journal);
 	put_u64(top, "store", "last_seq", store->last_seq);
 	put_u64(top, "store", "burst_waiting", store->n_waiting);
+	put_u64(top, "store", "requests_waiting", figures->keeper_waiting);
 	put_u64(top, "store", "cached_hosts", figures->cached_hosts);
 	put_u64(top, "store", "cached_tuples", figures->cached_tuples);
 }
 
-static void put_firewall(json_t *top, const struct engine_figures *figures)
+static void put_firewall(json_t *top, const struct engine_figures *figures, const struct conf *conf)
 {
 	const struct msg_figures *firewall = &figures->firewall;
+	put_bool(top, "firewall", "wanted", conf->firewall);
 	put_bool(top, "firewall", "connected", figures->has_firewall);
 	put_bool(top, "firewall", "complete", firewall->is_complete);
 	put_u64(top, "firewall", "done_seq", figures->firewall_seq);
+	put_ms(top, "firewall", "delay_p50_ms", figures->firewall_p50_ms);
+	put_ms(top, "firewall", "delay_p99_ms", figures->firewall_p99_ms);
 	put_u64(top, "firewall", "transactions", firewall->transactions);
 	put_u64(top, "firewall", "failures", firewall->failures);
 	put_u64(top, "firewall", "elements_added", firewall->elements_added);
@@ -351,10 +380,10 @@ json_t *status_json(const struct engine_figures *figures, const struct counters 
 	put_connections(top, figures);
 	put_counters(top, &figures->totals, control);
 	put_store(top, figures);
-	put_firewall(top, figures);
+	put_firewall(top, figures, conf);
 	put_lists(top, figures);
 	put_sync(top, figures, conf);
-	put_engine(top, figures);
+	put_engine(top, figures, conf);
 	put_pace(top, &figures->pace);
 	put_memory(top);
 	return top;

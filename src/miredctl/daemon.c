@@ -270,7 +270,8 @@ int run_put_list(const struct call *call)
 	if (ret != 0) {
 		ret = call_complain(call->argument, err_text(ret));
 	} else {
-		ret = call_ask(call, "list-put", span_of(text.bytes, text.len), LIST_WAIT_MS, &answer);
+		ret = call_ask(call, "list-put", span_of(text.bytes, text.len), LIST_WAIT_MS,
+		               &answer);
 		ret = ret == EXIT_OK ? call_show(call, answer, show_taken) : ret;
 	}
 	free(text.bytes);

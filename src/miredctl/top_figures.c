@@ -215,7 +215,8 @@ static const struct section {
 		{"white",     "greylist", "whitelisted", as_count},
 		{"spamtraps", "traps", "addresses",    as_count},
 		{"map",       "store", "used_bytes",   as_map_share},
-		{"waiting",   "store", "burst_waiting", as_count},
+		{"waiting",   "store", "requests_waiting", as_count},
+		{"unsettled", "store", "burst_waiting", as_count_if_any},
 		{"commits/s", "store", "commits",      as_rate},
 		{"p50",       "store", "commit_p50_ms", as_ms},
 		{"p99",       "store", "commit_p99_ms", as_ms},
@@ -225,8 +226,8 @@ static const struct section {
 	{"firewall", false, false, NULL, {
 		{"complete",  "firewall", "complete",  as_word},
 		{"behind",    "firewall", "done_seq",  as_behind},
-		{"p50",       "firewall", "latency_p50_ms", as_ms},
-		{"p99",       "firewall", "latency_p99_ms", as_ms},
+		{"p50",       "firewall", "delay_p50_ms", as_ms},
+		{"p99",       "firewall", "delay_p99_ms", as_ms},
 		{"added/s",   "firewall", "elements_added", as_rate},
 		{"deleted/s", "firewall", "elements_deleted", as_rate},
 		{"failures",  "firewall", "failures",  as_count_if_any},
@@ -412,7 +413,10 @@ void top_attention(const struct top_view *view, char out[static TEXT_ROW_MAX])
 	out[0] = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(warnings); i++) {
 		const json_t *value = find(view->now.status, warnings[i].group, warnings[i].key);
-		if (value && warnings[i].is_wrong(value) && len < TEXT_ROW_MAX) {
+		bool is_of_firewall = strcmp(warnings[i].group, "firewall") == 0;
+		bool is_wanted = !is_of_firewall ||
+		                 !json_is_false(find(view->now.status, "firewall", "wanted"));
+		if (value && is_wanted && warnings[i].is_wrong(value) && len < TEXT_ROW_MAX) {
 			len += (size_t)snprintf(out + len, TEXT_ROW_MAX - len, "%s%s",
 			                        len > 0 ? "; " : "", warnings[i].text);
 		}
