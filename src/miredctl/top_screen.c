@@ -243,7 +243,7 @@ static void put_beside(struct top_screen *screen, const struct top_view *view, s
 {
 	struct box longest = box;
 	struct box small = box;
-	longest.columns = box.columns - 2 * (SMALL_TABLE_COLUMNS + GAP_COLUMNS);
+	longest.columns = box.columns - (size_t)2 * (SMALL_TABLE_COLUMNS + GAP_COLUMNS);
 	small.columns = SMALL_TABLE_COLUMNS;
 	small.column = box.column + longest.columns + GAP_COLUMNS;
 	put_table(screen, view, HELD_LONGEST, longest);
