@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "base/compiler.h"
+#include "base/span.h"
 #include "conf/conf.h"
 #include "policy/cidr.h"
 
@@ -68,6 +69,10 @@ struct fw_content {
 };
 MUST_USE int fw_replace(struct fw *fw, const struct fw_content *content,
                         char why[static FW_WHY_MAX]);
+/* Other rules, as fw_rules_render made them of a configuration whose `rules` are the same, for the next
+ * fw_put_chains, which exchanges them in one transaction. 1 = they differ, 0 = they do not, -ENOMEM.
+ */
+MUST_USE int fw_set_rules(struct fw *fw, struct span text);
 /* Step 3: all chains of the rule template in one transaction (nothing for rules = none). */
 MUST_USE int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX]);
 

@@ -357,6 +357,21 @@ int fw_set_spamd(struct fw *fw, const struct addr_range *ranges, size_t n,
 	return ret;
 }
 
+int fw_set_rules(struct fw *fw, struct span text)
+{
+	if (!fw->rules || (strlen(fw->rules) == text.len &&
+	                   (text.len == 0 || memcmp(fw->rules, text.ptr, text.len) == 0))) {
+		return 0;
+	}
+	char *copy = strndup((const char *)text.ptr, text.len);
+	if (!copy) {
+		return -ENOMEM;
+	}
+	free(fw->rules);
+	fw->rules = copy;
+	return 1;
+}
+
 int fw_put_chains(struct fw *fw, char why[static FW_WHY_MAX])
 {
 	why[0] = '\0';

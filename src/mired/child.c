@@ -91,6 +91,9 @@ static int send_supplies(const struct child *child, const struct child_supplies 
 		return -errno;
 	}
 	int ret = send_conf(child, supplies->conf_fd);
+	if (!ret && child->kind == ROLE_ENGINE && supplies->state_fd >= 0) {
+		ret = send_fd(child, MSG_STATE, supplies->state_fd);
+	}
 	if (!ret && child->kind == ROLE_ENGINE) {
 		ret = send_sockets(child, supplies);
 		ret = ret ? ret : send_synced(child, supplies->synced);
@@ -157,6 +160,23 @@ void child_hand(struct child *child, enum msg_type type, int fd)
 	}
 }
 
+void child_hand_conf(struct child *child, int conf_fd)
+{
+	if (child->channel >= 0 && send_conf(child, conf_fd) != 0) {
+		log_warning("%s did not take the configuration", role_name(child->kind));
+		child_kill(child);
+	}
+}
+
+void child_answer(struct child *child, uint64_t seq, int fd)
+{
+	struct msg msg = {.type = MSG_RELOADED, .seq = seq, .fd = fd};
+	if (child->channel >= 0 && msg_send(child->channel, &msg) != 0) {
+		log_warning("%s did not take an answer", role_name(child->kind));
+		child_kill(child);
+	}
+}
+
 void child_stop(struct child *child, struct mono deadline)
 {
 	if (child->pid == 0) {
@@ -192,6 +212,7 @@ static bool take_message(struct child *child)
 		child->is_ready = true;
 	} else if (!ret && msg.type == MSG_RELOAD && child->kind == ROLE_ENGINE) {
 		child->wants_reload = true;
+		child->reload_seq = msg.seq;
 	} else if (!ret && msg.type == MSG_FATAL) {
 		/* a role may be in somebody else's hands; one line of log is one line */
 		(void)span_escape(span_of_str(msg.text), child->fatal, sizeof child->fatal);

@@ -22,8 +22,8 @@ struct child {
 	bool was_ready;      /* its last process had said so before it died */
 	bool has_ended_well; /* its last process exited with 0 after MSG_STOP */
 	bool is_told_to_stop;
-	bool wants_reload; /* the engine asked for the files to be read again; the reader clears it
-	                    */
+	bool wants_reload;   /* the engine asked for a reload; the reader clears it */
+	uint64_t reload_seq; /* and names that question in the answer */
 	bool has_deadline;
 	struct mono deadline; /* running: then it is killed. Not running: then it is started */
 	struct mono started;
@@ -33,7 +33,8 @@ struct child {
 
 /* What roles are handed; the descriptors stay the supervisor's. */
 struct child_supplies {
-	int conf_fd; /* memfd */
+	int conf_fd;  /* memfd */
+	int state_fd; /* likewise, what the engine tells of it; -1 = nothing */
 	int control;
 	int cfg; /* -1 = none */
 	const struct sockets *sockets;
@@ -53,6 +54,10 @@ void child_tell(struct child *child, enum msg_type type);
 /* Hands a running role a file's new content (the descriptor stays the caller's), or kills it. One
  * that does not run is handed it when it starts. */
 void child_hand(struct child *child, enum msg_type type, int fd);
+/* Hands it another configuration while it runs, likewise. */
+void child_hand_conf(struct child *child, int conf_fd);
+/* The answer to its question for a reload. */
+void child_answer(struct child *child, uint64_t seq, int fd);
 /* Asks for a clean end; whoever is still there at the deadline is killed. Never blocks. */
 void child_stop(struct child *child, struct mono deadline);
 /* The channel is readable. */

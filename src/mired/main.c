@@ -71,14 +71,14 @@ static int remove_rules(const struct conf *conf)
 	return ret ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
 }
 
-static int serve(struct conf *conf)
+static int serve(struct conf *conf, int argc, char **argv)
 {
 	if (geteuid() != 0) {
 		(void)fprintf(stderr, "mired: must be started as root; it gives that up for "
 		                      "everything that talks to the network\n");
 		return ROLE_EXIT_FAILED;
 	}
-	return supervisor_main(conf);
+	return supervisor_main(conf, argc, argv);
 }
 
 int main(int argc, char **argv)
@@ -99,7 +99,7 @@ int main(int argc, char **argv)
 	             : cli.print        ? print_conf(&conf)
 	             : cli.check_only   ? check(&conf)
 	             : cli.remove_rules ? remove_rules(&conf)
-	                                : serve(&conf);
+	                                : serve(&conf, argc, argv);
 	conf_fini(&conf);
 	return fflush(stdout) == 0 ? status : ROLE_EXIT_FAILED;
 }

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "fw/fw.h"
 #include "mired/names.h"
 #include "priv/place.h"
 #include "verify/verify.h"
@@ -117,25 +119,27 @@ void places_settle(const struct places *places, struct conf *conf)
 }
 
 /* The effective configuration in a file nobody can change any more. */
-static int open_conf(struct places *places, char why[static PLACES_WHY_MAX])
+static int make_conf_fd(const struct conf *conf, char why[static PLACES_WHY_MAX])
 {
-	int fd = memfd_create("mired-conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	FILE *file = copy < 0 ? NULL : fdopen(copy, "w");
-	int ret = file ? conf_print(places->conf, file) : -errno;
+	struct textfile text = {0};
+	FILE *file = open_memstream(&text.bytes, &text.len);
+	int ret = file ? conf_print(conf, file) : -errno;
 	if (file && fclose(file) != 0 && !ret) {
 		ret = -errno;
 	}
-	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
-	if (!ret && fcntl(fd, F_ADD_SEALS, seals) != 0) {
-		ret = -errno;
-	}
-	places->conf_fd = fd;
-	if (ret) {
+	ret = ret ? ret : textfile_seal(&text);
+	free(text.bytes);
+	if (ret < 0) {
 		(void)snprintf(why, PLACES_WHY_MAX, "handing over the configuration: %s",
 		               err_text(ret));
 	}
 	return ret;
+}
+
+static int open_conf(struct places *places, char why[static PLACES_WHY_MAX])
+{
+	places->conf_fd = make_conf_fd(places->conf, why);
+	return places->conf_fd < 0 ? places->conf_fd : 0;
 }
 
 /* The engine of a killed supervisor may still answer on it for a moment. */
@@ -149,21 +153,26 @@ static int open_control(struct places *places, int wait_ms, char why[static PLAC
 	return ret;
 }
 
+/* What the administrator may write beside the configuration; returns how many there are. */
+static size_t describe_files(const struct conf *conf, struct watched files[static PLACES_FILES_MAX])
+{
+	files[0] = (struct watched){
+	        .path = conf->allowed_domains_file,
+	        .may_miss = strcmp(conf->allowed_domains_file, MIRED_DOMAINS_PATH) == 0,
+	        .type = MSG_DOMAINS,
+	        .role = ROLE_ENGINE};
+	files[1] = (struct watched){.path = conf->nospamd_file,
+	                            .may_miss = strcmp(conf->nospamd_file, MIRED_NOSPAMD_PATH) == 0,
+	                            .type = MSG_NOSPAMD,
+	                            .role = ROLE_FIREWALL};
+	return conf->firewall ? PLACES_FILES_MAX : PLACES_FILES_MAX - 1;
+}
+
 /* Also what a role reads only when it runs: a start that cannot succeed must not begin. */
 static int open_files(struct places *places, char why[static PLACES_WHY_MAX])
 {
-	const struct conf *conf = places->conf;
-	const struct watched files[PLACES_FILES_MAX] = {
-	        {.path = conf->allowed_domains_file,
-	         .may_miss = strcmp(conf->allowed_domains_file, MIRED_DOMAINS_PATH) == 0,
-	         .type = MSG_DOMAINS,
-	         .role = ROLE_ENGINE},
-	        {.path = conf->nospamd_file,
-	         .may_miss = strcmp(conf->nospamd_file, MIRED_NOSPAMD_PATH) == 0,
-	         .type = MSG_NOSPAMD,
-	         .role = ROLE_FIREWALL},
-	};
-	size_t n = conf->firewall ? PLACES_FILES_MAX : PLACES_FILES_MAX - 1;
+	struct watched files[PLACES_FILES_MAX];
+	size_t n = describe_files(places->conf, files);
 	for (size_t i = 0; i < n; i++) {
 		places->files[i] = files[i];
 		int ret = watched_open(&places->files[i], clock_mono(), why);
@@ -197,7 +206,10 @@ int places_open(struct places *places, struct conf *conf, char why[static PLACES
 	                          .cfg = -1,
 	                          .pid_file = -1,
 	                          .synced = {.setup_fd = -1, .socket = -1},
-	                          .conf_fd = -1};
+	                          .conf_fd = -1,
+	                          .state_fd = -1,
+	                          .rules_fd = -1,
+	                          .was_auto = conf->max_connections == 0};
 	int ret = open_signals(places, why);
 	ret = ret ? ret : open_files(places, why);
 	ret = ret ? ret : open_state(places, &left_over, why);
@@ -220,6 +232,118 @@ static void close_fd(int fd)
 	}
 }
 
+/* --- reload ----------------------------------------------------------------------------------- */
+
+static void replace_fd(int *place, int fd)
+{
+	close_fd(*place);
+	*place = fd;
+}
+
+int places_seal_json(const json_t *json)
+{
+	struct textfile text = {.bytes = json_dumps(json, JSON_COMPACT)};
+	text.len = text.bytes ? strlen(text.bytes) : 0;
+	int ret = text.bytes ? textfile_seal(&text) : -ENOMEM;
+	free(text.bytes);
+	return ret;
+}
+
+int places_set_state(struct places *places, const json_t *state)
+{
+	int fd = places_seal_json(state);
+	if (fd >= 0) {
+		replace_fd(&places->state_fd, fd);
+	}
+	return fd < 0 ? fd : 0;
+}
+
+/* *fd is -1 where mired has no rules of its own. */
+static int make_rules_fd(const struct conf *conf, int *fd, char why[static PLACES_WHY_MAX])
+{
+	struct textfile text = {0};
+	char reason[FW_WHY_MAX] = "";
+	*fd = -1;
+	if (!conf->firewall || conf->rules == CONF_RULES_NONE) {
+		return 0;
+	}
+	int ret = fw_rules_render(conf, &text.bytes, reason);
+	if (ret) {
+		(void)snprintf(why, PLACES_WHY_MAX, "%s", reason);
+		return ret;
+	}
+	text.len = strlen(text.bytes);
+	*fd = textfile_seal(&text);
+	free(text.bytes);
+	if (*fd < 0) {
+		(void)snprintf(why, PLACES_WHY_MAX, "rules: %s", err_text(*fd));
+	}
+	return *fd < 0 ? *fd : 0;
+}
+
+/* Once it has been in force, a file that cannot be read leaves the old content; before that it is a
+ * fault of the configuration. */
+static int try_files(const struct conf *conf, char why[static PLACES_WHY_MAX])
+{
+	struct watched files[PLACES_FILES_MAX];
+	size_t n = describe_files(conf, files);
+	for (size_t i = 0; i < n; i++) {
+		struct textfile text;
+		int ret = textfile_read(files[i].path, files[i].may_miss, &text, why);
+		if (ret) {
+			return ret;
+		}
+		textfile_fini(&text);
+	}
+	return 0;
+}
+
+static void put_conf(struct places *places, struct conf *fresh, struct mono now)
+{
+	struct watched files[PLACES_FILES_MAX];
+	conf_fini(places->conf);
+	*places->conf = *fresh;
+	memset(fresh, 0, sizeof *fresh);
+	(void)describe_files(places->conf, files);
+	for (size_t i = 0; i < places->n_files; i++) {
+		places->files[i].path = files[i].path;
+		places->files[i].may_miss = files[i].may_miss;
+		watched_ask(&places->files[i], now);
+	}
+}
+
+int places_reload(struct places *places, struct conf *fresh, const json_t *state, struct mono now,
+                  char why[static PLACES_WHY_MAX])
+{
+	int conf_fd = -1;
+	int state_fd = -1;
+	int rules_fd = -1;
+	why[0] = '\0';
+	int ret = try_files(fresh, why);
+	ret = ret ? ret : make_rules_fd(fresh, &rules_fd, why);
+	if (!ret) {
+		conf_fd = make_conf_fd(fresh, why);
+		ret = conf_fd < 0 ? conf_fd : 0;
+	}
+	if (!ret) {
+		state_fd = places_seal_json(state);
+		ret = state_fd < 0 ? state_fd : 0;
+	}
+	if (ret) {
+		if (!*why) {
+			(void)snprintf(why, PLACES_WHY_MAX, "%s", err_text(ret));
+		}
+		close_fd(conf_fd);
+		close_fd(rules_fd);
+		return ret;
+	}
+	replace_fd(&places->conf_fd, conf_fd);
+	replace_fd(&places->state_fd, state_fd);
+	replace_fd(&places->rules_fd, rules_fd);
+	put_conf(places, fresh, now);
+	return 0;
+}
+
 void places_close(struct places *places)
 {
 	sockets_close(&places->sockets);
@@ -230,8 +354,8 @@ void places_close(struct places *places)
 	if (places->pid_file >= 0) {
 		(void)unlink(places->conf->pid_file);
 	}
-	const int fds[] = {places->control, places->cfg, places->pid_file, places->conf_fd,
-	                   places->signals};
+	const int fds[] = {places->control,  places->cfg,      places->pid_file, places->conf_fd,
+	                   places->state_fd, places->rules_fd, places->signals};
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		close_fd(fds[i]);
 	}

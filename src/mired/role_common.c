@@ -24,6 +24,17 @@ int role_take_conf(struct conf *conf, bool *has_conf, int fd)
 	return 0;
 }
 
+int role_take_new_conf(struct conf *conf, int fd)
+{
+	char why[CONF_ERROR_MAX] = "";
+	int ret = conf_load_fd(conf, fd, why);
+	(void)close(fd);
+	if (ret) {
+		log_error("configuration handed over: %s; the old one stays in force", why);
+	}
+	return ret;
+}
+
 static int read_all(int fd, char *text, size_t len)
 {
 	for (size_t at = 0; at < len;) {

@@ -53,5 +53,8 @@ enum role_word {
  * GONE are returned, everything else is dropped. */
 enum role_word role_hear_by_row(int supervisor, const struct role_taker *rows, size_t n, void *ctx);
 
+/* Another one while the role runs: into *conf, which is empty after an error. Closes fd. */
+MUST_USE int role_take_new_conf(struct conf *conf, int fd);
+
 /* The log as the configuration wants it; also the supervisor's. */
 MUST_USE int role_open_log(const struct conf *conf);

@@ -17,6 +17,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "conf/conf_log.h"
+#include "ctl/ctl.h"
 #include "engine/engine.h"
 #include "mired/cfg_server.h"
 #include "mired/role_common.h"
@@ -45,6 +47,7 @@ struct role {
 	size_t n_listeners;
 	struct engine *engine;
 	struct verbs *verbs;
+	json_t *state;                 /* until the verbs have it */
 	struct cfg_server *cfg_server; /* NULL: no port for it is configured */
 	char *domains;                 /* the allowed domains until the engine has them */
 	size_t domains_len;
@@ -66,6 +69,38 @@ static int take_conf(void *ctx, const struct msg *msg)
 {
 	struct role *role = ctx;
 	return role_take_conf(&role->conf, &role->has_conf, msg->fd);
+}
+
+/* A new reference; closes fd. */
+static int take_json(json_t **out, int fd)
+{
+	char *text = NULL;
+	size_t len = 0;
+	int ret = role_take_file(fd, &text, &len);
+	if (ret) {
+		return ret;
+	}
+	*out = json_loadb(text ? text : "", len, 0, NULL);
+	free(text);
+	return *out ? 0 : ERR_SYNTAX;
+}
+
+/* What the status says of the configuration; while the role runs the verbs have it. */
+static int take_state(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	json_t *state = NULL;
+	int ret = take_json(&state, msg->fd);
+	if (ret) {
+		return ret;
+	}
+	if (role->verbs) {
+		verbs_set_state(role->verbs, state);
+	} else {
+		json_decref(role->state);
+		role->state = state;
+	}
+	return 0;
 }
 
 static int take_listener(void *ctx, const struct msg *msg)
@@ -174,7 +209,7 @@ static int take_one(void *ctx, const struct msg *msg)
 	        {MSG_CONTROL, take_control}, {MSG_PEER, take_peer},
 	        {MSG_CFG, take_cfg},         {MSG_DOMAINS, take_domains},
 	        {MSG_SYNC, take_sync},       {MSG_SYNC_SOCKET, take_sync_socket},
-	        {MSG_START, take_start},
+	        {MSG_STATE, take_state},     {MSG_START, take_start},
 	};
 	return role_take_by_row(rows, ARRAY_LEN(rows), ctx, msg);
 }
@@ -284,6 +319,10 @@ static int open_control(struct role *role)
 	                        .listener = role->control};
 	role->control = -1;
 	int ret = verbs_open(&role->verbs, &env);
+	if (ret == 0) {
+		verbs_set_state(role->verbs, role->state);
+		role->state = NULL;
+	}
 	ret = ret ? ret : open_cfg(role);
 	if (ret) {
 		(void)snprintf(why, sizeof why, "control socket: %s", err_text(ret));
@@ -319,11 +358,40 @@ static int replace_peer(void *ctx, const struct msg *msg)
 	return 0;
 }
 
+/* role->conf is what this process started with: much in it is kept by parts that no reload
+ * touches. */
+static int reload(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	struct conf conf;
+	int ret = role_take_new_conf(&conf, msg->fd);
+	ret = ret ? ret : engine_reload(role->engine, &conf);
+	if (ret == 0) {
+		verbs_set_conf(role->verbs, engine_conf(role->engine));
+		conf_log_apply(engine_conf(role->engine));
+	}
+	return ret;
+}
+
+static int take_reload_answer(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	json_t *answer = NULL;
+	int ret = take_json(&answer, msg->fd);
+	if (ret) {
+		answer = ctl_error(err_text(ret));
+	}
+	verbs_take_reload(role->verbs, msg->seq, answer);
+	return ret;
+}
+
 /* False ends the role. */
 static bool hear_supervisor(struct role *role)
 {
-	static const struct role_taker rows[] = {{MSG_PEER, replace_peer},
-	                                         {MSG_DOMAINS, take_domains}};
+	static const struct role_taker rows[] = {
+	        {MSG_PEER, replace_peer}, {MSG_DOMAINS, take_domains},        {MSG_CONF, reload},
+	        {MSG_STATE, take_state},  {MSG_RELOADED, take_reload_answer},
+	};
 	switch (role_hear_by_row(role->supervisor, rows, ARRAY_LEN(rows), role)) {
 	case ROLE_WORD_NONE:
 		return true;
@@ -409,6 +477,7 @@ static void stop(struct role *role)
 	}
 	free(role->listeners);
 	free(role->domains);
+	json_decref(role->state);
 	replace_fd(&role->control, -1);
 	replace_fd(&role->cfg, -1);
 	replace_fd(&role->peer, -1);

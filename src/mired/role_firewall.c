@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "conf/conf_log.h"
 #include "fw/fw.h"
 #include "mired/learned.h"
 #include "mired/networks.h"
@@ -421,12 +422,44 @@ static int take_nospamd(void *ctx, const struct msg *msg)
 	return ret;
 }
 
+static int reload(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	struct conf conf;
+	int ret = role_take_new_conf(&conf, msg->fd);
+	if (ret == 0) {
+		conf_fini(&role->conf);
+		role->conf = conf;
+		conf_log_apply(&role->conf);
+	}
+	return ret;
+}
+
+/* What stands is exchanged in one transaction; the sets and their elements stay. */
+static int take_rules(void *ctx, const struct msg *msg)
+{
+	struct role *role = ctx;
+	char *text = NULL;
+	size_t len = 0;
+	int ret = role_take_file(msg->fd, &text, &len);
+	ret = ret ? ret : fw_set_rules(role->fw, span_of(text, len));
+	free(text);
+	if (ret == 1) {
+		log_info("firewall: the rules are exchanged");
+		role->has_chains = false;
+		role->retry_ms = 0;
+	}
+	return ret < 0 ? ret : 0;
+}
+
 /* False ends the role, with *status. */
 static bool hear_supervisor(struct role *role, int *status)
 {
 	static const struct role_taker rows[] = {
 	        {MSG_PEER, take_peer_message},
 	        {MSG_NOSPAMD, take_nospamd},
+	        {MSG_CONF, reload},
+	        {MSG_RULES, take_rules},
 	};
 	*status = ROLE_EXIT_OK;
 	switch (role_hear_by_row(role->supervisor, rows, ARRAY_LEN(rows), role)) {

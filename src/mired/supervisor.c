@@ -17,13 +17,16 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "conf/conf_log.h"
 #include "fw/fw.h"
 #include "fw/fw_routes.h"
 #include "mired/child.h"
 #include "mired/places.h"
+#include "mired/reload.h"
 #include "mired/role_common.h"
 
 enum {
+	NS_PER_USEC = 1000,
 	STOP_MS = 1500, /* then what is left is killed: the whole stop takes less than 2 s */
 	WHY_MAX = 512,
 };
@@ -37,6 +40,7 @@ struct supervisor {
 	int exit_status;
 	bool has_roles; /* at least once a role was started */
 	struct places places;
+	struct reload reload;
 	struct child children[ROLE_COUNT];
 	int n_children; /* 1 without firewall */
 };
@@ -70,6 +74,7 @@ static void start_child(struct supervisor *s, struct child *child)
 {
 	const struct places *places = &s->places;
 	struct child_supplies supplies = {.conf_fd = places->conf_fd,
+	                                  .state_fd = places->state_fd,
 	                                  .control = places->control,
 	                                  .cfg = places->cfg,
 	                                  .sockets = &places->sockets,
@@ -289,13 +294,55 @@ static void look_at_files(struct supervisor *s)
 	}
 }
 
-/* look_at_files does the rest. */
-static void reload(struct supervisor *s)
+/* --- reload ------------------------------------------------------------------------------------
+ */
+
+/* Whoever does not run gets it at its start. Files follow by look_at_files. */
+static void hand_on(struct supervisor *s)
+{
+	for (int i = 0; i < s->n_children; i++) {
+		child_hand_conf(&s->children[i], s->places.conf_fd);
+	}
+	child_hand(&s->children[ROLE_ENGINE], MSG_STATE, s->places.state_fd);
+	if (s->n_children == ROLE_COUNT && s->places.rules_fd >= 0) {
+		child_hand(&s->children[ROLE_FIREWALL], MSG_RULES, s->places.rules_fd);
+	}
+	conf_log_apply(s->conf);
+}
+
+static json_t *reload(struct supervisor *s)
 {
 	struct mono now = clock_mono();
-	for (size_t i = 0; i < s->places.n_files; i++) {
-		watched_ask(&s->places.files[i], now);
+	json_t *answer = NULL;
+	if (s->phase == PHASE_STOPPING) {
+		return json_pack("{s:s}", "error", "mired is stopping");
 	}
+	/* one that is starting is not ready, whatever was reloaded */
+	bool is_told = s->phase == PHASE_SERVING;
+	if (is_told) {
+		(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+		                 (long long)(now.ns / NS_PER_USEC));
+	}
+	if (reload_run(&s->reload, &s->places, now, &answer)) {
+		hand_on(s);
+	}
+	if (is_told) {
+		(void)sd_notify(0, "READY=1");
+	}
+	return answer;
+}
+
+/* Behind the configuration: who hears the answer finds it in force. */
+static void answer_reload(struct child *child, uint64_t seq, json_t *answer)
+{
+	int fd = places_seal_json(answer);
+	if (fd >= 0) {
+		child_answer(child, seq, fd);
+		(void)close(fd);
+	} else {
+		log_error("reload: no answer: %s", err_text(fd));
+	}
+	json_decref(answer);
 }
 
 /* --- the loop ----------------------------------------------------------------------------------
@@ -311,7 +358,7 @@ static void hear(struct supervisor *s, struct child *child)
 	}
 	if (child->wants_reload) {
 		child->wants_reload = false;
-		reload(s);
+		answer_reload(child, child->reload_seq, reload(s));
 	}
 }
 
@@ -323,9 +370,8 @@ static void take_signals(struct supervisor *s)
 			log_info("stopping on signal %u", info.ssi_signo);
 			begin_stop(s, ROLE_EXIT_OK);
 		} else if (info.ssi_signo == SIGHUP) {
-			log_info("SIGHUP: files are read again; the configuration is read at start "
-			         "only");
-			reload(s);
+			log_info("SIGHUP: configuration and files are read again");
+			json_decref(reload(s));
 		} else {
 			reap(s);
 		}
@@ -429,22 +475,49 @@ static void remove_table(const struct supervisor *s)
 	}
 }
 
-int supervisor_main(struct conf *conf)
+static int fail_to_open(const char *what, int ret)
+{
+	(void)fprintf(stderr, "mired: %s%s\n", what, err_text(ret));
+	return ret;
+}
+
+static int set_first_state(struct supervisor *s)
+{
+	json_t *state = reload_state(&s->reload.asked, NULL);
+	int ret = places_set_state(&s->places, state);
+	json_decref(state);
+	return ret;
+}
+
+static int open_all(struct supervisor *s)
+{
+	char why[PLACES_WHY_MAX] = "";
+	int ret = places_open(&s->places, s->conf, why);
+	if (ret != 0) {
+		(void)fprintf(stderr, "mired: %s\n", why);
+		return ret;
+	}
+	ret = set_first_state(s);
+	if (ret != 0) {
+		return fail_to_open("", ret);
+	}
+	ret = role_open_log(s->conf);
+	return ret == 0 ? 0 : fail_to_open("log: ", ret);
+}
+
+int supervisor_main(struct conf *conf, int argc, char **argv)
 {
 	struct supervisor s = {.conf = conf,
 	                       .exit_status = ROLE_EXIT_FAILED,
 	                       .n_children = conf->firewall ? ROLE_COUNT : 1};
-	char why[PLACES_WHY_MAX] = "";
 	(void)umask(022);
-	if (places_open(&s.places, conf, why) != 0) {
-		(void)fprintf(stderr, "mired: %s\n", why);
-		places_close(&s.places);
+	/* before the machine's decisions are in it */
+	if (reload_init(&s.reload, conf, argc, argv) != 0) {
 		return ROLE_EXIT_FAILED;
 	}
-	int ret = role_open_log(conf);
-	if (ret) {
-		(void)fprintf(stderr, "mired: log: %s\n", err_text(ret));
+	if (open_all(&s) != 0) {
 		places_close(&s.places);
+		reload_fini(&s.reload);
 		return ROLE_EXIT_FAILED;
 	}
 	sockets_say(&s.places.sockets);
@@ -457,6 +530,7 @@ int supervisor_main(struct conf *conf)
 	remove_table(&s);
 	log_event(LOG_EVENT_stopped, NULL, "stopped");
 	places_close(&s.places);
+	reload_fini(&s.reload);
 	log_close();
 	return s.exit_status;
 }

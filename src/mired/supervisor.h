@@ -6,4 +6,4 @@
 
 /* Runs until SIGTERM or SIGINT, or until going on is hopeless; returns the exit status (enum
  * role_exit). Fills in conf->workers. Main thread; starts the log. */
-int supervisor_main(struct conf *conf);
+int supervisor_main(struct conf *conf, int argc, char **argv);

@@ -24,10 +24,12 @@
 enum {
 	/* Lists on their way to be in force; with CHANGES_REQUESTS_MAX fewer than clients. */
 	LISTS_UNDER_WAY_MAX = 16,
+	RELOADS_UNDER_WAY_MAX = 4,
 	TAG_TEXT_MAX = 256,
 	REPORT_ROWS_DEFAULT = 48, /* a day */
 };
-static_assert((int)LISTS_UNDER_WAY_MAX + (int)CHANGES_REQUESTS_MAX + (int)INQUIRIES_MAX <
+static_assert((int)LISTS_UNDER_WAY_MAX + (int)CHANGES_REQUESTS_MAX + (int)INQUIRIES_MAX +
+                              (int)RELOADS_UNDER_WAY_MAX <
                       (int)MIRED_CTL_CLIENTS_MAX,
               "waiting clients never fill the socket");
 
@@ -37,8 +39,16 @@ struct list_request {
 	size_t n_bytes;
 };
 
+struct reload_request {
+	uint64_t seq; /* 0 = free place */
+	uint64_t ticket;
+};
+
 struct verbs {
 	struct verbs_env env;
+	json_t *state; /* what the status says of the configuration */
+	uint64_t last_reload;
+	struct reload_request reloads[RELOADS_UNDER_WAY_MAX];
 	struct ctl_server *server;
 	struct changes *changes;
 	struct inquiries *inquiries;
@@ -61,7 +71,12 @@ static json_t *verb_status(void *ctx, struct ctl_request *request)
 	struct engine_figures figures;
 	(void)request;
 	engine_figures_get(verbs->env.engine, &figures);
-	return status_json(&figures, verbs->env.counters, verbs->env.conf, verbs->env.started);
+	json_t *top =
+	        status_json(&figures, verbs->env.counters, verbs->env.conf, verbs->env.started);
+	if (verbs->state) {
+		(void)json_object_set(top, "conf", verbs->state);
+	}
+	return top;
 }
 
 static void add_list(void *ctx, struct span tag, size_t n_networks, int64_t loaded_secs)
@@ -128,13 +143,55 @@ static json_t *verb_clock_ok(void *ctx, struct ctl_request *request)
 	return say_ok();
 }
 
+static struct reload_request *find_reload(struct verbs *verbs, uint64_t seq)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs->reloads); i++) {
+		if (verbs->reloads[i].seq == seq) {
+			return &verbs->reloads[i];
+		}
+	}
+	return NULL;
+}
+
+/* NULL: the supervisor answers. */
 static json_t *verb_reload(void *ctx, struct ctl_request *request)
 {
-	const struct verbs *verbs = ctx;
-	const struct msg msg = {.type = MSG_RELOAD, .fd = -1};
-	(void)request;
+	struct verbs *verbs = ctx;
+	struct reload_request *place = find_reload(verbs, 0);
+	const struct msg msg = {.type = MSG_RELOAD, .seq = verbs->last_reload + 1, .fd = -1};
+	if (!place) {
+		return ctl_error("other reloads are under way: try again later");
+	}
 	int ret = msg_send(verbs->env.supervisor, &msg);
-	return ret == 0 ? say_ok() : ctl_error(err_text(ret));
+	if (ret != 0) {
+		return ctl_error(err_text(ret));
+	}
+	verbs->last_reload = msg.seq;
+	*place = (struct reload_request){.seq = msg.seq, .ticket = request->ticket};
+	return NULL;
+}
+
+void verbs_take_reload(struct verbs *verbs, uint64_t seq, json_t *answer)
+{
+	struct reload_request *request = seq != 0 ? find_reload(verbs, seq) : NULL;
+	if (!request) {
+		json_decref(answer);
+		return;
+	}
+	uint64_t ticket = request->ticket;
+	*request = (struct reload_request){0};
+	ctl_server_answer(verbs->server, ticket, answer);
+}
+
+void verbs_set_conf(struct verbs *verbs, const struct conf *conf)
+{
+	verbs->env.conf = conf;
+}
+
+void verbs_set_state(struct verbs *verbs, json_t *state)
+{
+	json_decref(verbs->state);
+	verbs->state = state;
 }
 
 static void describe_list(void *ctx, struct span tag, size_t n_networks, int64_t loaded_secs)
@@ -373,6 +430,7 @@ void verbs_close(struct verbs *verbs)
 		recorder_close(verbs->recorder);
 		changes_free(verbs->changes);
 		inquiries_free(verbs->inquiries);
+		json_decref(verbs->state);
 		free(verbs);
 	}
 }

@@ -2,6 +2,7 @@
  * of requests whose answer takes time. Owner: the engine role's thread. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/clock.h"
@@ -31,5 +32,11 @@ void verbs_close(struct verbs *verbs);
 int verbs_fd(const struct verbs *verbs);
 /* Serves clients. True: call it again without waiting. */
 bool verbs_turn(struct verbs *verbs, struct mono now);
+/* After a reload: what is in force is borrowed from now on instead of env.conf. */
+void verbs_set_conf(struct verbs *verbs, const struct conf *conf);
+/* What the status says of it; taken. NULL: nothing. */
+void verbs_set_state(struct verbs *verbs, json_t *state);
+/* The supervisor's answer to MSG_RELOAD; taken. */
+void verbs_take_reload(struct verbs *verbs, uint64_t seq, json_t *answer);
 /* One of engine_next_result. */
 void verbs_take_result(struct verbs *verbs, const struct engine_result *result);

@@ -4,7 +4,7 @@
  *   LISTENER       worker(4) is_v6(1) is_low_priority(1)
  *   FATAL          length(2) text, without NUL
  *   FILL           count(2) elements
- *   FILL_END       seq(8)
+ *   FILL_END, RELOAD, RELOADED  seq(8)
  *   CHANGES        seq(8) count(2) elements
  *   DONE           seq(8) five figures(8 each) three booleans(1 each)
  *   RANGES         count(2) ranges
@@ -55,10 +55,11 @@ static const struct {
         [MSG_FILL_END] = {BODY_SEQ, false},      [MSG_CHANGES] = {BODY_CHANGES, false},
         [MSG_NEED_FILL] = {BODY_NONE, false},    [MSG_DONE] = {BODY_DONE, false},
         [MSG_NOSPAMD] = {BODY_NONE, true},       [MSG_DOMAINS] = {BODY_NONE, true},
-        [MSG_CFG] = {BODY_NONE, true},           [MSG_RELOAD] = {BODY_NONE, false},
+        [MSG_CFG] = {BODY_NONE, true},           [MSG_RELOAD] = {BODY_SEQ, false},
         [MSG_RANGES_BEGIN] = {BODY_NONE, false}, [MSG_RANGES] = {BODY_RANGES, false},
         [MSG_RANGES_END] = {BODY_NONE, false},   [MSG_SYNC] = {BODY_NONE, true},
-        [MSG_SYNC_SOCKET] = {BODY_NONE, true},
+        [MSG_SYNC_SOCKET] = {BODY_NONE, true},   [MSG_STATE] = {BODY_NONE, true},
+        [MSG_RELOADED] = {BODY_SEQ, true},       [MSG_RULES] = {BODY_NONE, true},
 };
 
 /* The cursor: puts into `out` or takes from `in`, whichever is not NULL. */

@@ -15,7 +15,7 @@ enum { MSG_BYTES_MAX = 8192, MSG_ELEMENTS_MAX = 200, MSG_RANGES_MAX = 200, MSG_T
 
 enum msg_type {
 	/* supervisor -> role */
-	MSG_CONF = 1, /* descriptor: memfd with the configuration (conf_print's text) */
+	MSG_CONF = 1, /* descriptor: memfd with the configuration (conf_print's text); also later */
 	MSG_LISTENER, /* descriptor: listening socket; worker, is_v6, is_low_priority */
 	MSG_CONTROL,  /* descriptor: listening control socket */
 	MSG_PEER,     /* descriptor: channel to the other role; a later one replaces it */
@@ -39,7 +39,7 @@ enum msg_type {
 	MSG_DOMAINS, /* to the engine: allowed domains */
 	MSG_CFG,     /* to the engine: descriptor of the listening spamd-cfg socket */
 	/* engine -> supervisor */
-	MSG_RELOAD, /* read the files again, changed or not */
+	MSG_RELOAD, /* seq: read configuration and files again, changed or not, and answer */
 	/* engine -> firewall: networks of the spamd sets */
 	MSG_RANGES_BEGIN,
 	MSG_RANGES,
@@ -47,6 +47,11 @@ enum msg_type {
 	/* supervisor -> engine: with whom it is kept in step; both or none */
 	MSG_SYNC,        /* descriptor: memfd with sync_setup_print's text */
 	MSG_SYNC_SOCKET, /* descriptor: the UDP socket */
+	/* supervisor -> engine */
+	MSG_STATE,    /* memfd: what the status says of the configuration, a JSON object */
+	MSG_RELOADED, /* seq of a MSG_RELOAD; memfd: its answer, a JSON object */
+	/* supervisor -> firewall, while it runs: memfd with the text of other rules */
+	MSG_RULES,
 	MSG_TYPE_END
 };
 
@@ -65,7 +70,7 @@ struct msg_figures {
 
 struct msg {
 	enum msg_type type;
-	uint64_t seq;               /* FILL_END, CHANGES, DONE */
+	uint64_t seq;               /* FILL_END, CHANGES, DONE, RELOAD, RELOADED */
 	uint32_t worker;            /* LISTENER */
 	bool is_v6;                 /* LISTENER */
 	bool is_low_priority;       /* LISTENER */

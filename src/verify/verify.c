@@ -147,7 +147,7 @@ static int check_file(const struct file_check *file, FILE *out)
 	return n_faults;
 }
 
-static int check_files(const struct conf *conf, FILE *out)
+int verify_files(const struct conf *conf, FILE *out)
 {
 	const struct file_check files[] = {
 	        {conf->nospamd_file, MIRED_NOSPAMD_PATH, "no network is exempt", check_networks},
@@ -210,10 +210,17 @@ static int check_sync(const struct conf *conf, FILE *out)
 	return ret ? 1 : 0;
 }
 
+int verify_for_reload(const struct conf *conf, FILE *out)
+{
+	int n_faults = check_user(conf->user, out) +
+	               (conf->firewall ? check_user(conf->firewall_user, out) : 0);
+	return n_faults + check_rules(conf, out);
+}
+
 int verify_conf(const struct conf *conf, FILE *out)
 {
 	int (*const checks[])(const struct conf *, FILE *) = {check_users, check_groups,
-	                                                      check_files, check_rules, check_sync};
+	                                                      verify_files, check_rules, check_sync};
 	int n_faults = 0;
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
 		n_faults += checks[i](conf, out);

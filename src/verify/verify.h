@@ -23,3 +23,8 @@ MUST_USE int verify_find_user(const char *name, struct verify_user *out,
  * many there are; notes are no faults.
  */
 int verify_conf(const struct conf *conf, FILE *out);
+/* What of it a running mired looks at before it takes on another configuration: users and rule
+ * template. Names of peers may take minutes to find, and those it has stay. */
+int verify_for_reload(const struct conf *conf, FILE *out);
+/* Files of exempt networks and allowed domains: a fault for each line that would be left out. */
+int verify_files(const struct conf *conf, FILE *out);

@@ -114,7 +114,7 @@ static void a_dropped_list_is_gone(void **state)
 static void all_lists_together_have_one_bound(void **state)
 {
 	struct fixture *fix = *state;
-	fix->world.conf.list_prefixes_max = 3;
+	lister_set_prefixes_max(fix->lister, 3);
 	lister_put(fix, LIST_A LIST_B);
 	assert_int_equal(lister_ask(fix, LISTER_LINES, "c;\"x\";inet;1;10.0.0.0/8;\n").ret,
 	                 ERR_TOO_LONG);
