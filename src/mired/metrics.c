@@ -101,8 +101,8 @@ static const struct {
 	const char *help;
 	struct exposition_label label;
 } rows[] = {
-	{EXPOSITION_GAUGE, KIND_U64, AT(conns_grey), "mired_connections",
-	 "connections held now, by what their host is known as", {"class", "grey"}},
+	{EXPOSITION_GAUGE, KIND_U64, AT(conns_grey), "mired_held_connections",
+	 "connections now, by what their host is known as", {"class", "grey"}},
 	{EXPOSITION_GAUGE, KIND_U64, AT(conns_white), NULL, NULL, {"class", "white"}},
 	{EXPOSITION_GAUGE, KIND_U64, AT(conns_listed), NULL, NULL, {"class", "listed"}},
 	{EXPOSITION_GAUGE, KIND_U64, AT(conns_unknown), NULL, NULL, {"class", "unknown"}},

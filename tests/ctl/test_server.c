@@ -56,6 +56,20 @@ static json_t *say_much(void *ctx, struct ctl_request *request)
 	return answer;
 }
 
+/* Lines of text, of which the first has the length that is asked for. */
+static json_t *say_text(void *ctx, struct ctl_request *request)
+{
+	long len = strtol(request->args, NULL, 10);
+	size_t size = (size_t)len + sizeof "# \n# EOF";
+	char *text = malloc(size);
+	(void)ctx;
+	assert_non_null(text);
+	(void)snprintf(text, size, "# %0*d\n# EOF", (int)len, 0);
+	json_t *answer = json_string(text);
+	free(text);
+	return answer;
+}
+
 static json_t *count_clock_ok(void *ctx, struct ctl_request *request)
 {
 	struct fixture *fixture = ctx;
@@ -104,6 +118,7 @@ static json_t *answer_by_ticket(void *ctx, struct ctl_request *request)
 static const struct ctl_verb verbs[] = {
         {"status", CTL_RIGHT_READ, say_status, 0},
         {"much", CTL_RIGHT_READ, say_much, 0},
+        {"text", CTL_RIGHT_READ, say_text, 0},
         {"clock-ok", CTL_RIGHT_ADMIN, count_clock_ok, 0},
         {"sum", CTL_RIGHT_ADMIN, sum_body, BODY_MAX},
         {"huge", CTL_RIGHT_ADMIN, sum_body, MIRED_CTL_LIST_MAX},
@@ -746,6 +761,32 @@ static void a_link_carries_many_requests_and_bodies(void **state)
 	free(body);
 }
 
+static void text_is_sent_as_it_stands_and_ends_the_connection(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = connect_client(fixture);
+	send_text(fd, "status\ntext 3\nstatus\n");
+	assert_answer(fixture, fd, "{\"uptime_secs\":7,\"args\":\"\"}\n# 000\n# EOF\n", true);
+	(void)close(fd);
+}
+
+static void the_client_takes_text_of_any_length(void **state)
+{
+	struct fixture *fixture = *state;
+	pthread_t thread;
+	json_t *answer = NULL;
+	char request[32];
+	assert_int_equal(pthread_create(&thread, NULL, serve, fixture), 0);
+	for (int len = 1; len < LARGE_BYTES; len = len * 3 + 1) {
+		(void)snprintf(request, sizeof request, "text %d", len);
+		assert_int_equal(ctl_wait_request(fixture->path, request, 5000, &answer), 0);
+		assert_int_equal(json_string_length(answer), (size_t)len + strlen("# \n# EOF\n"));
+		json_decref(answer);
+	}
+	atomic_store(&fixture->is_over, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -773,6 +814,8 @@ int main(void)
 	        TEST(the_answer_to_a_client_that_has_gone_reaches_nobody),
 	        TEST(the_client_asks_and_gets_objects_or_reasons),
 	        TEST(a_link_carries_many_requests_and_bodies),
+	        TEST(text_is_sent_as_it_stands_and_ends_the_connection),
+	        TEST(the_client_takes_text_of_any_length),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

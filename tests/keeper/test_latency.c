@@ -46,12 +46,33 @@ static void quantiles_tell_the_usual_from_the_slow(void **state)
 	assert_true(p99 >= 300 && p99 <= 375);
 }
 
+static void round_buckets_hold_all_up_to_their_edge(void **state)
+{
+	struct latency latency = {0};
+	struct latency_figures figures;
+	(void)state;
+	latency_add(&latency, NS_PER_MS);     /* on an edge */
+	latency_add(&latency, NS_PER_MS + 1); /* microseconds count */
+	latency_add(&latency, 7 * NS_PER_MS);
+	latency_add(&latency, 10 * NS_PER_SEC + NS_PER_MS);
+	latency_figures_get(&latency, &figures);
+	assert_int_equal(figures.n, 4);
+	assert_true(figures.sum_secs > 10.0099 && figures.sum_secs < 10.0101);
+	for (size_t i = 0; i < LATENCY_EDGES; i++) {
+		double edge = latency_edge_secs(i);
+		uint64_t n = edge < 0.001 ? 0 : edge < 0.01 ? 2 : 3;
+		assert_int_equal(figures.n_within[i], n);
+	}
+	assert_true(latency_edge_secs(0) == 0.0005 && latency_edge_secs(LATENCY_EDGES - 1) == 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(an_empty_histogram_says_zero),
 	        cmocka_unit_test(a_quantile_is_at_most_a_quarter_too_high),
 	        cmocka_unit_test(quantiles_tell_the_usual_from_the_slow),
+	        cmocka_unit_test(round_buckets_hold_all_up_to_their_edge),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,7 +204,7 @@ static void what_stands_for_itself_keeps_its_value(void **state)
 	fix->figures.worker_conns[1] = 9;
 	fix->conf.host_cache_slots = 4096;
 	const char *text = make(fix, EXPOSITION_PLAIN);
-	assert_has_line(text, "mired_connections{class=\"listed\"} 7");
+	assert_has_line(text, "mired_held_connections{class=\"listed\"} 7");
 	assert_has_line(text, "mired_connections_limit 100000");
 	assert_has_line(text, "mired_store_limit_bytes 70368744177664");
 	assert_has_line(text, "mired_stutter_stretch_ratio{class=\"grey\"} 1.25");
