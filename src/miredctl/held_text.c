@@ -14,7 +14,7 @@ enum {
 	SECS_PER_MIN = 60,
 	SECS_PER_HOUR = 3600,
 	SECS_PER_DAY = 86400,
-	WHOLE_MAX = 99999, /* numbers up to this are written in full */
+	WHOLE_MAX = 999999, /* numbers up to this are written in full */
 	STEP = 1000,
 	NAME_COLUMNS_MIN = 8,
 	ADDRESS_COLUMNS = 39, /* an IPv6 address at its longest */

@@ -26,7 +26,7 @@ void held_table_row(enum held_table table, const json_t *answer, size_t idx, siz
 const char *text_of(const json_t *string, char *out, size_t size);
 /* A duration: 59s, 12m03s, 5h02m, 3d04h. Returns out. */
 const char *text_secs(double secs, char out[static TEXT_NUMBER_MAX]);
-/* A number in few columns: 99999, then 123k, 1.2M and so on. Returns out. */
+/* A number in few columns: 999999, then 1.2M, 12M and so on. Returns out. */
 const char *text_count(double number, char out[static TEXT_NUMBER_MAX]);
 /* Likewise in bytes: 999B, 1.2kB, 12MB. Returns out. */
 const char *text_bytes(double number, char out[static TEXT_NUMBER_MAX]);

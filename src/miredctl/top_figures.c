@@ -171,96 +171,93 @@ static more_figures more_workers;
 // clang-format off
 static const struct section {
 	const char *name;
-	bool is_of_held; /* the answer to `held`, else to `status` */
 	bool is_extra;   /* only where there is room in plenty */
 	more_figures *more;
-	struct figure figures[FIGURES_MAX];
+	struct figure figures[FIGURES_MAX]; /* what matters most first: the rest may find no room */
 } sections[] = {
-	{"connections", false, false, NULL, {
-		{"now",       "connections", "now",     as_count},
-		{"of",        "connections", "max",     as_count},
-		{"grey",      "connections", "grey",    as_count},
-		{"white",     "connections", "white",   as_count},
-		{"listed and trapped", "connections", "listed", as_count},
-		{"unknown",   "connections", "unknown", as_count},
-		{"unstuttered", "connections", "listed_unstuttered", as_count_if_any},
+	{"held", false, NULL, {
+		{"",           "connections", "now",     as_count},
+		{"of",         "connections", "max",     as_count},
+		{"grey",       "connections", "grey",    as_count},
+		{"white",      "connections", "white",   as_count},
+		{"listed",     "classes",     "listed",  as_count},
+		{"trapped",    "classes",     "trapped", as_count},
+		{"passive",    "classes",     "passive", as_count_if_any},
+		{"unknown",    "connections", "unknown", as_count},
+		{"unstuttered so far", "connections", "listed_unstuttered", as_count_if_any},
 	}},
-	{"of these", true, false, more_states, {
-		{"listed",    "classes", "listed",  as_count},
-		{"trapped",   "classes", "trapped", as_count},
-		{"passive",   "classes", "passive", as_count_if_any},
+	{"dialogue", true, more_states, {{0}}},
+	{"a second", false, NULL, {
+		{"accepted",   "connections", "total",   as_rate},
+		{"closed",     "connections", "closed",  as_rate},
+		{"deferred",   "greylist", "deferred",   as_rate},
+		{"passed",     "connections", "passed",  as_rate},
+		{"trapped",    "traps", "hosts_trapped", as_rate},
+		{"stuttered",  "bytes", "stuttered",     as_byte_rate},
+		{"new tuples", "greylist", "new",        as_rate},
+		{"early",      "greylist", "early",      as_rate},
+		{"whitelisted", "greylist", "promoted",  as_rate},
+		{"trap hits",  "traps", "hits",          as_rate},
+		{"commands",   "dialogue", "commands",   as_rate},
+		{"received",   "bytes", "received",      as_byte_rate},
 	}},
-	{"per second", false, false, NULL, {
-		{"accepted",  "connections", "total",  as_rate},
-		{"closed",    "connections", "closed", as_rate},
-		{"deferred",  "greylist", "deferred",  as_rate},
-		{"passed",    "connections", "passed", as_rate},
-		{"trapped",   "traps", "hosts_trapped", as_rate},
-		{"stuttered", "bytes", "stuttered",    as_byte_rate},
-		{"new tuples", "greylist", "new",      as_rate},
-		{"early",     "greylist", "early",     as_rate},
-		{"whitelisted", "greylist", "promoted", as_rate},
-		{"commands",  "dialogue", "commands",  as_rate},
-		{"received",  "bytes", "received",     as_byte_rate},
-	}},
-	{"pace", false, false, NULL, {
-		{"",          "pace", "stuttered_per_sec", as_bytes_per_sec},
-		{"of",        "pace", "budget_per_sec", as_bytes_per_sec},
-		{"carried",   "pace", "carried_per_sec", as_bytes_per_sec},
+	{"pace", false, NULL, {
+		{"stuttered",  "pace", "stuttered_per_sec", as_bytes_per_sec},
+		{"of",         "pace", "budget_per_sec", as_bytes_per_sec},
 		{"stretch listed", "pace", "stretch_listed", as_factor},
-		{"grey",      "pace", "stretch_grey",  as_factor},
+		{"grey",       "pace", "stretch_grey",   as_factor},
+		{"carried",    "pace", "carried_per_sec", as_bytes_per_sec},
 	}},
-	{"store", false, false, NULL, {
-		{"tuples",    "greylist", "tuples",    as_count},
-		{"white",     "greylist", "whitelisted", as_count},
-		{"spamtraps", "traps", "addresses",    as_count},
-		{"map",       "store", "used_bytes",   as_map_share},
-		{"waiting",   "store", "requests_waiting", as_count},
-		{"unsettled", "store", "burst_waiting", as_count_if_any},
-		{"commits/s", "store", "commits",      as_rate},
-		{"p50",       "store", "commit_p50_ms", as_ms},
-		{"p99",       "store", "commit_p99_ms", as_ms},
-		{"failures",  "store", "commit_failures", as_count_if_any},
-		{"bad records", "store", "bad_records", as_count_if_any},
+	{"store", false, NULL, {
+		{"tuples",     "greylist", "tuples",     as_count},
+		{"white",      "greylist", "whitelisted", as_count},
+		{"spamtraps",  "traps", "addresses",     as_count},
+		{"commit p50", "store", "commit_p50_ms", as_ms},
+		{"p99",        "store", "commit_p99_ms", as_ms},
+		{"map",        "store", "used_bytes",    as_map_share},
+		{"waiting",    "store", "requests_waiting", as_count_if_any},
+		{"unsettled",  "store", "burst_waiting", as_count_if_any},
+		{"commits/s",  "store", "commits",       as_rate},
+		{"failures",   "store", "commit_failures", as_count_if_any},
+		{"bad records", "store", "bad_records",  as_count_if_any},
 	}},
-	{"firewall", false, false, NULL, {
-		{"complete",  "firewall", "complete",  as_word},
-		{"behind",    "firewall", "done_seq",  as_behind},
-		{"p50",       "firewall", "delay_p50_ms", as_ms},
-		{"p99",       "firewall", "delay_p99_ms", as_ms},
-		{"added/s",   "firewall", "elements_added", as_rate},
-		{"deleted/s", "firewall", "elements_deleted", as_rate},
-		{"failures",  "firewall", "failures",  as_count_if_any},
-		{"restores",  "firewall", "restores",  as_count_if_any},
+	{"firewall", false, NULL, {
+		{"complete",   "firewall", "complete",   as_word},
+		{"behind",     "firewall", "done_seq",   as_behind},
+		{"delay p50",  "firewall", "delay_p50_ms", as_ms},
+		{"p99",        "firewall", "delay_p99_ms", as_ms},
+		{"added/s",    "firewall", "elements_added", as_rate},
+		{"deleted/s",  "firewall", "elements_deleted", as_rate},
+		{"failures",   "firewall", "failures",   as_count_if_any},
+		{"restores",   "firewall", "restores",   as_count_if_any},
 	}},
-	{"lists", false, false, NULL, {
-		{"in force",  "lists", "in_force",     as_count},
-		{"networks",  "lists", "networks",     as_count},
-		{"refused",   "lists", "refused",      as_count_if_any},
-		{"trap hits/s", "traps", "hits",       as_rate},
+	{"lists", false, NULL, {
+		{"in force",   "lists", "in_force",      as_count},
+		{"networks",   "lists", "networks",      as_count},
+		{"refused",    "lists", "refused",       as_count_if_any},
+		{"delisted",   "lists", "delisted",      as_count_if_any},
 	}},
-	{"sync", false, false, more_peers, {
-		{"active",    "sync", "active",        as_word},
-		{"behind",    "sync", "behind",        as_count_if_any},
-		{"in/s",      "sync", "datagrams_received", as_rate},
-		{"out/s",     "sync", "datagrams_sent", as_rate},
-		{"refused",   "sync", "blocks_refused", as_count_if_any},
+	{"sync", false, more_peers, {
+		{"active",     "sync", "active",         as_word},
+		{"behind",     "sync", "behind",         as_count_if_any},
+		{"in/s",       "sync", "datagrams_received", as_rate},
+		{"out/s",      "sync", "datagrams_sent", as_rate},
+		{"refused",    "sync", "blocks_refused", as_count_if_any},
 	}},
-	{"drops", false, false, more_drops, {{0}}},
-	{"daemon", false, false, NULL, {
-		{"memory",    "memory", "rss_bytes",   as_bytes},
-		{"cpu",       "engine", "cpu_ms",      as_cpu},
-		{"workers",   "engine", "workers",     as_count},
-		{"accept",    "engine", "accept_mode", as_word},
-		{"clock jumps", "clock", "jumps",      as_count_if_any},
+	{"drops", false, more_drops, {{0}}},
+	{"daemon", false, NULL, {
+		{"memory",     "memory", "rss_bytes",    as_bytes},
+		{"cpu",        "engine", "cpu_ms",       as_cpu},
+		{"workers",    "engine", "workers",      as_count},
+		{"accept",     "engine", "accept_mode",  as_word},
+		{"clock jumps", "clock", "jumps",        as_count_if_any},
 	}},
-	{"by worker", false, true, more_workers, {{0}}},
+	{"workers", true, more_workers, {{0}}},
 };
 // clang-format on
 
 /* The idx-th member that is more than 0. */
-static bool member_figure(json_t *object, size_t idx, const char *before,
-                          char out[static TEXT_ROW_MAX])
+static bool member_figure(json_t *object, size_t idx, char out[static TEXT_ROW_MAX])
 {
 	const char *name;
 	json_t *value;
@@ -270,7 +267,7 @@ static bool member_figure(json_t *object, size_t idx, const char *before,
 		char number[TEXT_NUMBER_MAX];
 		char words[TEXT_NAME_MAX];
 		if (json_number_value(value) > 0 && i++ == idx) {
-			(void)snprintf(out, TEXT_ROW_MAX, "%s%s %s", before,
+			(void)snprintf(out, TEXT_ROW_MAX, "%s %s",
 			               span_escape(span_of_str(name), words, sizeof words),
 			               text_count(json_number_value(value), number));
 			return idx < MEMBERS_MAX;
@@ -282,7 +279,7 @@ static bool member_figure(json_t *object, size_t idx, const char *before,
 static bool more_drops(const struct top_view *view, size_t idx, char out[static TEXT_ROW_MAX])
 {
 	json_t *drops = json_object_get(view->now.status, "drops");
-	if (member_figure(drops, idx, "", out)) {
+	if (member_figure(drops, idx, out)) {
 		return true;
 	}
 	(void)snprintf(out, TEXT_ROW_MAX, "none");
@@ -291,7 +288,7 @@ static bool more_drops(const struct top_view *view, size_t idx, char out[static 
 
 static bool more_states(const struct top_view *view, size_t idx, char out[static TEXT_ROW_MAX])
 {
-	return member_figure(json_object_get(view->now.held, "states"), idx, "in ", out);
+	return member_figure(json_object_get(view->now.held, "states"), idx, out);
 }
 
 static bool more_peers(const struct top_view *view, size_t idx, char out[static TEXT_ROW_MAX])
@@ -345,6 +342,13 @@ static size_t n_figures(const struct section *section)
 	return n;
 }
 
+/* In the answer to `status`, else in the one to `held`: they share no names. */
+static const json_t *find_in(const struct top_sample *sample, const struct figure *figure)
+{
+	const json_t *value = find(sample->status, figure->group, figure->key);
+	return value ? value : find(sample->held, figure->group, figure->key);
+}
+
 bool top_figure(const struct top_view *view, size_t idx_section, size_t idx,
                 char out[static TEXT_ROW_MAX])
 {
@@ -355,12 +359,10 @@ bool top_figure(const struct top_view *view, size_t idx_section, size_t idx,
 		return section->more && section->more(view, idx - n, out);
 	}
 	const struct figure *figure = &section->figures[idx];
-	const json_t *now = section->is_of_held ? view->now.held : view->now.status;
-	const json_t *old = section->is_of_held ? view->before.held : view->before.status;
-	const json_t *value = find(now, figure->group, figure->key);
+	const json_t *value = find_in(&view->now, figure);
 	char text[TEXT_NAME_MAX] = "";
 	if (value) {
-		figure->text(view, value, find(old, figure->group, figure->key), text);
+		figure->text(view, value, find_in(&view->before, figure), text);
 	}
 	if (text[0]) {
 		(void)snprintf(out, TEXT_ROW_MAX, "%s%s%s", figure->name,

@@ -13,8 +13,8 @@
 #include "miredctl/top_figures.h"
 
 enum {
-	LABEL_COLUMNS = 12, /* of a section's name */
-	GAP_COLUMNS = 2,    /* between figures, and between tables */
+	LABEL_COLUMNS = 9, /* of a section's name */
+	GAP_COLUMNS = 2,   /* between figures, and between tables */
 	CLOCK_COLUMNS = 19,
 	/* Tables beside each other from this width on, and how wide the two small ones are then. */
 	WIDE_COLUMNS = 150,
@@ -92,7 +92,7 @@ static void put_first_line(struct top_screen *screen, const struct top_view *vie
 	write_at(screen, 0, 0, screen->width, text);
 	if (status) {
 		double secs = json_number_value(json_object_get(status, "uptime_secs"));
-		(void)snprintf(text, sizeof text, " up %s", text_secs(secs, up));
+		(void)snprintf(text, sizeof text, "  up %s", text_secs(secs, up));
 		write_at(screen, 0, strlen(screen->lines[0].text), screen->width, text);
 	}
 	(void)strftime(clock, sizeof clock, "%Y-%m-%d %H:%M:%S", &view->clock);
