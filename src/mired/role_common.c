@@ -148,3 +148,10 @@ int role_open_log(const struct conf *conf)
 	const struct log_options options = conf_log_options(conf, NULL);
 	return log_open(&options);
 }
+
+void role_set_log(const struct conf *conf)
+{
+	const struct log_options options = conf_log_options(conf, NULL);
+	log_set_level(options.level);
+	log_set_rate(options.rate);
+}

@@ -56,5 +56,7 @@ enum role_word role_hear_by_row(int supervisor, const struct role_taker *rows, s
 /* Another one while the role runs: into *conf, which is empty after an error. Closes fd. */
 MUST_USE int role_take_new_conf(struct conf *conf, int fd);
 
+/* After a reload: level and rate of the open log. */
+void role_set_log(const struct conf *conf);
 /* The log as the configuration wants it; also the supervisor's. */
 MUST_USE int role_open_log(const struct conf *conf);

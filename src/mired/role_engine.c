@@ -17,7 +17,6 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
-#include "conf/conf_log.h"
 #include "ctl/ctl.h"
 #include "engine/engine.h"
 #include "mired/cfg_server.h"
@@ -368,7 +367,7 @@ static int reload(void *ctx, const struct msg *msg)
 	ret = ret ? ret : engine_reload(role->engine, &conf);
 	if (ret == 0) {
 		verbs_set_conf(role->verbs, engine_conf(role->engine));
-		conf_log_apply(engine_conf(role->engine));
+		role_set_log(engine_conf(role->engine));
 	}
 	return ret;
 }

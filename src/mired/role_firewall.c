@@ -24,7 +24,6 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/conf.h"
-#include "conf/conf_log.h"
 #include "fw/fw.h"
 #include "mired/learned.h"
 #include "mired/networks.h"
@@ -430,7 +429,7 @@ static int reload(void *ctx, const struct msg *msg)
 	if (ret == 0) {
 		conf_fini(&role->conf);
 		role->conf = conf;
-		conf_log_apply(&role->conf);
+		role_set_log(&role->conf);
 	}
 	return ret;
 }

@@ -17,7 +17,6 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "conf/conf_log.h"
 #include "fw/fw.h"
 #include "fw/fw_routes.h"
 #include "mired/child.h"
@@ -307,7 +306,7 @@ static void hand_on(struct supervisor *s)
 	if (s->n_children == ROLE_COUNT && s->places.rules_fd >= 0) {
 		child_hand(&s->children[ROLE_FIREWALL], MSG_RULES, s->places.rules_fd);
 	}
-	conf_log_apply(s->conf);
+	role_set_log(s->conf);
 }
 
 static json_t *reload(struct supervisor *s)
