@@ -15,7 +15,7 @@
  *   why ADDRESS [SENDER RECIPIENT]
  *                     admin  what is known of an address, and what would become of it now
  *   clock-ok          admin  the wall clock is right: resume expiry after a jump
- *   reload            admin  read nospamd and the allowed domains again
+ *   reload            admin  read configuration and files again
  *   list-put LENGTH   admin  body: lines of the spamd-cfg protocol, each replaces one list whole
  *   list-drop NAME    admin  the list goes
  *   change LENGTH     admin  body: one change a line (see store/change.h)

@@ -128,6 +128,10 @@ static bool take_signal(const struct logd *logd)
 		say_figures(logd, &reports);
 		return true;
 	}
+	if (info.ssi_signo == SIGHUP) {
+		log_warning("SIGHUP: the configuration is read at start only; restart mired-logd");
+		return true;
+	}
 	return false;
 }
 
@@ -157,7 +161,7 @@ static int run(struct logd *logd)
 
 static int open_signals(void)
 {
-	static const int wanted[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1};
+	static const int wanted[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP};
 	sigset_t set;
 	(void)sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {

@@ -63,5 +63,11 @@ int run_metrics(const struct call *call);
 enum { COUNTERS_WORDS_MAX = 1000 };
 int run_counters(const struct call *call);
 
+/* metrics.c */
+int run_metrics(const struct call *call);
+
+/* reload.c */
+int run_reload(const struct call *call);
+
 /* synckey.c */
 int run_sync_key(const struct call *call);
