@@ -193,7 +193,7 @@ static const struct section {
 		{"deferred",   "greylist", "deferred",   as_rate},
 		{"passed",     "connections", "passed",  as_rate},
 		{"trapped",    "traps", "hosts_trapped", as_rate},
-		{"stuttered",  "bytes", "stuttered",     as_byte_rate},
+		{"stutter",    "bytes", "stuttered",     as_byte_rate},
 		{"new tuples", "greylist", "new",        as_rate},
 		{"early",      "greylist", "early",      as_rate},
 		{"whitelisted", "greylist", "promoted",  as_rate},

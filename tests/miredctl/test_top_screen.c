@@ -172,7 +172,7 @@ static void a_terminal_of_80_by_24_shows_the_essentials(void **state)
 	        "listening 0.0.0.0:8025 [::]:8025",
 	        "every 2 s",
 	        "held     1234  of 100000  grey 900  white 4  listed 300  trapped 20",
-	        "accepted 500  closed 0  deferred 0  passed 0  trapped 0  stuttered 2",
+	        "accepted 500  closed 0  deferred 0  passed 0  trapped 0  stutter 2.5kB",
 	        "stuttered 1.2kB/s  of 200kB/s  stretch listed x1.00  grey x1.00",
 	        "tuples 1.2M  white 4321  spamtraps 17  commit p50 1.50ms  p99 12ms",
 	        "complete yes  behind 2  delay p50 2.25ms  p99 30ms",
@@ -192,7 +192,7 @@ static void a_larger_terminal_shows_more_figures_and_the_tables_beside_each_othe
 {
 	struct fixture *fix = *state;
 	static const char *const more[] = {
-	        "stuttered 2.5kB",
+	        "stutter 2.5kB",
 	        "p50 1.50ms  p99 12ms",
 	        "dialogue banner 1000  start 234",
 	        "0: 600  1: 634",
