@@ -43,6 +43,8 @@ enum log_when { LOG_ALWAYS, LOG_LIMITED, LOG_VERBOSE };
 	  "got suffix SUFFIX") \
 	X(peer, DEBUG, LIMITED, "04804cad2b514aad993a228b0c04a7b2", \
 	  "new TRAP from PEER for IP, expires EPOCH") \
+	X(sync_trap, DEBUG, LIMITED, "4011e81f4e894a6da52cd59807793c85", \
+	  "sync_trap IP") \
 	X(seen, DEBUG, VERBOSE, "4538931a49a04b8b81a95cca163b7c20", \
 	  "inbound IP") \
 	X(listening, WARNING, ALWAYS, "d875680573b547ccb8a1404f346c7cff", \

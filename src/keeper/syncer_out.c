@@ -211,6 +211,17 @@ static int add_plain(struct syncer_out *out, const struct wire_block *block)
 	return ret;
 }
 
+static void log_trap(const struct journal_change *change)
+{
+	char ip[ADDR_TEXT_MAX];
+	if (change->kind == RECORD_TRAPPED && !change->is_deleted &&
+	    log_takes(LOG_EVENT_sync_trap)) {
+		const struct log_fields fields = {.client = addr_format(&change->addr, ip),
+		                                  .verdict = "TRAPPED"};
+		log_event(LOG_EVENT_sync_trap, &fields, "sync_trap %s", ip);
+	}
+}
+
 /* 0 or a code of the store. */
 static int add_change(struct syncer *syncer, const struct journal_change *change)
 {
@@ -223,6 +234,8 @@ static int add_change(struct syncer *syncer, const struct journal_change *change
 	ret = wire_is_own(block.type) ? add_own(syncer, &block) : add_plain(&syncer->out, &block);
 	if (ret != 0) {
 		on_unsendable(syncer, change, ret);
+	} else {
+		log_trap(change);
 	}
 	return 0;
 }

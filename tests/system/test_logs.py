@@ -5,9 +5,11 @@ import os
 import re
 import time
 
+import gateways
 import logdaemons as ld
 import topology
 from client import Client, attempt
+from control import ask
 from test_listed import put_lists
 from world import BUILD, check, marked, run, wait_for
 
@@ -278,3 +280,40 @@ def test_a_file_that_grows_too_large_is_rotated_before_its_time(world):
     wait_for("the rotation", rotated.exists, 10)
     check(rotated.stat().st_size < 64 << 10, "at the limit", rotated.stat().st_size)
     check((logs / "mired.log").stat().st_size < 64 << 10, "and a new file begins")
+
+
+# --- peers, and the other programs ----------------------------------------------------------------
+
+@marked(tags=("once",))
+def test_what_gateways_tell_each_other_is_logged_as_spamd_does(world):
+    sites = gateways.make(world)
+    here, there = gateways.pair(sites, **QUICK)
+    ask(here, "change", f"spamtrap {TRAP}\n")
+    wait_for("the trap at both", lambda: there.status()["traps"]["addresses"] == 1, 3)
+    with Client(sites.bots, gateways.MX4[0], source=SOURCE) as client:
+        attempt(client, recipient=f"<{TRAP}>")
+    for mired, line in ((here, rf"sync_trap {SOURCE}"),
+                        (there, rf"new TRAP from [\d.]+ for {SOURCE}, expires \d{{10}}")):
+        wait_for(line, lambda: re.search(rf"\]: {line}$", mired.log_text(), re.M), 5)
+
+
+@marked(tags=("once",))
+def test_mired_setup_and_mired_logd_log_to_the_journal_too(world):
+    _, host, mired = start_with_journal(world)
+    lists = host.dir / "spamd.conf"
+    lists.write_text("all:\\\n\t:good:bad:\ngood:\\\n\t:black:\\\n\t:msg=\"no\":\\\n\t:method=file:\\\n"
+                     f"\t:file={host.dir}/good:\nbad:\\\n\t:black:\\\n\t:msg=\"no\":\\\n"
+                     f"\t:method=file:\\\n\t:file={host.dir}/missing:\n")
+    (host.dir / "good").write_text("192.0.2.0/24\n")
+    mired.write_conf(lists_file=lists)
+    host.run([BUILD / "mired-setup", "-f", mired.conf], ns=mired.ns, check_code=False)
+    said = {entry["PRIORITY"]: entry["MESSAGE"]
+            for entry in host.entries("SYSLOG_IDENTIFIER=mired-setup")}
+    check(said.get("6") == "blacklist good: 1 networks given to mired", "what was done:", said)
+    check("bad: " in said.get("3", ""), "what went wrong:", said)
+    logd = world.spawn([*host.prefix(), BUILD / "mired-logd", "-f", mired.conf], ns=mired.ns,
+                       log=host.dir / "mired-logd", env=world.sanitizer_env())
+    entries = wait_for("mired-logd", lambda: host.entries("SYSLOG_IDENTIFIER=mired-logd"), 10)
+    check(entries[0]["MESSAGE"].startswith("listening on all interfaces"), "its own line", entries)
+    logd.terminate()
+    check(logd.wait(timeout=10) == 0, "it ends")
