@@ -69,6 +69,7 @@ static bool is_read(const char *method)
 }
 
 /* Called when the head has come. Answering at once keeps the library from reading a body. */
+// NOLINTNEXTLINE(readability-function-size): the library says how many parameters
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *body,
                                   size_t *body_len, void **of_request)
