@@ -263,24 +263,30 @@ static void begin(struct work *work)
 	                          .group = addr_group(&work->query->addr, conf->ipv6_prefix)};
 }
 
+static int read_locked(struct work *work, int (*read)(struct work *work))
+{
+	(void)pthread_mutex_lock(&work->engine->figures_lock);
+	int ret = read(work);
+	(void)pthread_mutex_unlock(&work->engine->figures_lock);
+	return ret;
+}
+
 int engine_why(struct engine *engine, const struct why_query *query, const struct why_sink *sink,
                struct why *out)
 {
 	struct work work = {.engine = engine, .query = query, .sink = sink, .out = out};
 	begin(&work);
-	(void)pthread_mutex_lock(&engine->figures_lock);
-	int ret = read_host(&work);
-	if (ret == 0) {
-		judge_new_mail(&work);
-		ret = walk_tuples(&work);
-	}
-	(void)pthread_mutex_unlock(&engine->figures_lock);
+	int ret = read_locked(&work, read_host);
 	if (ret != 0) {
 		return ret;
 	}
 	qsbr_register();
 	look_at_knowledge(&work);
 	qsbr_unregister();
-	tell_events(&work);
-	return 0;
+	judge_new_mail(&work);
+	ret = read_locked(&work, walk_tuples);
+	if (ret == 0) {
+		tell_events(&work);
+	}
+	return ret;
 }

@@ -39,8 +39,8 @@ struct why_tuple {
 	bool is_asked;             /* of the query's sender and recipient */
 };
 
-/* Who is told one thing after the other. What is handed over is the engine's and lasts for the
- * call. */
+/* Who is told one thing after the other: lists, then (the host and its class being known by then)
+ * tuples, then events. What is handed over is the engine's and lasts for the call. */
 struct why_sink {
 	void *ctx;
 	void (*list)(void *ctx, struct span tag); /* in load order */

@@ -31,6 +31,7 @@ static json_t *time_json(struct wall at)
 /* --- one thing after the other ---------------------------------------------------------------- */
 
 struct builder {
+	const struct why *why;
 	json_t *lists;
 	json_t *tuples;
 	json_t *events;
@@ -47,6 +48,13 @@ static const char *const verdict_names[] = {
         [VERDICT_WHITE] = "white", [VERDICT_TRAPPED] = "trapped",
 };
 
+/* A listed host does not pass, however patient it is. */
+static const char *verdict_name(const struct why *why, enum verdict verdict)
+{
+	bool is_on_list = why->cls == SESSION_LISTED && !why->is_trapped;
+	return is_on_list ? "listed" : verdict_names[verdict];
+}
+
 static void add_tuple(void *ctx, const struct why_tuple *tuple)
 {
 	struct builder *builder = ctx;
@@ -61,7 +69,7 @@ static void add_tuple(void *ctx, const struct why_tuple *tuple)
 	put(object, "last", time_json(record->last));
 	put(object, "passes", time_json(tuple->passes_at));
 	put(object, "expire", time_json(record->expire));
-	put(object, "retry", json_string(verdict_names[tuple->verdict]));
+	put(object, "retry", json_string(verdict_name(builder->why, tuple->verdict)));
 	(void)json_array_append_new(builder->tuples, object);
 }
 
@@ -134,8 +142,8 @@ static json_t *mail_json(const struct why_query *query, const struct why *why)
 static json_t *attempt_json(const struct why *why)
 {
 	json_t *object = json_object();
-	put(object, "verdict", json_string(verdict_names[why->verdict]));
-	if (why->passes_at.secs > 0) {
+	put(object, "verdict", json_string(verdict_name(why, why->verdict)));
+	if (why->cls != SESSION_LISTED && why->passes_at.secs > 0) {
 		put(object, "passes", time_json(why->passes_at));
 		put(object, "until", time_json(why->passes_until));
 	}
@@ -198,7 +206,8 @@ json_t *why_answer(struct engine *engine, struct span args)
 	if (why_query_parse(args, &query, reason) != 0) {
 		return ctl_error(reason);
 	}
-	struct builder builder = {json_array(), json_array(), json_array()};
+	struct builder builder = {
+	        .why = &why, .lists = json_array(), .tuples = json_array(), .events = json_array()};
 	const struct why_sink sink = {
 	        .ctx = &builder, .list = add_list, .tuple = add_tuple, .event = add_event};
 	int ret = engine_why(engine, &query, &sink, &why);

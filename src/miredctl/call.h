@@ -69,5 +69,8 @@ int run_metrics(const struct call *call);
 /* reload.c */
 int run_reload(const struct call *call);
 
+/* why.c */
+int run_why(const struct call *call);
+
 /* synckey.c */
 int run_sync_key(const struct call *call);

@@ -75,6 +75,8 @@ static const struct subcommand {
 		"figures for Prometheus; --http serves them on metrics-port"},
 	{"counters", "[ADDR...]", 0, COUNTERS_WORDS_MAX, 0, run_counters,
 		"what the rules counted; with ADDR, in which sets of the kernel it is"},
+	{"why", "ADDRESS [SENDER RECIPIENT]", 1, 3, 0, run_why,
+		"what becomes of a host or its mail"},
 	{"put-list", "FILE", 1, 1, 0, run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
 	{"drop-list", "NAME", 1, 1, 0, run_drop_list, "take a list out of force"},
 	{"reload", "", 0, 0, 0, run_reload,

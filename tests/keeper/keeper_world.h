@@ -33,8 +33,8 @@ struct world {
 	struct knowledge knowledge;
 	int wake_of_ports;              /* eventfd or -1; may be changed before world_start */
 	uint32_t low_priority_grace_ms; /* may be changed before world_start */
-	struct events *attempts; /* may be set before world_start; the test's */
-	struct events *turns;    /* likewise */
+	struct events *attempts;        /* may be set before world_start; the test's */
+	struct events *turns;           /* likewise */
 	struct keeper *keeper;
 };
 

@@ -1,0 +1,26 @@
+/* The end of `miredctl why`: what happens if the host connects now, and what would change it.
+ * Pure but for `out`. */
+#pragma once
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum fate {
+	FATE_NOSPAMD,   /* exempted: the mail server sees it at once */
+	FATE_WHITE,     /* white in the kernel */
+	FATE_UNCHECKED, /* white in the store; the kernel could not be asked */
+	FATE_LOST,      /* white in the store, but the kernel has no entry */
+	FATE_UNLISTED,  /* blacklist-only mode, on no list */
+	FATE_LISTED,
+	FATE_TRAPPED,
+	FATE_TRAPS,  /* this mail will trap it */
+	FATE_NEW,    /* a first attempt */
+	FATE_EARLY,  /* a retry too early */
+	FATE_PASSES, /* a retry that qualifies */
+	FATE_COUNT
+};
+
+/* answer: as why_text takes it. The kernel comes first, in the order of its rules (nft/); then what
+ * the daemon says of a connection that reaches it. */
+enum fate why_fate_of(const json_t *answer);
+void why_fate(const json_t *answer, FILE *out);
