@@ -22,7 +22,7 @@ struct fw_query {
 	unsigned ipv6_prefix;
 };
 
-static const size_t first_rows[FW_QUERY_SETS] = {
+static const unsigned first_rows[FW_QUERY_SETS] = {
         [FW_QUERY_NOSPAMD] = FW_ROW_NOSPAMD,
         [FW_QUERY_GREYTRAP] = 2 * FW_SET_GREYTRAP,
         [FW_QUERY_WHITE] = 2 * FW_SET_WHITE,
