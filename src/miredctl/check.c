@@ -6,15 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/span.h"
 #include "conf/conf.h"
 #include "ctl/ctl.h"
 #include "miredctl/call.h"
 #include "verify/judge.h"
+#include "verify/site.h"
 #include "verify/verify.h"
 
 enum { STATUS_WAIT_MS = 5000 };
+
+/* Where a text goes. */
+struct text_place {
+	char *bytes;
+	size_t size;
+};
 
 struct output {
 	json_t *findings; /* NULL: lines for people */
@@ -86,20 +94,75 @@ static uint64_t figure(const json_t *status, const char *group, const char *name
 	return (uint64_t)json_integer_value(json_object_get(json_object_get(status, group), name));
 }
 
-static void ask_daemon(const char *socket, struct machine *machine)
+static bool is_true(const json_t *status, const char *group, const char *name)
+{
+	return json_is_true(json_object_get(json_object_get(status, group), name));
+}
+
+static void copy_text(const json_t *status, const char *group, const char *name,
+                      struct text_place out)
+{
+	const json_t *value = json_object_get(json_object_get(status, group), name);
+	const char *text = json_string_value(value);
+	(void)snprintf(out.bytes, out.size, "%s", text ? text : "");
+}
+
+static void take_machine(const json_t *status, struct machine *machine)
+{
+	machine->daemon = (pid_t)json_integer_value(json_object_get(status, "pid"));
+	machine->daemon_max_connections = (uint32_t)figure(status, "connections", "max");
+	machine->has_store = true;
+	machine->store = (struct store_stats){.used_bytes = figure(status, "store", "used_bytes"),
+	                                      .free_bytes = figure(status, "store", "free_bytes"),
+	                                      .map_bytes = figure(status, "store", "map_bytes")};
+}
+
+/* What does not fit is no great loss: a restart brings all of them into force. */
+static void take_pending(const json_t *status, struct text_place out)
+{
+	size_t idx;
+	const json_t *key;
+	size_t used = 0;
+	out.bytes[0] = '\0';
+	json_array_foreach(json_object_get(json_object_get(status, "conf"), "pending_restart"), idx,
+	                   key)
+	{
+		const char *name = json_string_value(key);
+		if (name && used + strlen(name) + 3 < out.size) {
+			used += (size_t)snprintf(out.bytes + used, out.size - used, "%s%s",
+			                         used ? ", " : "", name);
+		}
+	}
+}
+
+static void take_site(const json_t *status, struct site_daemon *daemon)
+{
+	daemon->is_there = true;
+	daemon->uptime_secs = json_integer_value(json_object_get(status, "uptime_secs"));
+	daemon->started_at = clock_wall().secs - daemon->uptime_secs;
+	daemon->has_firewall = is_true(status, "firewall", "connected");
+	daemon->is_complete = is_true(status, "firewall", "complete");
+	daemon->has_refresh = is_true(status, "firewall", "has_refresh");
+	daemon->has_destroy = is_true(status, "firewall", "has_destroy");
+	daemon->is_clock_paused = is_true(status, "clock", "paused");
+	daemon->n_seen = figure(status, "connections", "passed");
+	copy_text(status, "engine", "accept_mode",
+	          (struct text_place){daemon->accept_mode, sizeof daemon->accept_mode});
+	copy_text(status, "conf", "digest",
+	          (struct text_place){daemon->digest, sizeof daemon->digest});
+	take_pending(status, (struct text_place){daemon->pending, sizeof daemon->pending});
+}
+
+static void ask_daemon(const char *socket, struct machine *machine, struct site *site)
 {
 	json_t *status = NULL;
 	if (ctl_wait_request(socket, "status", STATUS_WAIT_MS, &status) != 0) {
 		return;
 	}
-	if (!json_object_get(status, "error")) {
-		machine->daemon = (pid_t)json_integer_value(json_object_get(status, "pid"));
-		machine->daemon_max_connections = (uint32_t)figure(status, "connections", "max");
-		machine->has_store = true;
-		machine->store =
-		        (struct store_stats){.used_bytes = figure(status, "store", "used_bytes"),
-		                             .free_bytes = figure(status, "store", "free_bytes"),
-		                             .map_bytes = figure(status, "store", "map_bytes")};
+	site->daemon.is_silent = json_object_get(status, "error") != NULL;
+	if (!site->daemon.is_silent) {
+		take_machine(status, machine);
+		take_site(status, &site->daemon);
 	}
 	json_decref(status);
 }
@@ -127,12 +190,16 @@ static int end(const struct output *output, uint32_t n_conns)
 static int check(const struct call *call, const struct conf *conf, struct output *output)
 {
 	struct machine machine = {0};
+	struct site site = {0};
 	if (check_conf(conf, output) != EXIT_OK) {
 		return EXIT_USAGE;
 	}
-	ask_daemon(call->socket ? call->socket : conf->control_socket, &machine);
+	ask_daemon(call->socket ? call->socket : conf->control_socket, &machine, &site);
 	machine_read(&machine, conf);
+	site_read(&site, conf);
+	machine.is_activated = site.socket_unit == SITE_UNIT_ACTIVE;
 	output->n_faults += judge_machine(conf, &machine, put, output);
+	output->n_faults += judge_site(conf, &site, put, output);
 	return end(output, judge_connections(conf, &machine));
 }
 

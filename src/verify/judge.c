@@ -41,14 +41,6 @@ struct question {
 	size_t n_findings;
 };
 
-const char *severity_name(enum severity severity)
-{
-	static const char *const names[] = {[SEVERITY_ERROR] = "error",
-	                                    [SEVERITY_WARNING] = "warning",
-	                                    [SEVERITY_NOTE] = "note"};
-	return names[severity];
-}
-
 static uint64_t value(const struct question *q, enum machine_item item)
 {
 	return q->machine->values[item].n;
@@ -156,6 +148,12 @@ static bool is_auto(const struct question *q)
 	return !is_asked(q);
 }
 
+/* One worker has the socket that is held, and no other. */
+static bool has_queues_to_move(const struct question *q)
+{
+	return q->machine->is_activated && q->capacity.workers > 1;
+}
+
 static const struct minimum {
 	enum machine_item item;
 	enum severity severity;
@@ -169,6 +167,8 @@ static const struct minimum {
          "a flood of SYN packets keeps everybody out"},
         {MACHINE_SYN_BACKLOG, SEVERITY_WARNING, has_no_cookies, need_syn_backlog,
          "without SYN cookies a burst of connections is not accepted"},
+        {MACHINE_MIGRATE_REQ, SEVERITY_WARNING, has_queues_to_move, need_one,
+         "at a restart, clients are lost that wait for another worker than the first"},
         {MACHINE_TCP_MEM_HIGH, SEVERITY_WARNING, is_asked, need_tcp_mem,
          "the kernel drops what arrives for any connection of this host"},
         {MACHINE_TCP_MEM_HIGH, SEVERITY_NOTE, is_auto, need_tcp_mem,

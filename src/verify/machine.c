@@ -31,6 +31,7 @@ static const char *const sysctls[MACHINE_COUNT] = {
         [MACHINE_NR_OPEN] = "fs.nr_open",
         [MACHINE_FILE_MAX] = "fs.file-max",
         [MACHINE_URING_DISABLED] = "kernel.io_uring_disabled",
+        [MACHINE_MIGRATE_REQ] = "net.ipv4.tcp_migrate_req",
 };
 
 const char *machine_sysctl(enum machine_item item)

@@ -24,6 +24,7 @@ enum machine_item {
 	MACHINE_NR_OPEN,
 	MACHINE_FILE_MAX,
 	MACHINE_URING_DISABLED,
+	MACHINE_MIGRATE_REQ,
 	MACHINE_NOFILE, /* the hard limit of files, as mired has it or would have it */
 	MACHINE_MEMORY_BYTES,
 	MACHINE_CORES,
@@ -45,6 +46,7 @@ struct machine {
 	int routes_ret; /* fw_routes_check */
 	char routes_why[FW_WHY_MAX];
 	char input[FW_CHAIN_TEXT_MAX]; /* fw_input_drops; "": none, or not known */
+	bool is_activated;             /* mired.socket holds the ports; set by the caller */
 	/* of the daemon that runs; set by the caller, who asks it */
 	pid_t daemon; /* 0: none */
 	uint32_t daemon_max_connections;

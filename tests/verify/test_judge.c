@@ -393,6 +393,21 @@ static void a_daemon_with_another_limit_is_told_of(void **state)
 
 /* --- the shipped files ------------------------------------------------------------------------ */
 
+static void queues_must_be_moved_where_the_ports_outlive_mired(void **state)
+{
+	struct conf conf = usual_conf();
+	struct machine machine = usual_machine();
+	(void)state;
+	set(&machine, MACHINE_MIGRATE_REQ, 0);
+	assert_int_equal(judge(&conf, &machine)->n, 0);
+	machine.is_activated = true;
+	assert_only(judge(&conf, &machine), SEVERITY_WARNING,
+	            "net.ipv4.tcp_migrate_req is 0, must be 1 or more",
+	            "sysctl -w net.ipv4.tcp_migrate_req=1");
+	conf.workers = 1;
+	assert_int_equal(judge(&conf, &machine)->n, 0);
+}
+
 /* The values of a file in sysctl/, over those of the machine. */
 static void apply_file(struct machine *machine, const char *name)
 {
@@ -448,6 +463,8 @@ static void the_shipped_files_are_what_is_asked_for(void **state)
 		set(&machine, MACHINE_SOMAXCONN, 1);
 		set(&machine, MACHINE_CONNTRACK_MAX, 1);
 		set(&machine, MACHINE_FILE_MAX, 1065536); /* said in a comment */
+		machine.is_activated = true;
+		apply_file(&machine, "mired.conf"); /* it is there in any case */
 		apply_file(&machine, rows[i].file);
 		assert_int_equal(judge(&conf, &machine)->n, 0);
 		set(&machine, MACHINE_SYNCOOKIES, 0); /* the queue is long enough without, too */
@@ -474,6 +491,7 @@ int main(void)
 	        cmocka_unit_test(io_uring_that_fails_is_an_error),
 	        cmocka_unit_test(a_store_is_judged_by_its_figures),
 	        cmocka_unit_test(a_daemon_with_another_limit_is_told_of),
+	        cmocka_unit_test(queues_must_be_moved_where_the_ports_outlive_mired),
 	        cmocka_unit_test(the_shipped_files_are_what_is_asked_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
