@@ -126,7 +126,7 @@ static void put_trouble(struct top_screen *screen, const struct top_view *view)
 	char text[TEXT_ROW_MAX];
 	char why[TEXT_ROW_MAX];
 	if (view->trouble) {
-		(void)snprintf(text, sizeof text, "NO ANSWER: %.400s; trying again",
+		(void)snprintf(text, sizeof text, "NO ANSWER, trying again: %.400s",
 		               span_escape(span_of_str(view->trouble), why, sizeof why));
 		put_line(screen, TOP_WARNING, text);
 	}
