@@ -255,7 +255,8 @@ def test_reload_reads_the_allowed_domains_again(world):
     times = domains.stat()
     domains.write_text("mx.example\nmore.of.em.x\n@other.example\n")  # as long as before ...
     os.utime(domains, ns=(times.st_atime_ns, times.st_mtime_ns))  # ... and as old
-    check(ask(mired, "reload") == {"ok": True}, "reload")
+    answer = ask(mired, "reload")
+    check(answer == {"ok": True, "changes": [], "warnings": []}, "reload:", answer)
     wait_for("the new content", lambda: n_domains() == 3, 5)
 
 
