@@ -40,7 +40,8 @@ def shaped(world, arrange, rules=None, **settings):
     net = arrange(world)
     net.rules = rules or net.rules
     Sink(world, net.mta, net.mta_listen)
-    mired = Mired(world, net, **{"stutter": "50ms", "grey_stutter": "60s", **settings}).start()
+    mired = Mired(world, net, **{"stutter": "50ms", "grey_stutter": "60s", "banner": "held",
+                                 **settings}).start()
     shape(net, mired, "up", *RATE)
     return net, mired
 
@@ -49,7 +50,7 @@ def check_held(net, source, is_v6):
     """All that a held client is sent is in the class: SYN-ACK, each byte, the end."""
     before = counted(net, "1:25")
     with Client(net.out, net.target(is_v6), source=source) as client:
-        n_texts = len(client.bytes_until_eof(0.6))
+        n_texts = len(client.bytes_until_eof(0.7))
         check(n_texts >= 5, "the client is stuttered, arrivals:", n_texts)
         client.sock.shutdown(socket.SHUT_WR)
         n_texts += len(client.bytes_until_eof(10))
