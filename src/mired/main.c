@@ -11,6 +11,7 @@
 #include "mired/role_firewall.h"
 #include "mired/supervisor.h"
 #include "priv/role.h"
+#include "priv/sandbox.h"
 #include "verify/verify.h"
 
 /* argv[0] says which role it is; the kernel's own name for the process would be "exe". */
@@ -73,9 +74,10 @@ static int remove_rules(const struct conf *conf)
 
 static int serve(struct conf *conf, int argc, char **argv)
 {
-	if (geteuid() != 0) {
-		(void)fprintf(stderr, "mired: must be started as root; it gives that up for "
-		                      "everything that talks to the network\n");
+	if (!sandbox_can_change_user()) {
+		(void)fprintf(stderr, "mired: must be started as root, or with CAP_SETUID and "
+		                      "CAP_SETGID; it gives that up for everything that talks to "
+		                      "the network\n");
 		return ROLE_EXIT_FAILED;
 	}
 	return supervisor_main(conf, argc, argv);

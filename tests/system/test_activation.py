@@ -3,6 +3,7 @@ what stays in the packet filter meanwhile."""
 import collections
 import contextlib
 import itertools
+import pathlib
 import shutil
 import socket
 import threading
@@ -143,6 +144,33 @@ def test_workers_beside_the_socket_that_is_held_have_their_share(world):
         wait_for("all of them", lambda: mired.status()["connections"]["total"] == 300, 10)
         shares = mired.status()["connections"]["per_worker_accepted"]
     check(min(shares) > 60, "each worker has its share of 300:", shares)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_a_mired_that_is_not_root_shares_roots_sockets(world):
+    net = topology.gateway(world)
+    mired = activated(world, net, workers=3, pid_file=world.dir / "run" / "pid",
+                      control_socket=world.dir / "run" / "sock")
+    mired.start()
+    mired.stop()
+    (world.dir / "run").mkdir(exist_ok=True)
+    for path in (world.dir / "run", mired.dir / "state" / "lock"):
+        shutil.chown(path, "mired")
+    caps = "+net_admin,+setuid,+setgid,+setpcap,+kill"  # those of mired.service
+    mired.program = ["setpriv", "--reuid=mired", "--regid=mired", "--init-groups",
+                     f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set=-all,{caps}"]
+    mired.wants_routes = False
+    mired.start()
+    check(mired.process.pid == mired.supervisor_pid(), "it is the process that was started")
+    status = pathlib.Path(f"/proc/{mired.process.pid}/status").read_text()
+    check("Uid:\t0" not in status, "which is not root's", status)
+    with contextlib.ExitStack() as clients:
+        for n in range(100):
+            clients.enter_context(Client(net.out, net.target(False), source=topology.client4(n)))
+        wait_for("all of them", lambda: mired.status()["connections"]["total"] == 100, 10)
+        shares = mired.status()["connections"]["per_worker_accepted"]
+    check(min(shares) > 10, "each worker has its share of 100:", shares)
+    check(mired.stop()[0] == 0 and has_table(mired), "an orderly stop")
 
 
 @marked(timeout_secs=60, tags=("once",))
