@@ -4,16 +4,16 @@
 #
 #   mired-shape up [option ...] [mired option ...]   sets it up as the configuration says
 #   mired-shape down                                 takes all of it back
-#   mired-shape status                               shows class and counters; exit code 0 when set up
+#   mired-shape status                               shows class and counters; exit code 0: set up
 #
 # Options of up:
-#   --rate RATE        of the link: a number and kbit, mbit or gbit; default: what the interface says
+#   --rate RATE        of the link, in kbit, mbit or gbit; default: what the interface says
 #   --connections N    room for so many; default: max-connections of the configuration
 #   --interface IF     where; default: interface of the configuration; can be repeated
 #   --force            replace queueing that somebody else set up
 #
-# `up` can be repeated; a changed configuration changes what is there. MIRED names the program to ask
-# for the configuration; without it that is the mired in the directory of this script.
+# `up` can be repeated; a changed configuration changes what is there. MIRED names the program to
+# ask for the configuration; without it that is the mired in the directory of this script.
 set -eu
 
 # The wire (Ethernet, IP, TCP with timestamps) carries 66 bytes for a stuttered one. New connections
@@ -143,14 +143,14 @@ burst() {
 	echo $bytes
 }
 
-# class INTERFACE PARENT MINOR RATE CEIL PRIO. Without quantum htb takes one that the kernel warns of.
+# class INTERFACE PARENT MINOR RATE CEIL PRIO. Without quantum htb's own makes the kernel warn.
 class() {
 	tc class replace dev "$1" parent "$2" classid "$major:$3" htb rate "$4kbit" ceil "$5kbit" \
 		burst "$(burst "$4")" cburst "$(burst "$5")" prio "$6" quantum 3000 ||
 		die "$1: class $major:$3 cannot be made"
 }
 
-# SYN-ACKs by their flags (IPv4 without options, IPv6 without further headers), all else behind them.
+# SYN-ACKs by their flags (IPv4 without options, IPv6 without further headers), then all else.
 filter() {
 	from="$major:$minor" syn="$major:${base}2" rest="$major:${base}3"
 	tc filter add dev "$1" parent "$from" protocol ip prio 1 u32 match u8 0x05 0x0f at 0 \
