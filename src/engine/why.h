@@ -73,8 +73,8 @@ struct why {
 	uint8_t reply[REPLY_LISTED_MAX];
 };
 
-/* The caller's one thread, which is no registered reader (base/qsbr.h). Some ms; while a flood's
- * tuples wait for their places, 0.1 s a million of them. What is missing is not there; a negative
+/* The caller's one thread, which is no registered reader (base/qsbr.h). Some ms; for an address
+ * with 100,000 tuples, and while a million of a flood's wait for their places, 0.1 s. A negative
  * code: the store cannot be read. */
 MUST_USE int engine_why(struct engine *engine, const struct why_query *query,
                         const struct why_sink *sink, struct why *out);
