@@ -42,20 +42,25 @@ void budget_init(struct budget *budget, double bytes_per_sec, uint32_t stutter_m
 	};
 }
 
+/* As many times the stutter as before. */
+static uint32_t rescale(const struct budget *budget, uint32_t interval_ms, uint32_t stutter_ms)
+{
+	double factor = budget->stutter_ms > 0 ? (double)interval_ms / budget->stutter_ms : 1;
+	double most_ms = most(BUDGET_STUTTER_MAX_MS, stutter_ms);
+	return (uint32_t)(least(stutter_ms * factor, most_ms) + ROUNDING);
+}
+
 void budget_set(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms)
 {
-	bool is_same = budget->stutter_ms == stutter_ms && !(budget->bytes_per_sec < bytes_per_sec) &&
-	               !(budget->bytes_per_sec > bytes_per_sec);
-	if (is_same) {
-		return;
+	bool is_same_budget = !(budget->bytes_per_sec < bytes_per_sec) &&
+	                      !(budget->bytes_per_sec > bytes_per_sec);
+	for (unsigned i = 0; i < SESSION_PACE_COUNT; i++) {
+		budget->interval_ms[i] = rescale(budget, budget->interval_ms[i], stutter_ms);
 	}
+	budget->carried_per_sec = is_same_budget ? budget->carried_per_sec : bytes_per_sec;
 	budget->bytes_per_sec = bytes_per_sec;
-	budget->carried_per_sec = bytes_per_sec;
 	budget->stutter_ms = stutter_ms;
 	budget->is_stretching = budget->is_stretching && stutter_ms > 0;
-	for (unsigned i = 0; i < SESSION_PACE_COUNT; i++) {
-		budget->interval_ms[i] = stutter_ms;
-	}
 }
 
 void budget_late(struct budget *budget, int64_t late_ns)

@@ -43,7 +43,7 @@ struct budget {
 
 void budget_init(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms, uint32_t tick_ms,
                  struct mono now);
-/* Other settings: where they differ the pace begins anew, unstretched. */
+/* Other settings. What is stretched stays so many times the stutter until the next window. */
 void budget_set(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms);
 /* A turn serves ticks that have been due for late_ns. */
 void budget_late(struct budget *budget, int64_t late_ns);

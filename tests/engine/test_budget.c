@@ -324,6 +324,30 @@ static void no_pace_is_faster_than_the_stutter(void **state)
 	}
 }
 
+static void other_settings_keep_the_stretch_and_what_the_machine_carries(void **state)
+{
+	(void)state;
+	start(1000);
+	want(0, 4000, SESSION_PACE_LISTED);
+	(void)run(60);
+	assert_about(stretch_of(SESSION_PACE_LISTED), 4, 0.05);
+	sim.budget.carried_per_sec = 900;
+	budget_set(&sim.budget, 1000, 2 * STUTTER_MS);
+	assert_about(sim.budget.interval_ms[SESSION_PACE_LISTED], 8 * STUTTER_MS, 0.05);
+	assert_int_equal(sim.budget.interval_ms[SESSION_PACE_GREY], 2 * STUTTER_MS);
+	assert_about(sim.budget.carried_per_sec, 900, 0.001);
+	(void)run(60);
+	assert_about(stretch_of(SESSION_PACE_LISTED), 4, 0.1);
+	budget_set(&sim.budget, 4000, STUTTER_MS);
+	assert_about(sim.budget.carried_per_sec, 4000, 0.001);
+	(void)run(60);
+	assert_about(stretch_of(SESSION_PACE_LISTED), 1, 0.02);
+	budget_set(&sim.budget, 4000, 0);
+	assert_int_equal(sim.budget.interval_ms[SESSION_PACE_LISTED], 0);
+	budget_set(&sim.budget, 4000, STUTTER_MS);
+	assert_int_equal(sim.budget.interval_ms[SESSION_PACE_LISTED], STUTTER_MS);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 
 int main(void)
@@ -342,6 +366,7 @@ int main(void)
 	        TEST(budget_comes_back_when_the_machine_does),
 	        TEST(pause_of_the_machine_costs_a_tenth_at_most_a_second),
 	        TEST(no_pace_is_faster_than_the_stutter),
+	        TEST(other_settings_keep_the_stretch_and_what_the_machine_carries),
 	        TEST(lateness_stretches_nobody_where_few_bytes_are_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@
 #include "engine/engine.h"
 #include "engine/listener.h"
 
-enum { WORKERS = 2, CLIENTS = 200, STOP_MAX_MS = 2000 };
+enum { WORKERS = 2, CLIENTS = 200, RELOADS = 30, STOP_MAX_MS = 2000 };
 
 struct fixture {
 	struct conf conf;
@@ -216,6 +216,69 @@ static void a_deferred_mail_is_in_the_store(void **state)
 	bool was_clean = false;
 	assert_int_equal(stored_tuples(fix, &was_clean), 1);
 	assert_true(was_clean);
+}
+
+/* With this greeting and so many connections. */
+static void reload(struct fixture *fix, const char *banner, uint32_t max_connections)
+{
+	struct conf conf;
+	assert_int_equal(conf_copy(&conf, &fix->conf), 0);
+	free(conf.banner);
+	conf.banner = strdup(banner);
+	conf.max_connections = max_connections;
+	conf.passtime_secs = max_connections;
+	assert_int_equal(engine_reload(fix->engine, &conf), 0);
+	assert_null(conf.banner);
+	assert_string_equal(engine_conf(fix->engine)->banner, banner);
+}
+
+static void assert_greeted(const struct fixture *fix, const char *greeting)
+{
+	char line[128] = "";
+	int fd = dial(fix);
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	assert_int_equal(poll(&pfd, 1, WORLD_WAIT_MS), 1);
+	assert_true(read(fd, line, sizeof line - 1) > 0);
+	assert_string_equal(line, greeting);
+	(void)close(fd);
+}
+
+static void assert_held(struct fixture *fix, uint64_t n, uint32_t max)
+{
+	struct engine_figures *figures = calloc(1, sizeof *figures);
+	assert_non_null(figures);
+	for (int i = 0; i < WORLD_WAIT_MS && figures->conns_now != n; i++) {
+		engine_figures_get(fix->engine, figures);
+		(void)poll(NULL, 0, 1);
+	}
+	assert_int_equal(figures->conns_now, n);
+	assert_int_equal(figures->capacity.max_connections, max);
+	free(figures);
+}
+
+static void reloads_reach_new_connections_and_close_none(void **state)
+{
+	struct fixture *fix = *state;
+	int fds[CLIENTS];
+	start(fix);
+	for (int i = 0; i < CLIENTS; i++) {
+		fds[i] = dial(fix);
+	}
+	assert_held(fix, CLIENTS, 1000);
+	for (uint32_t i = 0; i < RELOADS; i++) {
+		reload(fix, i % 2 ? "odd" : "even", 500 + i);
+		assert_greeted(fix, i % 2 ? "220 odd\r\n" : "220 even\r\n");
+	}
+	defer_one(fix);
+	assert_held(fix, CLIENTS, 500 + RELOADS - 1);
+	for (int i = 0; i < CLIENTS; i++) {
+		assert_int_equal(read_code(fds[i]), 220);
+		assert_int_equal(write(fds[i], "NOOP\r\n", 6), 6);
+	}
+	for (int i = 0; i < CLIENTS; i++) {
+		assert_int_equal(read_code(fds[i]), 250);
+		(void)close(fds[i]);
+	}
 }
 
 static void a_stop_with_open_connections_is_quick(void **state)
@@ -505,6 +568,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(a_deferred_mail_is_in_the_store, setup, teardown),
+	        cmocka_unit_test_setup_teardown(reloads_reach_new_connections_and_close_none, setup,
+	                                        teardown),
 	        cmocka_unit_test_setup_teardown(a_stop_with_open_connections_is_quick, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(a_new_engine_waits_for_the_old_one_to_let_go, setup,

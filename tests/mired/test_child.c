@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -105,9 +106,11 @@ static void only_the_engine_may_ask_for_the_files(void **state)
 	(void)state;
 	struct child child;
 	int role = new_child(&child);
-	say(role, MSG_RELOAD, "");
+	const struct msg question = {.type = MSG_RELOAD, .seq = 4711, .fd = -1};
+	assert_int_equal(msg_send(role, &question), 0);
 	child_hear(&child, clock_mono());
 	assert_true(child.wants_reload);
+	assert_int_equal(child.reload_seq, 4711);
 	child.wants_reload = false;
 	child.kind = ROLE_FIREWALL;
 	say(role, MSG_RELOAD, "");
@@ -132,6 +135,34 @@ static void a_file_is_handed_to_a_running_role_only(void **state)
 	(void)close(child.channel);
 	child.channel = -1;
 	child_hand(&child, MSG_NOSPAMD, STDERR_FILENO); /* it will be handed it at its start */
+}
+
+static void an_answer_names_its_question_and_a_configuration_is_read_from_its_start(void **state)
+{
+	(void)state;
+	struct child child;
+	struct msg msg = {.fd = -1};
+	char byte = 0;
+	int role = new_child(&child);
+	int fd = memfd_create("test", MFD_CLOEXEC);
+	assert_int_equal(write(fd, "ab", 2), 2);
+	child_hand_conf(&child, fd);
+	child_answer(&child, 4711, fd);
+	assert_int_equal(msg_recv(role, &msg), 0);
+	assert_int_equal(msg.type, MSG_CONF);
+	assert_int_equal(read(msg.fd, &byte, 1), 1);
+	assert_int_equal(byte, 'a');
+	(void)close(msg.fd);
+	assert_int_equal(msg_recv(role, &msg), 0);
+	assert_int_equal(msg.type, MSG_RELOADED);
+	assert_int_equal(msg.seq, 4711);
+	(void)close(msg.fd);
+	(void)close(fd);
+	(void)close(role);
+	(void)close(child.channel);
+	child.channel = -1;
+	child_hand_conf(&child, -1); /* it will be handed it at its start */
+	child_answer(&child, 1, -1); /* nobody is left who asked */
 }
 
 static void a_role_that_does_not_end_is_killed_by_its_number_only(void **state)
@@ -162,6 +193,8 @@ int main(void)
 	        cmocka_unit_test(rubbish_and_descriptors_are_dropped),
 	        cmocka_unit_test(only_the_engine_may_ask_for_the_files),
 	        cmocka_unit_test(a_file_is_handed_to_a_running_role_only),
+	        cmocka_unit_test(
+	                an_answer_names_its_question_and_a_configuration_is_read_from_its_start),
 	        cmocka_unit_test(a_role_that_does_not_end_is_killed_by_its_number_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,6 +232,65 @@ static void a_changed_nospamd_is_in_the_kernel_while_it_runs(void **state)
 	assert_false(prints("nft list set inet mired nospamd", "198.51.100.0/24"));
 }
 
+/* The configuration with `more`, and the rules that follow from it, as a reload brings them. */
+static void send_reload(const struct world *world, const char *more)
+{
+	struct conf conf;
+	char why[FW_WHY_MAX > (int)CONF_ERROR_MAX ? FW_WHY_MAX : CONF_ERROR_MAX];
+	char *text;
+	int fd = conf_file(world, more);
+	assert_int_equal(conf_load_fd(&conf, fd, why), 0);
+	assert_int_equal(fw_rules_render(&conf, &text, why), 0);
+	conf_fini(&conf);
+	send_msg(world->supervisor, (struct msg){.type = MSG_CONF, .fd = fd});
+	(void)close(fd);
+	fd = memfd_create("rules", MFD_CLOEXEC);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	send_msg(world->supervisor, (struct msg){.type = MSG_RULES, .fd = fd});
+	(void)close(fd);
+	free(text);
+}
+
+static void other_rules_are_exchanged_and_the_table_stays(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "", 10);
+	char *table = strdup(output_of("nft -a list tables"));
+	send_reload(world, "smtp-port = 2525\n");
+	await_log(world, "the rules are exchanged");
+	send_change(world, "198.51.100.9", false, 8);
+	(void)await_done(world, 8);
+	const char *rules = output_of("nft list table inet mired");
+	assert_non_null(strstr(rules, "dport 2525"));
+	assert_string_equal(output_of("nft -a list tables"), table);
+	free(table);
+	assert_true(is_in(world->eye, FW_SET_WHITE, "10.0.0.9"));
+	/* they are the ones that come back after a loss */
+	(void)output_of("nft flush ruleset");
+	(void)await_type(world->engine, MSG_NEED_FILL);
+	send_copy(world, 10, 9);
+	(void)await_done(world, 9);
+	assert_non_null(strstr(output_of("nft list table inet mired"), "dport 2525"));
+}
+
+static void a_configuration_that_is_none_changes_nothing(void **state)
+{
+	need_root();
+	struct world *world = *state;
+	bring_up(world, "keep-rules = no\n", 10);
+	int fd = memfd_create("mired.conf", MFD_CLOEXEC);
+	assert_int_equal(write(fd, "nonsense\n", 9), 9);
+	send_msg(world->supervisor, (struct msg){.type = MSG_CONF, .fd = fd});
+	(void)close(fd);
+	await_log(world, "the old one stays in force");
+	send_reload(world, "keep-rules = no\n");
+	send_msg(world->supervisor, (struct msg){.type = MSG_STOP});
+	assert_int_equal(await_end(world), ROLE_EXIT_OK);
+	assert_null(strstr(log_of(world), "the rules are exchanged")); /* they are the same */
+	assert_false(prints("nft list tables", "mired"));
+}
+
 static void send_ranges(const struct world *world, uint32_t n)
 {
 	struct msg msg = {.type = MSG_RANGES};
@@ -329,6 +388,8 @@ int main(void)
 	        ROLE_TEST(it_is_in_order_again_when_the_copy_is_in_the_kernel),
 	        ROLE_TEST(a_table_it_cannot_remove_is_no_clean_end),
 	        ROLE_TEST(a_changed_nospamd_is_in_the_kernel_while_it_runs),
+	        ROLE_TEST(other_rules_are_exchanged_and_the_table_stays),
+	        ROLE_TEST(a_configuration_that_is_none_changes_nothing),
 	        ROLE_TEST(listed_networks_are_replaced_and_come_back_after_a_loss),
 	        ROLE_TEST(too_many_or_half_of_the_ranges_leave_the_old_ones),
 	        ROLE_TEST(what_it_cannot_start_with_is_said),
