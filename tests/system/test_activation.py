@@ -36,7 +36,7 @@ def held_socket(ns, family=socket.AF_INET, port=8025, backlog=512, **other):
 
 def activated(world, net, **settings):
     """A mired whose sockets of both families somebody else holds."""
-    mired = Mired(world, net, grey_stutter="0s", **settings)
+    mired = Mired(world, net, grey_stutter="0s", passtime="1s", **settings)
     mired.handed = [held_socket(net.gw, family) for family in ANY]
     mired.ns.shell("echo 1 > /proc/sys/net/ipv4/tcp_migrate_req")
     return mired
@@ -202,6 +202,19 @@ def test_rules_are_kept_or_removed_as_configured(world):
     check("stays (keep-rules)" in mired.log_text(), "which is said")
     done = remove_rules(mired)
     check(done.returncode == 0 and not has_table(mired), "and are removed by order", done.stderr)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_a_reload_changes_what_becomes_of_the_rules(world):
+    net = topology.gateway(world)
+    mired = activated(world, net)
+    for setting, is_kept in (("no", False), ("yes", True), ("auto", True)):
+        mired.write_conf(keep_rules="yes" if setting == "no" else "no")
+        mired.start()
+        mired.write_conf(keep_rules=setting)
+        run([BUILD / "miredctl", "-f", mired.conf, "reload"], ns=mired.ns)
+        check(mired.stop()[0] == 0, "a clean stop")
+        check(has_table(mired) == is_kept, "what was last said counts:", setting)
 
 
 @marked(timeout_secs=60, tags=("once",))
