@@ -251,10 +251,24 @@ static void take_last_words(struct child *child)
 	close_channel(child);
 }
 
+/* Who may become any user may also signal as any. */
+static void kill_as_its_user(const struct child *child)
+{
+	const uid_t self = geteuid();
+	if (seteuid(child->uid) != 0) {
+		log_error("%s cannot be killed: %s", role_name(child->kind), err_text(-errno));
+		return;
+	}
+	(void)kill(child->pid, SIGKILL);
+	if (seteuid(self) != 0) {
+		log_error("the supervisor's user cannot be taken back: %s", err_text(-errno));
+	}
+}
+
 void child_kill(const struct child *child)
 {
-	if (child->pid > 0) {
-		(void)kill(child->pid, SIGKILL);
+	if (child->pid > 0 && kill(child->pid, SIGKILL) != 0 && errno == EPERM) {
+		kill_as_its_user(child);
 	}
 }
 

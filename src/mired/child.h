@@ -16,7 +16,8 @@
 /* Owned by the supervisor's only thread. */
 struct child {
 	enum role_kind kind;
-	pid_t pid;   /* 0: not running */
+	uid_t uid; /* of the user it becomes, for a supervisor that is neither root nor that user */
+	pid_t pid; /* 0: not running */
 	int channel; /* -1: closed */
 	bool is_ready;
 	bool was_ready;      /* its last process had said so before it died */
@@ -62,6 +63,7 @@ void child_answer(struct child *child, uint64_t seq, int fd);
 void child_stop(struct child *child, struct mono deadline);
 /* The channel is readable. */
 void child_hear(struct child *child, struct mono now);
+/* Works without CAP_KILL where the supervisor may change users. */
 void child_kill(const struct child *child);
 /* The process is gone. Closes the channel; says how it died in the log. */
 void child_bury(struct child *child, int status);

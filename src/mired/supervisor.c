@@ -23,6 +23,7 @@
 #include "mired/places.h"
 #include "mired/reload.h"
 #include "mired/role_common.h"
+#include "verify/verify.h"
 
 enum {
 	NS_PER_USEC = 1000,
@@ -97,10 +98,22 @@ static void connect_children(struct supervisor *s)
 	}
 }
 
+/* That there are these users has been seen when the places were opened. */
+static uid_t find_uid(const struct conf *conf, enum role_kind kind)
+{
+	struct verify_user user = {.uid = geteuid()};
+	char why[VERIFY_WHY_MAX];
+	(void)!verify_find_user(kind == ROLE_FIREWALL ? conf->firewall_user : conf->user, &user,
+	                        why);
+	return user.uid;
+}
+
 static void start_all(struct supervisor *s)
 {
 	for (int i = 0; i < s->n_children; i++) {
-		s->children[i] = (struct child){.kind = (enum role_kind)i, .channel = -1};
+		enum role_kind kind = (enum role_kind)i;
+		s->children[i] =
+		        (struct child){.kind = kind, .channel = -1, .uid = find_uid(s->conf, kind)};
 		start_child(s, &s->children[i]);
 	}
 	connect_children(s);

@@ -10,10 +10,13 @@
 
 #include <cmocka.h>
 
+#include <cap-ng.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -184,6 +187,64 @@ static void a_role_that_does_not_end_is_killed_by_its_number_only(void **state)
 	assert_false(child.has_ended_well);
 }
 
+/* Has this user when it is returned, and stays until it is killed. */
+static pid_t new_process_of(uid_t uid)
+{
+	int ready[2];
+	char byte = 0;
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (setresuid(uid, uid, uid) == 0 && write(ready[1], &byte, 1) == 1) {
+			(void)pause();
+		}
+		_exit(1);
+	}
+	(void)close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	(void)close(ready[0]);
+	return pid;
+}
+
+/* In a process that can change users and nothing else: whether it takes what is said here. */
+static bool kills_without_cap_kill(const struct child *child)
+{
+	enum { OWN_UID = 65533 };
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+		capng_clear(CAPNG_SELECT_CAPS);
+		(void)capng_update(CAPNG_ADD, (capng_type_t)(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
+		                   CAP_SETUID);
+		bool is_set = setresuid(OWN_UID, OWN_UID, OWN_UID) == 0 &&
+		              capng_apply(CAPNG_SELECT_CAPS) == 0 && kill(child->pid, 0) != 0 &&
+		              errno == EPERM;
+		child_kill(child);
+		_exit(is_set && geteuid() == OWN_UID ? 0 : 1);
+	}
+	int status = -1;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void a_supervisor_that_is_not_root_kills_a_role_of_another_user(void **state)
+{
+	(void)state;
+	enum { ROLE_UID = 65534 };
+	if (geteuid() != 0) {
+		skip();
+	}
+	struct child child = {.kind = ROLE_FIREWALL,
+	                      .channel = -1,
+	                      .uid = ROLE_UID,
+	                      .pid = new_process_of(ROLE_UID)};
+	assert_true(kills_without_cap_kill(&child));
+	int status = 0;
+	assert_int_equal(waitpid(child.pid, &status, 0), child.pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +257,7 @@ int main(void)
 	        cmocka_unit_test(
 	                an_answer_names_its_question_and_a_configuration_is_read_from_its_start),
 	        cmocka_unit_test(a_role_that_does_not_end_is_killed_by_its_number_only),
+	        cmocka_unit_test(a_supervisor_that_is_not_root_kills_a_role_of_another_user),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
