@@ -102,7 +102,7 @@ void engine_describe_lists(struct engine *engine, lister_describe_one *one, void
 /* --- held connections: the caller's one thread --------------------------------------------------
  */
 
-/* Asks all workers what they hold, which they answer a slice a turn: some 200,000 connections a
+/* Asks all workers what they hold, which they answer a slice a turn: some 100,000 connections a
  * second each. -EAGAIN: they still answer an earlier query. */
 MUST_USE int engine_ask_held(struct engine *engine, const struct held_query *query);
 /* True once all have answered: *out is the sum. engine_results_fd becomes readable when one has. */

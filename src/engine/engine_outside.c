@@ -102,7 +102,7 @@ bool engine_take_held(struct engine *engine, struct held *out)
 		}
 	}
 	engine->is_held_asked = false;
-	held_begin(out, &worker_held(engine->workers[0])->query);
+	held_begin(out, &worker_held(engine->workers[0])->query, 0);
 	for (uint32_t i = 0; i < engine->capacity.workers; i++) {
 		held_merge(out, worker_held(engine->workers[i]));
 	}

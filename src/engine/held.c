@@ -26,11 +26,16 @@ const char *held_class_name(enum held_class cls)
 	return names[cls];
 }
 
-void held_begin(struct held *held, const struct held_query *query)
+void held_begin(struct held *held, const struct held_query *query, uint32_t n_listed)
 {
 	memset(held, 0, sizeof *held);
 	held->query = *query;
 	held->is_exact = true;
+	held->lookup_every = 1;
+	while (!query->has_addr && n_listed / held->lookup_every > HELD_LOOKUPS_MAX) {
+		held->lookup_every *= 2;
+	}
+	held->has_estimates = held->lookup_every > 1;
 }
 
 /* --- lists --- */
@@ -77,9 +82,9 @@ static void count_lists(struct held *held, const struct held_view *view, lists_m
 	for (; mask; mask &= mask - 1) {
 		uint8_t place = view->places[__builtin_ctzll(mask)];
 		if (place == HELD_NO_LIST) {
-			held->n_other_lists++;
+			held->n_other_lists += held->lookup_every;
 		} else {
-			held->lists[place].n++;
+			held->lists[place].n += held->lookup_every;
 		}
 	}
 }
@@ -184,34 +189,48 @@ static enum held_class class_of(const struct conn *conn)
 	return HELD_UNKNOWN;
 }
 
+/* One in lookup_every, spread by the golden section so that no period of the table meets it. */
+static bool is_looked_up(struct held *held)
+{
+	uint32_t place = held->n_lookups_due++ * UINT32_C(0x9e3779b1);
+	return (uint64_t)place * held->lookup_every <= UINT32_MAX;
+}
+
+static void add_longest(struct held *held, const struct held_view *view, const struct conn *conn,
+                        uint32_t age_ms)
+{
+	bool is_listed = conn->cls == SESSION_LISTED;
+	lists_mask mask = is_listed ? list_table_find(view->table, &conn->peer) : 0;
+	struct held_conn one = {
+	        .peer = conn->peer,
+	        .age_ms = age_ms,
+	        .sent_bytes = session_sent_bytes(&conn->session),
+	        .cls = (uint8_t)class_of(conn),
+	        .state = conn->session.state,
+	        .list = mask ? view->places[__builtin_ctzll(mask)] : HELD_NO_LIST,
+	        .n_lists = (uint8_t)__builtin_popcountll(mask),
+	};
+	put_longest(held, &one);
+}
+
 void held_add(struct held *held, const struct held_view *view, const struct conn *conn)
 {
 	if (held->query.has_addr && !addr_equal(&held->query.addr, &conn->peer)) {
 		return;
 	}
-	enum held_class cls = class_of(conn);
-	bool is_listed = conn->cls == SESSION_LISTED;
-	lists_mask mask = is_listed ? list_table_find(view->table, &conn->peer) : 0;
 	uint32_t age_ms = view->now.ms - conn->session.opened.ms;
 	held->n++;
-	held->n_class[cls]++;
+	held->n_class[class_of(conn)]++;
 	held->n_state[conn->session.state]++;
-	count_lists(held, view, mask);
+	if (conn->cls == SESSION_LISTED && is_looked_up(held)) {
+		count_lists(held, view, list_table_find(view->table, &conn->peer));
+	}
 	if (!held->query.has_addr) {
 		struct held_network network = {.key = key_of(&conn->peer), .count = 1};
 		add_network(held, &network);
 	}
 	if (is_among_longest(held, age_ms)) {
-		struct held_conn one = {
-		        .peer = conn->peer,
-		        .age_ms = age_ms,
-		        .sent_bytes = session_sent_bytes(&conn->session),
-		        .cls = (uint8_t)cls,
-		        .state = conn->session.state,
-		        .list = mask ? view->places[__builtin_ctzll(mask)] : HELD_NO_LIST,
-		        .n_lists = (uint8_t)__builtin_popcountll(mask),
-		};
-		put_longest(held, &one);
+		add_longest(held, view, conn, age_ms);
 	}
 }
 
@@ -250,6 +269,7 @@ void held_merge(struct held *held, const struct held *other)
 			put_longest(held, &one);
 		}
 	}
+	held->has_estimates = held->has_estimates || other->has_estimates;
 	held->is_exact = held->is_exact && other->is_exact;
 	for (size_t i = 0; i < (size_t)HELD_BUCKETS * HELD_WAYS; i++) {
 		const struct held_network *network = &other->networks[i / HELD_WAYS][i % HELD_WAYS];

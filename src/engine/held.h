@@ -23,6 +23,9 @@ enum {
 	HELD_WAYS = 8,          /* each with so many places */
 	HELD_V4_BITS = 24,      /* of a network */
 	HELD_V6_BITS = 48,
+	/* Looks at the lists cost more than all the rest: with more listed connections only every
+	 * second, fourth and so on is looked up and counts for as many. */
+	HELD_LOOKUPS_MAX = 32768,
 	HELD_NO_LIST = UINT8_MAX, /* place of a list */
 };
 
@@ -75,14 +78,18 @@ struct held {
 	uint32_t n_state[DIALOGUE_STATE_COUNT];
 	struct held_list lists[HELD_LISTS];
 	uint32_t n_lists;
-	uint32_t n_other_lists;                     /* memberships of lists without a place */
+	uint32_t n_other_lists; /* memberships of lists without a place */
+	uint32_t lookup_every;  /* a power of two: so many listed connections share a look-up */
+	uint32_t n_lookups_due; /* listed connections so far */
+	bool has_estimates;     /* of those on each list, because of it */
 	struct held_conn longest[HELD_LONGEST_MAX]; /* oldest first */
 	uint32_t n_longest;
 	bool is_exact; /* every network has its place */
 	struct held_network networks[HELD_BUCKETS][HELD_WAYS];
 };
 
-void held_begin(struct held *held, const struct held_query *query);
+/* n_listed: listed connections, as far as known. */
+void held_begin(struct held *held, const struct held_query *query, uint32_t n_listed);
 
 /* The lists in force at this moment, by bit; used up before the table may be replaced. */
 struct held_view {

@@ -9,7 +9,7 @@
 enum {
 	/* Places of the table a turn: perf/bench_held.c says what they cost. A turn that is behind
 	 * goes on, but slowly. */
-	SLICE = 4096,
+	SLICE = 2048,
 	SLICE_BEHIND = 256,
 	SLICE_ADDR = 4, /* times as many where one address is looked for */
 };
@@ -80,7 +80,9 @@ void worker_held_turn(struct worker *worker)
 	if (!inquiry->is_walking) {
 		inquiry->is_walking = true;
 		inquiry->next = 0;
-		held_begin(&inquiry->held, &inquiry->query);
+		held_begin(&inquiry->held, &inquiry->query,
+		           atomic_load_explicit(&worker->n_class[SESSION_LISTED],
+		                                memory_order_relaxed));
 	}
 	if (walk_slice(worker)) {
 		end_walk(worker, asked);

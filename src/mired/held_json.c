@@ -84,6 +84,7 @@ static void put_lists(json_t *top, const struct held *held)
 	}
 	set_new(top, "lists", lists);
 	set_count(top, "other_lists", n_other);
+	set_new(top, "lists_exact", json_boolean(!held->has_estimates));
 }
 
 /* --- one by one --- */

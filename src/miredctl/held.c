@@ -68,6 +68,9 @@ static void show_all(json_t *answer)
 		(void)puts("(there are too many networks to count each: at least so many)");
 	}
 	show_table(HELD_LISTS, NARROW_COLUMNS, answer);
+	if (json_is_false(json_object_get(answer, "lists_exact"))) {
+		(void)puts("(estimates: there are too many to look up each)");
+	}
 	if (n_other > 0) {
 		(void)printf("(of other lists: %lld)\n", n_other);
 	}

@@ -23,8 +23,8 @@ static int setup(void **state)
 	(void)state;
 	held = calloc(1, sizeof *held);
 	other = calloc(1, sizeof *other);
-	held_begin(held, &ALL);
-	held_begin(other, &ALL);
+	held_begin(held, &ALL, 0);
+	held_begin(other, &ALL, 0);
 	return held && other ? 0 : -1;
 }
 
@@ -182,6 +182,31 @@ static void a_table_replaced_while_one_looks_keeps_counts_by_name(void **state)
 	list_table_free(after);
 }
 
+static void with_very_many_listed_connections_a_few_stand_for_all(void **state)
+{
+	(void)state;
+	enum { N = 4 * HELD_LOOKUPS_MAX };
+	static const char *const names[] = {"one", "two"};
+	static const char *const networks[] = {"192.0.2.0/24", "192.0.2.0/25"};
+	struct list_table *table = table_of(names, networks, 2);
+	held_begin(held, &ALL, N);
+	for (uint32_t i = 0; i < N; i++) {
+		/* five of eight are on both lists */
+		struct conn conn = conn_of(i % 8 < 5 ? "192.0.2.1" : "192.0.2.200", SESSION_LISTED,
+		                           i % 16 * 5 % 16);
+		add_to(held, table, &conn);
+	}
+	assert_int_equal(held->n_class[HELD_LISTED], N);
+	assert_in_range(count_of_list(held, "one"), N - N / 50, N + N / 50);
+	assert_in_range(count_of_list(held, "two"), N * 6 / 10, N * 65 / 100);
+	assert_true(held->has_estimates);
+	assert_int_equal(held->longest[0].age_ms, 15);
+	assert_int_equal(held->longest[0].n_lists, 2);
+	held_merge(other, held);
+	assert_true(other->has_estimates);
+	list_table_free(table);
+}
+
 /* --- those held longest --- */
 
 static void the_longest_are_kept_in_order_whatever_order_they_come_in(void **state)
@@ -269,7 +294,7 @@ static void a_query_for_an_address_counts_nothing_else(void **state)
 	(void)state;
 	struct held_query query = {.has_addr = true, .addr = addr_of("192.0.2.2")};
 	struct held_top tops[1];
-	held_begin(held, &query);
+	held_begin(held, &query, 0);
 	for (int i = 0; i < 3; i++) {
 		struct conn conn = conn_of(i == 1 ? "192.0.2.2" : "192.0.2.1", SESSION_GREY, 7000);
 		add(&conn);
@@ -318,6 +343,7 @@ int main(void)
 	        HELD_TEST(each_class_has_a_name_and_a_count),
 	        HELD_TEST(a_connection_counts_for_every_list_that_holds_it),
 	        HELD_TEST(a_table_replaced_while_one_looks_keeps_counts_by_name),
+	        HELD_TEST(with_very_many_listed_connections_a_few_stand_for_all),
 	        HELD_TEST(the_longest_are_kept_in_order_whatever_order_they_come_in),
 	        HELD_TEST(an_age_beyond_half_the_range_of_its_clock_is_an_age),
 	        HELD_TEST(networks_are_v4_24_and_v6_48_most_first),
