@@ -219,8 +219,8 @@ int verify_for_reload(const struct conf *conf, FILE *out)
 
 int verify_conf(const struct conf *conf, FILE *out)
 {
-	int (*const checks[])(const struct conf *, FILE *) = {check_users, check_groups,
-	                                                      verify_files, check_rules, check_sync};
+	int (*const checks[])(const struct conf *, FILE *) = {
+	        check_users, check_groups, verify_files, check_rules, check_sync};
 	int n_faults = 0;
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
 		n_faults += checks[i](conf, out);
