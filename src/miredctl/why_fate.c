@@ -105,7 +105,7 @@ static const struct {
                         {{"miredb -d %A", "greylisted like a stranger"},
                          {"miredb -t -a %A", "trapped"}}},
         [FATE_UNCHECKED] = {"If it connects now, the mail server gets the connection if the kernel "
-                            "has it as white, too (ask as root).",
+                            "has it as white, too.",
                             {{"miredb -a %A", "puts it into the kernel again"},
                              {"miredb -d %A", "greylisted like a stranger"}}},
         [FATE_LOST] = {"If it connects now, it is deferred (451) without stutter, though it is "
@@ -236,6 +236,11 @@ static void put_wrapped(const char *text, FILE *out)
 	(void)fputc('\n', out);
 }
 
+static bool is_asked(const json_t *answer)
+{
+	return json_object_get(json_object_get(answer, "kernel"), "sets") != NULL;
+}
+
 static void put_sentence(const json_t *answer, enum fate fate, FILE *out)
 {
 	const json_t *settings = json_object_get(answer, "settings");
@@ -250,6 +255,9 @@ static void put_sentence(const json_t *answer, enum fate fate, FILE *out)
 	put_text(answer, rows[fate].sentence, whole);
 	if (is_stranger && json_is_true(json_object_get(settings, "low_priority_mx"))) {
 		(void)fputs(" At the low-priority MX it would be trapped.", whole);
+	}
+	if (!is_asked(answer)) {
+		(void)fputs(" (The kernel was not asked: it may let it through before.)", whole);
 	}
 	if (fclose(whole) == 0) {
 		put_wrapped(text, out);

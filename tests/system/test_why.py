@@ -1,5 +1,6 @@
 """miredctl why: what it says of an address is what mired then does."""
 import json
+import shutil
 import time
 
 import topology
@@ -168,6 +169,24 @@ def test_what_is_no_single_address_is_refused_with_the_reason(world):
     mired.stop()
     done = call(mired, "192.0.2.1", check_code=False)
     check(done.returncode == 1 and "no mired answers" in done.stderr, "without a daemon:", done)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_an_admin_who_is_not_root_is_told_all_but_the_kernel(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net).start()
+    program = shutil.copy(BUILD / "miredctl", mired.dir)  # where everybody may run it
+    run(["chmod", "a+rx", world.dir, mired.dir])
+    for group, code in (("mired-admin", 0), ("mired-stats", 1)):
+        done = run(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--groups", group,
+                    program, "-f", mired.conf, "why", topology.client4(5)],
+                   ns=net.gw, check_code=False)
+        check(done.returncode == code, f"{group}:", done)
+        if code:
+            check("permission denied" in done.stderr, "it shows mail addresses:", done.stderr)
+        else:
+            check("not known: only root may ask it" in done.stdout and
+                  "The kernel was not asked" in " ".join(done.stdout.split()), done.stdout)
 
 
 @marked(timeout_secs=60, tags=("once",))
