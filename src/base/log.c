@@ -104,8 +104,8 @@ int log_open(const struct log_options *options)
 	(void)pthread_once(&key_once, make_key);
 	log_sink_open(&log_the.sink, options);
 	if (!log_sink_is_up(&log_the.sink) && !options->is_direct) {
-		write_stderr("log: neither the journal nor syslog that log-target names takes "
-		             "lines: they wait for it, and what finds no room is dropped");
+		write_stderr("log: what log-target names takes no lines: they wait for it, and "
+		             "what finds no room is dropped");
 	}
 	log_the.is_direct = options->is_direct;
 	atomic_store(&log_the.has_fields, log_sink_has_fields(&log_the.sink));

@@ -25,9 +25,3 @@ struct log_options conf_log_options(const struct conf *conf, const char *ident)
 	        .rate = conf->log_rate,
 	};
 }
-
-void conf_log_apply(const struct conf *conf)
-{
-	log_set_level(level_of(conf));
-	log_set_rate(conf->log_rate);
-}

@@ -6,6 +6,3 @@
 
 /* ident NULL: the configuration's. The strings are *conf's or the caller's. */
 struct log_options conf_log_options(const struct conf *conf, const char *ident);
-/* A new configuration: verbose and log-rate hold from now on; ident and target from the next
- * start. Any thread. */
-void conf_log_apply(const struct conf *conf);

@@ -317,3 +317,23 @@ def test_mired_setup_and_mired_logd_log_to_the_journal_too(world):
     check(entries[0]["MESSAGE"].startswith("listening on all interfaces"), "its own line", entries)
     logd.terminate()
     check(logd.wait(timeout=10) == 0, "it ends")
+
+
+@marked(tags=("once", "sanitize"))
+def test_a_reload_puts_verbose_and_log_rate_in_force(world):
+    net, host, mired = start_with_journal(world, verbose="no")
+    try_mail(net, SOURCE)
+    wait_for("the end", lambda: host.entries("EVENT=disconnected", f"CLIENT={SOURCE}"), 10)
+    mired.write_conf(verbose="yes", **{"log-rate": 1})
+    answer = ask(mired, "reload")
+    check("error" not in answer, "it is in force:", answer)
+
+    def is_verbose():
+        try_mail(net, LISTED)
+        return host.entries("EVENT=attempt", f"CLIENT={LISTED}")
+    wait_for("a mail in the log", is_verbose, 10)
+    check(not host.entries("EVENT=attempt", f"CLIENT={SOURCE}"), "none before")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: Client(net.out, net.target(False), source=SOURCE).close(),
+                      range(40)))
+    wait_for("the new bound", lambda: suppressed(host).get("connected", 0) > 0, 10)
