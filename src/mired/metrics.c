@@ -303,7 +303,7 @@ static void write_processes(struct exposition *to, const struct processes *proce
 	                 "processor time used");
 	for (size_t i = 0; i < processes->n; i++) {
 		struct exposition_label role = role_of(processes, i);
-		exposition_number(to, &role, processes->process[i].cpu_secs);
+		exposition_number(to, &role, (double)processes->process[i].cpu_ms / MS_IN_SEC);
 	}
 	exposition_begin(to, EXPOSITION_GAUGE, "mired_process_resident_memory_bytes",
 	                 "memory in use, without the kernel's for connections");
@@ -315,7 +315,7 @@ static void write_processes(struct exposition *to, const struct processes *proce
 	                 "open files, without connections");
 	for (size_t i = 0; i < processes->n; i++) {
 		struct exposition_label role = role_of(processes, i);
-		if (processes->process[i].has_files) {
+		if (processes->process[i].n_files > 0) {
 			exposition_count(to, &role, processes->process[i].n_files);
 		}
 	}

@@ -1,4 +1,3 @@
-/* /proc is read anew each time: a role that was started again has another id. */
 #include "mired/processes.h"
 
 #include <dirent.h>
@@ -8,12 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/compiler.h"
+#include "base/clock.h"
 
 enum {
 	PATH_BYTES = 64,
 	STAT_BYTES = 1024,
-	CHILDREN_MAX = 16, /* looked at; the supervisor has two */
 	FILES_MAX = 65536, /* counted */
 };
 
@@ -48,33 +46,31 @@ static bool parse_stat(const char *text, unsigned long long fields[static FIELD_
 	return true;
 }
 
-static bool count_entries(const char *path, uint64_t *n)
+static uint64_t count_entries(const char *path)
 {
 	DIR *dir = opendir(path);
 	if (!dir) {
-		return false;
+		return 0;
 	}
 	uint64_t n_entries = 0;
 	while (n_entries < FILES_MAX && readdir(dir)) {
 		n_entries++;
 	}
 	(void)closedir(dir);
-	*n = n_entries > 3 ? n_entries - 3 : 0; /* ".", ".." and the directory itself */
-	return true;
+	return n_entries > 3 ? n_entries - 3 : 0; /* ".", ".." and the directory itself */
 }
 
-/* Those of another user cannot be listed, but their number is the size of the directory. */
-static void read_files(pid_t pid, struct process *out)
+/* Those of another user cannot be listed, but from Linux 6.2 on their number is the size of the
+ * directory. */
+static uint64_t count_files(pid_t pid)
 {
 	char path[PATH_BYTES];
 	struct stat stat_buf;
 	(void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
 	if (pid == getpid()) {
-		out->has_files = count_entries(path, &out->n_files);
-	} else if (stat(path, &stat_buf) == 0 && stat_buf.st_size > 0) {
-		out->has_files = true;
-		out->n_files = (uint64_t)stat_buf.st_size;
+		return count_entries(path);
 	}
+	return stat(path, &stat_buf) == 0 ? (uint64_t)stat_buf.st_size : 0;
 }
 
 bool process_read(pid_t pid, const char *role, struct process *out)
@@ -88,58 +84,31 @@ bool process_read(pid_t pid, const char *role, struct process *out)
 	}
 	*out = (struct process){
 	        .role = role,
-	        .cpu_secs = (double)(fields[FIELD_UTIME] + fields[FIELD_STIME]) /
-	                    (double)sysconf(_SC_CLK_TCK),
+	        .cpu_ms = (fields[FIELD_UTIME] + fields[FIELD_STIME]) * MS_PER_SEC /
+	                  (uint64_t)sysconf(_SC_CLK_TCK),
 	        .resident_bytes = fields[FIELD_RSS] * (uint64_t)sysconf(_SC_PAGESIZE),
+	        .n_files = count_files(pid),
 	};
-	read_files(pid, out);
 	return true;
 }
 
 static void add(struct processes *out, pid_t pid, const char *role)
 {
-	if (out->n < PROCESSES_MAX && process_read(pid, role, &out->process[out->n])) {
+	if (process_read(pid, role, &out->process[out->n])) {
 		out->n++;
 	}
 }
 
-static bool is_firewall(pid_t pid)
+void processes_read(struct processes *out, const struct msg_figures *firewall)
 {
-	char path[PATH_BYTES];
-	char text[STAT_BYTES];
-	(void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
-	return read_start(path, text, sizeof text) && strstr(text, "firewall") != NULL;
-}
-
-static void add_firewall(struct processes *out, pid_t supervisor)
-{
-	char path[PATH_BYTES];
-	char text[STAT_BYTES];
-	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)supervisor,
-	               (int)supervisor);
-	if (!read_start(path, text, sizeof text)) {
-		return;
-	}
-	char *at = text;
-	for (int i = 0; i < CHILDREN_MAX; i++) {
-		char *end = NULL;
-		long pid = strtol(at, &end, 10);
-		if (end == at) {
-			return;
-		}
-		if (pid != getpid() && is_firewall((pid_t)pid)) {
-			add(out, (pid_t)pid, "firewall");
-			return;
-		}
-		at = end;
-	}
-}
-
-void processes_read(struct processes *out)
-{
-	pid_t supervisor = getppid();
 	*out = (struct processes){.n = 0};
 	add(out, getpid(), "engine");
-	add(out, supervisor, "supervisor");
-	add_firewall(out, supervisor);
+	add(out, getppid(), "supervisor");
+	if (firewall && firewall->resident_bytes > 0) {
+		out->process[out->n++] =
+		        (struct process){.role = "firewall",
+		                         .cpu_ms = firewall->cpu_ms,
+		                         .resident_bytes = firewall->resident_bytes,
+		                         .n_files = firewall->open_files};
+	}
 }

@@ -1,5 +1,5 @@
-/* What the processes of this mired take, as /proc tells it: the engine (the process that asks), the
- * supervisor (its parent) and the supervisor's other child, the firewall. */
+/* What the processes of this mired take, as /proc tells it. Each looks at itself: the others have
+ * users of their own, and a hardened service cannot even see them. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,22 +7,25 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "priv/msg.h"
+
 enum { PROCESSES_MAX = 3 };
 
 struct process {
 	const char *role;
-	double cpu_secs;
+	uint64_t cpu_ms;
 	uint64_t resident_bytes;
-	bool has_files; /* the kernel tells it of other users' processes from Linux 6.2 on */
-	uint64_t n_files;
+	uint64_t n_files; /* 0: not to be known */
 };
 
 struct processes {
 	struct process process[PROCESSES_MAX];
-	size_t n; /* those that run and may be seen */
+	size_t n;
 };
 
-void processes_read(struct processes *out);
+/* In the engine: its own, what the firewall role told (NULL: it is not there), and the supervisor's
+ * where it may be seen. */
+void processes_read(struct processes *out, const struct msg_figures *firewall);
 
 /* Of one process; false when it cannot be read. role is borrowed. */
 bool process_read(pid_t pid, const char *role, struct process *out);

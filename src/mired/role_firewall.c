@@ -27,6 +27,7 @@
 #include "fw/fw.h"
 #include "mired/learned.h"
 #include "mired/networks.h"
+#include "mired/processes.h"
 #include "mired/role_common.h"
 #include "priv/sandbox.h"
 
@@ -35,6 +36,7 @@ enum {
 	RETRY_MIN_MS = 100, /* doubling up to */
 	RETRY_MAX_MS = 10000,
 	ASK_AGAIN_MS = 10000, /* a copy that was asked for and does not begin */
+	TELL_AGAIN_MS = 5000,
 };
 
 /* Owned by the role's only thread. */
@@ -54,6 +56,8 @@ struct role {
 	bool is_ready; /* said to the supervisor */
 	struct mono ask_again_at;
 	struct mono watch_at;
+	struct mono tell_at;    /* again, without a reason, for the figures of the process */
+	struct process process; /* of then */
 	struct mono retry_at;
 	uint32_t retry_ms;        /* 0 = the last step went well */
 	bool can_watch;           /* the last look worked */
@@ -221,6 +225,15 @@ static bool tell_peer(const struct role *role, const struct msg *msg)
 	return role->peer >= 0 && msg_send(role->peer, msg) == 0;
 }
 
+/* The engine cannot look into this process, nor may it. */
+static void look_at_self(struct role *role, struct mono now)
+{
+	if (mono_diff_ms(role->tell_at, now) <= 0) {
+		role->tell_at = mono_add_ms(now, TELL_AGAIN_MS);
+		role->learned.must_tell |= process_read(getpid(), "firewall", &role->process);
+	}
+}
+
 static void tell_done(struct role *role)
 {
 	struct fw_stats stats;
@@ -236,7 +249,10 @@ static void tell_done(struct role *role)
 	                    .restores = stats.restores,
 	                    .has_refresh = stats.has_refresh,
 	                    .has_destroy = stats.has_destroy,
-	                    .is_complete = is_complete(role)},
+	                    .is_complete = is_complete(role),
+	                    .cpu_ms = role->process.cpu_ms,
+	                    .resident_bytes = role->process.resident_bytes,
+	                    .open_files = role->process.n_files},
 	};
 	role->learned.must_tell = !tell_peer(role, &msg);
 }
@@ -491,6 +507,7 @@ static void turn(struct role *role, struct mono now)
 	if (role->has_table && !is_waiting(role, now)) {
 		ask_copy(role, now);
 	}
+	look_at_self(role, now);
 	if (role->learned.must_tell) {
 		tell_done(role);
 	}

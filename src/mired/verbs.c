@@ -91,7 +91,7 @@ static json_t *metrics_answer(const struct verbs *verbs, enum exposition_format 
 	struct processes processes;
 	engine_figures_get(verbs->env.engine, &figures);
 	engine_describe_lists(verbs->env.engine, add_list, &lists);
-	processes_read(&processes);
+	processes_read(&processes, figures.has_firewall ? &figures.firewall : NULL);
 	const struct metrics_input input = {.figures = &figures,
 	                                    .control = verbs->env.counters,
 	                                    .conf = verbs->env.conf,

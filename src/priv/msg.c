@@ -6,7 +6,7 @@
  *   FILL           count(2) elements
  *   FILL_END, RELOAD, RELOADED  seq(8)
  *   CHANGES        seq(8) count(2) elements
- *   DONE           seq(8) five figures(8 each) three booleans(1 each)
+ *   DONE           seq(8) five figures(8 each) three booleans(1 each) three figures(8 each)
  *   RANGES         count(2) ranges
  *   all others     nothing
  *   element        address(16) timeout(4) set(1) is_deleted(1)
@@ -203,6 +203,9 @@ static void wire_figures(struct wire *wire, struct msg_figures *figures)
 	wire_bool(wire, &figures->has_refresh);
 	wire_bool(wire, &figures->has_destroy);
 	wire_bool(wire, &figures->is_complete);
+	wire_u64(wire, &figures->cpu_ms);
+	wire_u64(wire, &figures->resident_bytes);
+	wire_u64(wire, &figures->open_files);
 }
 
 static void wire_body(struct wire *wire, struct msg *msg)

@@ -66,6 +66,8 @@ struct msg_figures {
 	uint64_t transactions, failures, elements_added, elements_deleted, restores;
 	bool has_refresh, has_destroy,
 	        is_complete; /* complete: table, sets, elements and chains stand */
+	/* of the role's process, which nobody else may look at; some seconds old. All 0: unknown */
+	uint64_t cpu_ms, resident_bytes, open_files;
 };
 
 struct msg {

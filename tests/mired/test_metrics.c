@@ -282,7 +282,7 @@ static void fill_to_the_bounds(struct fixture *fix)
 	}
 	fix->processes.n = PROCESSES_MAX;
 	for (size_t i = 0; i < PROCESSES_MAX; i++) {
-		fix->processes.process[i] = (struct process){.role = "role", .has_files = true};
+		fix->processes.process[i] = (struct process){.role = "role", .n_files = 9};
 	}
 }
 
@@ -308,7 +308,7 @@ static void a_process_tells_what_it_takes(void **state)
 	}
 	assert_true(process_read(getpid(), "me", &process));
 	assert_string_equal(process.role, "me");
-	assert_true(process.cpu_secs > 0.01 && process.cpu_secs < 60);
+	assert_true(process.cpu_ms >= 10 && process.cpu_ms < 600000);
 	assert_in_range(process.resident_bytes, 500000, INT64_C(1) << 40);
 	uint64_t n_before = process.n_files;
 	int fd = dup(STDOUT_FILENO);
@@ -319,7 +319,7 @@ static void a_process_tells_what_it_takes(void **state)
 
 static void a_process_that_is_gone_is_left_out(void **state)
 {
-	struct process process = {.cpu_secs = 7};
+	struct process process = {.cpu_ms = 7};
 	(void)state;
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -327,7 +327,24 @@ static void a_process_that_is_gone_is_left_out(void **state)
 	}
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_false(process_read(pid, "gone", &process));
-	assert_true(process.cpu_secs > 6);
+	assert_int_equal(process.cpu_ms, 7);
+}
+
+static void the_firewall_tells_of_its_process_itself(void **state)
+{
+	struct processes processes;
+	const struct msg_figures firewall = {
+	        .cpu_ms = 1500, .resident_bytes = 4096, .open_files = 11};
+	struct fixture *fix = *state;
+	processes_read(&processes, NULL);
+	assert_string_equal(processes.process[0].role, "engine");
+	size_t n_without = processes.n;
+	processes_read(&fix->processes, &firewall);
+	assert_int_equal(fix->processes.n, n_without + 1);
+	const char *text = make(fix, EXPOSITION_PLAIN);
+	assert_has_line(text, "mired_process_cpu_seconds_total{role=\"firewall\"} 1.5");
+	assert_has_line(text, "mired_process_resident_memory_bytes{role=\"firewall\"} 4096");
+	assert_has_line(text, "mired_process_open_fds{role=\"firewall\"} 11");
 }
 
 #define METRICS_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -347,6 +364,7 @@ int main(void)
 	        METRICS_TEST(lists_peers_and_workers_without_number_keep_within_the_bound),
 	        METRICS_TEST(a_process_tells_what_it_takes),
 	        METRICS_TEST(a_process_that_is_gone_is_left_out),
+	        METRICS_TEST(the_firewall_tells_of_its_process_itself),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

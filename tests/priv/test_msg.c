@@ -85,7 +85,7 @@ static void figures_and_listener_keep_every_field(void **state)
 {
 	(void)state;
 	struct msg msg = {.type = MSG_DONE, .seq = UINT64_MAX, .fd = -1};
-	msg.figures = (struct msg_figures){1, 2, 3, 4, UINT64_MAX, true, false, true};
+	msg.figures = (struct msg_figures){1, 2, 3, 4, UINT64_MAX, true, false, true, 5, 6, 7};
 	struct msg back = round_trip(&msg);
 	assert_true(back.seq == UINT64_MAX);
 	assert_true(back.figures.transactions == 1 && back.figures.failures == 2);
@@ -93,6 +93,8 @@ static void figures_and_listener_keep_every_field(void **state)
 	assert_true(back.figures.restores == UINT64_MAX);
 	assert_true(back.figures.has_refresh && !back.figures.has_destroy);
 	assert_true(back.figures.is_complete);
+	assert_true(back.figures.cpu_ms == 5 && back.figures.resident_bytes == 6);
+	assert_true(back.figures.open_files == 7);
 	struct msg listener = {.type = MSG_LISTENER, .worker = 255, .is_v6 = true, .fd = -1};
 	back = round_trip(&listener);
 	assert_int_equal(back.worker, 255);
