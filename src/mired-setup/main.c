@@ -97,12 +97,12 @@ static int read_configuration(struct setup *setup)
 
 /* --- rights ----------------------------------------------------------------------------------- */
 
-/* Root works as the users of the configuration; anybody else as himself. */
+/* Who may change users works as those of the configuration; anybody else as himself. */
 static int choose_users(struct setup *setup)
 {
 	const char *user = setup->conf.user;
 	const char *fetch_user = setup->conf.fetch_user;
-	if (geteuid() != 0) {
+	if (!sandbox_can_change_user()) {
 		const struct passwd *self = getpwuid(geteuid());
 		if (!self) {
 			say_error("user %u has no name", (unsigned)geteuid());
