@@ -171,8 +171,9 @@ def test_names_of_spamd_are_there_when_asked_for_only(world):
     with package(with_spamd_names=True) as deb:
         named = installed(world.dir / "named")
         conflicts = run(["dpkg-deb", "--field", deb, "Conflicts"]).stdout
-    check(not any("spamd" in os.path.basename(path) and "spamd.conf" not in path for path in plain),
-          "no name of spamd without the switch:", sorted(plain))
+    names = {os.path.basename(path) for path in plain}
+    check(not any(re.match(r"spam(d|db|logd)(-setup)?(\.(service|timer|8).*)?$", name)
+                  for name in names), "no name of spamd without the switch:", sorted(names))
     for path, target in SPAMD_NAMES.items():
         check(named.get(path) == target, f"{path} is a link to {target}:", named.get(path))
     check("spamassassin" in conflicts, "conflicts with who has the name:", conflicts)
@@ -274,7 +275,7 @@ def test_completion_offers_the_options_of_each_program(_world):
     for program in ("mired", "miredctl", "miredb", "mired-setup", "mired-logd"):
         found = completions(program, "-")
         said = run([BUILD / program, "--help"]).stdout
-        for option in re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", said, re.M):
+        for option in re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)", said, re.M):
             check(option in found, f"{program} {option} is offered:", sorted(found))
     check("--sync-key" in completions("mired", "--sync"), "a key is an option")
     check("--stutter" not in completions("mired", "--sync"), "what has begun counts")
@@ -304,7 +305,7 @@ def test_completion_offers_files_users_and_interfaces(world):
 @marked(timeout_secs=60, tags=("once",))
 def test_completion_offers_the_lists_in_force_of_the_daemon_meant(world):
     mired = Mired(world, topology.gateway(world)).start()
-    put_lists(mired, {name: ("no", ["192.0.2.0/24"], []) for name in ("alpha", "alps", "beta")})
+    put_lists(mired, {name: ("no", ["192.0.2.0/24"], ["2001:db8::/64"]) for name in ("alpha", "alps", "beta")})
     there = ("miredctl", "-f", mired.conf)
     check(completions(*there, "drop-list", "") == {"alpha", "alps", "beta"}, "all lists")
     check(completions(*there, "drop-list", "al") == {"alpha", "alps"}, "what has begun counts")
