@@ -21,8 +21,8 @@
  *   change LENGTH     admin  body: one change a line (see store/change.h)
  *   seen LENGTH       event  body: lines `in|out ADDRESS COUNT LIFE`
  *
- * `metrics` is answered with lines of text instead of an object: the first begins with '#', the last
- * is "# EOF", and then the connection is closed. An error is an object there, too.
+ * `metrics` is answered with lines of text instead of an object: the first begins with '#', the
+ * last is "# EOF", and then the connection is closed. An error is an object there, too.
  *
  * A verb with LENGTH is followed by so many bytes, its body. `change` answers {"done":N,"failed":
  * [{"line":I,"error":"…"},…]}: each line stands for itself, is on disk when the answer comes, and

@@ -23,9 +23,9 @@ struct ctl_request {
 	uint64_t ticket; /* names this request in ctl_server_answer; never 0 */
 };
 
-/* Answers one request: returns a new JSON object (the server takes it); or a JSON string, whose text
- * is sent as it stands, with a line feed behind it, and ends the connection; or NULL: the answer
- * comes later by ctl_server_answer, and the client waits for it. */
+/* Answers one request: returns a new JSON object (the server takes it); or a JSON string, whose
+ * text is sent as it stands, with a line feed behind it, and ends the connection; or NULL: the
+ * answer comes later by ctl_server_answer, and the client waits for it. */
 typedef json_t *ctl_handler(void *ctx, struct ctl_request *request);
 
 struct ctl_verb {
@@ -51,8 +51,8 @@ void ctl_server_answer(struct ctl_server *server, uint64_t ticket, json_t *answe
 /* An {"error": text} object. */
 json_t *ctl_error(const char *text);
 
-/* Client: one request over a new connection, waiting at most timeout_ms. *out is a new reference: an
- * object, or a string if the answer is text that begins with '#' (see include/mired/ctl.h).
+/* Client: one request over a new connection, waiting at most timeout_ms. *out is a new reference:
+ * an object, or a string if the answer is text that begins with '#' (see include/mired/ctl.h).
  * ERR_CLOSED, -ECONNREFUSED, -ENOENT (no socket), ERR_SYNTAX (not JSON), -ETIMEDOUT. */
 MUST_USE int ctl_wait_request(const char *path, const char *request, int timeout_ms, json_t **out);
 

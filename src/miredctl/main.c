@@ -49,7 +49,13 @@ static int run_rules(const struct call *call)
 }
 
 /* Options that only some subcommands take. */
-enum { TAKES_ROWS = 1 << 0, TAKES_CHECK = 1 << 1, TAKES_DELAY = 1 << 2, TAKES_ONCE = 1 << 3, TAKES_HTTP = 1 << 4 };
+enum {
+	TAKES_ROWS = 1 << 0,
+	TAKES_CHECK = 1 << 1,
+	TAKES_DELAY = 1 << 2,
+	TAKES_ONCE = 1 << 3,
+	TAKES_HTTP = 1 << 4,
+};
 
 /* words: as the usage has them, [WORD] for one that may be missing; "" = takes none. */
 // clang-format off
