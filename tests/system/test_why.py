@@ -190,6 +190,21 @@ def test_an_admin_who_is_not_root_is_told_all_but_the_kernel(world):
 
 
 @marked(timeout_secs=60, tags=("once",))
+def test_after_a_reload_it_goes_by_the_new_times(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, grey_stutter="0s", passtime="1h", greyexp="4h").start()
+    source = topology.client4(6)
+    check(try_mail(net.out, net.target(False), source).startswith("451"), "deferred")
+    first = why(mired, source, SENDER, RECIPIENT)[0]["tuples"][0]["first"]
+    for passtime in (3600, 120):
+        mired.write_conf(passtime=f"{passtime}s")
+        run([BUILD / "miredctl", "-f", mired.conf, "reload"])
+        answer = why(mired, source, SENDER, RECIPIENT)[0]
+        check(answer["attempt"]["passes"] == first + passtime + 1, "passes", answer["attempt"])
+        check(answer["settings"]["passtime"] == passtime, "settings", answer["settings"])
+
+
+@marked(timeout_secs=60, tags=("once",))
 def test_in_blacklist_only_mode_it_says_who_passes(world):
     net = topology.gateway(world)
     mired = Mired(world, net, blacklist_only=True).start()
