@@ -56,9 +56,6 @@ int run_top(const struct call *call);
 /* check.c: exit status 1 for findings, 2 when it could not be checked. */
 int run_check(const struct call *call);
 
-/* metrics.c */
-int run_metrics(const struct call *call);
-
 /* counters.c: asks the kernel. */
 enum { COUNTERS_WORDS_MAX = 1000 };
 int run_counters(const struct call *call);
