@@ -69,8 +69,9 @@ struct fw_content {
 };
 MUST_USE int fw_replace(struct fw *fw, const struct fw_content *content,
                         char why[static FW_WHY_MAX]);
-/* Other rules, as fw_rules_render made them of a configuration whose `rules` are the same, for the next
- * fw_put_chains, which exchanges them in one transaction. 1 = they differ, 0 = they do not, -ENOMEM.
+/* Other rules, as fw_rules_render made them of a configuration whose `rules` are the same, for the
+ * next fw_put_chains, which exchanges them in one transaction. 1 = they differ, 0 = they do not,
+ * -ENOMEM.
  */
 MUST_USE int fw_set_rules(struct fw *fw, struct span text);
 /* Step 3: all chains of the rule template in one transaction (nothing for rules = none). */

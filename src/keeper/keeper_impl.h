@@ -132,7 +132,7 @@ struct batch {
 	uint32_t n_writes;
 	struct store_settled settled;
 	struct mono ended; /* when it was on disk */
-	size_t queue_end; /* queue position behind the last request of the batch */
+	size_t queue_end;  /* queue position behind the last request of the batch */
 };
 
 struct dirty_counter {

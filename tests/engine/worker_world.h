@@ -170,9 +170,9 @@ static inline struct world *world_new(enum conf_feature accept_feature)
 	        .look_max_ms = 100,
 	        .bad_commands_max = 20,
 	};
-	assert_int_equal(
-	        reply_set_init(&world->session.replies[0], "%h ESMTP %n", "mx.example.org", "service"),
-	        0);
+	assert_int_equal(reply_set_init(&world->session.replies[0], "%h ESMTP %n", "mx.example.org",
+	                                "service"),
+	                 0);
 	atomic_init(&world->keeper.host_answer, CACHE_NONE);
 	world->env.table_size = 1000;
 	world->env.max_connections = 100000;
