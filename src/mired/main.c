@@ -62,14 +62,15 @@ static int check(const struct conf *conf)
 	return n_faults ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
 }
 
+/* conf NULL: it cannot be read, which is a failure even if the usual rules are gone. */
 static int remove_rules(const struct conf *conf)
 {
 	char why[REMOVE_RULES_WHY_MAX] = "";
-	int ret = remove_rules_run(conf, why);
+	int ret = conf ? remove_rules_run(conf, why) : remove_rules_run_usual(why);
 	if (ret) {
 		(void)fprintf(stderr, "mired: %s\n", why);
 	}
-	return ret ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
+	return ret || !conf ? ROLE_EXIT_FAILED : ROLE_EXIT_OK;
 }
 
 static int serve(struct conf *conf, int argc, char **argv)
@@ -94,7 +95,7 @@ int main(int argc, char **argv)
 	char why[CONF_ERROR_MAX] = "";
 	if (conf_load(&conf, &cli, NULL, argc, argv, why) != 0) {
 		(void)fprintf(stderr, "mired: %s\n", why);
-		return ROLE_EXIT_FAILED;
+		return cli.remove_rules ? remove_rules(NULL) : ROLE_EXIT_FAILED;
 	}
 	int status = cli.help           ? print_help()
 	             : cli.version      ? print_version()

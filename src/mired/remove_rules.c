@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "fw/fw.h"
+#include "mired/names.h"
 #include "priv/place.h"
 
 static_assert((int)REMOVE_RULES_WHY_MAX >= (int)PLACE_WHY_MAX, "it writes its reasons into ours");
@@ -30,4 +31,12 @@ int remove_rules_run(const struct conf *conf, char why[static REMOVE_RULES_WHY_M
 		(void)close(lock);
 	}
 	return ret;
+}
+
+int remove_rules_run_usual(char why[static REMOVE_RULES_WHY_MAX])
+{
+	char table[] = MIRED_NFT_TABLE;
+	char state_dir[] = MIRED_STATE_DIR;
+	const struct conf usual = {.firewall = true, .nft_table = table, .state_dir = state_dir};
+	return remove_rules_run(&usual, why);
 }

@@ -11,3 +11,6 @@ enum { REMOVE_RULES_WHY_MAX = 640 };
  * why.
  */
 MUST_USE int remove_rules_run(const struct conf *conf, char why[static REMOVE_RULES_WHY_MAX]);
+/* The same with the usual table and state directory, for a configuration that cannot be read: its
+ * rules would send strangers to a closed port until somebody has mended it. */
+MUST_USE int remove_rules_run_usual(char why[static REMOVE_RULES_WHY_MAX]);

@@ -222,6 +222,11 @@ def test_rules_are_kept_or_removed_as_configured(world):
     check("stays (keep-rules)" in mired.log_text(), "which is said")
     done = remove_rules(mired)
     check(done.returncode == 0 and not has_table(mired), "and are removed by order", done.stderr)
+    mired.ns.nft("table inet mired { }")
+    mired.conf.write_text("nonsense = 1\n")
+    done = remove_rules(mired)
+    check(done.returncode == 1 and "nonsense" in done.stderr and not has_table(mired),
+          "also by a configuration that cannot be read", done.returncode, done.stderr)
 
 
 @marked(timeout_secs=60, tags=("once",))
