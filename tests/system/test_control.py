@@ -231,7 +231,7 @@ def test_the_examples_of_the_manual_work(world):
     section = section.replace("\\e", "\\").replace(".Dl ", "")
     # a command begins with a prompt and may go on indented; its answer follows
     examples = re.findall(r"^[#$] ((?:.*\n(?:[# ]+))*?.*nc -NU.*)\n(\{.*\})?", section, re.M)
-    check(len(examples) == 10, "each verb has an example:", examples)
+    check(len(examples) == 13, "each verb has an example:", examples)
     for command, answer in examples:
         command = command.replace("\n# ", "\n").replace("/run/mired/mired.sock",
                                                         mired.socket_path)

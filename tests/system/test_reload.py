@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -160,6 +161,43 @@ def test_what_needs_a_restart_is_said_and_stays_so(world):
     check(mired.status()["conf"]["pending_restart"] == [], "then nothing waits")
     answer = json.loads(run([BUILD / "miredctl", "-f", mired.conf, "--json", "reload"]).stdout)
     check(answer == {"ok": True, "changes": [], "warnings": []}, "as JSON:", answer)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_lines_left_out_and_lists_that_are_old_are_told(world):
+    net = topology.gateway(world)
+    lists_file = world.dir / "spamd.conf"
+    lists_file.write_text("all:\n\t:mine:\n")
+    mired = Mired(world, net, lists_file=lists_file).start()
+    ask(mired, "list-put", 'one;"Go away";inet;1;198.19.5.0/24;\n')
+    os.utime(lists_file, (time.time() - 3600,) * 2)
+    check("newer" not in reload(mired), "lists that are newer than their file are fine")
+    os.utime(lists_file, (time.time() + 3600,) * 2)
+    said = reload(mired)
+    check(f"{lists_file} is newer than the lists in force: systemctl start mired-setup" in said,
+          "older ones are not:", said)
+    mired.write_nospamd("198.19.8.0/24\nnot.an.address\n")
+    done = run([BUILD / "miredctl", "-f", mired.conf, "reload"])
+    check("warning: " in done.stderr and "nospamd:2: " in done.stderr, "the bad line:", done.stderr)
+    wait_for("the good one", lambda: mired.in_set("nospamd", ["198.19.8.1"]), 5)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_the_service_manager_is_told(world):
+    net = topology.gateway(world)
+    path = str(world.dir / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        sock.settimeout(10 * w.PATIENCE)
+        mired = Mired(world, net, program=["env", f"NOTIFY_SOCKET={path}"]).start()
+        check(sock.recv(4096).startswith(b"READY=1\n"), "it serves")
+        os.kill(mired.supervisor_pid(), signal.SIGHUP)
+        began = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        first, usec = sock.recv(4096).decode().splitlines()
+        check(first == "RELOADING=1", "it reloads:", first)
+        check(abs(int(usec.removeprefix("MONOTONIC_USEC=")) - began) < 10_000_000, "when:", usec)
+        check(sock.recv(4096) == b"READY=1", "and has done so")
+        mired.stop()
 
 
 @marked(timeout_secs=60, tags=("once",))
