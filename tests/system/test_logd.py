@@ -210,6 +210,8 @@ def test_the_daemon_may_go_and_come_back(world):
     mired.start()
     wait_for("the report after all", lambda: mired.has_white(STRANGER4), 20)
     check("answers again" in logd.text(), "and the log says so")
+    os.kill(logd.process.pid, signal.SIGHUP)
+    wait_for("what SIGHUP does", lambda: "restart mired-logd" in logd.text(), 5)
     os.kill(logd.process.pid, signal.SIGTERM)
     code = logd.process.wait(timeout=10)
     check(code == 0, "a stop is a clean end:", code, logd.text()[-300:])
