@@ -102,18 +102,18 @@ class LogHost:
         w.wait_for("the socket of syslog", self.path("/dev/log").exists, 10)
         return logs
 
-    def rotate(self, logs, *options):
-        """logrotate with the file of the package."""
-        text = (LOGGING / "logrotate-mired").read_text()
-        pid = (self.dir / "rsyslogd.pid").read_text().strip()
+    def logrotate_command(self, logs, **replace):
+        """logrotate with the file of the package; `replace` changes words of it."""
         hup = self.dir / "rsyslog-rotate"
-        hup.write_text(f"#!/bin/sh\nkill -HUP {pid}\n")
+        hup.write_text(f"#!/bin/sh\nkill -HUP $(cat {self.dir}/rsyslogd.pid)\n")
         hup.chmod(0o755)
-        text = text.replace("/var/log", str(logs)).replace("/usr/lib/rsyslog/rsyslog-rotate",
-                                                           str(hup))
+        text = (LOGGING / "logrotate-mired").read_text()
+        for old, new in {"/var/log": str(logs), "/usr/lib/rsyslog/rsyslog-rotate": str(hup),
+                         **replace}.items():
+            w.check(old in text, "the file has", old)
+            text = text.replace(old, new)
         (self.dir / "logrotate").write_text(text)
-        return w.run(["logrotate", "-v", "-s", self.dir / "state", *options,
-                      self.dir / "logrotate"])
+        return ["logrotate", "-v", "-s", self.dir / "state", self.dir / "logrotate"]
 
 
 class LoggingMired(Mired):
