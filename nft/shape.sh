@@ -40,6 +40,7 @@ usage() {
 unfinished='' # an interface whose queueing is being made
 
 die() {
+	trap '' HUP INT TERM
 	echo "mired-shape: $*" >&2
 	[ -z "$unfinished" ] || tc qdisc del dev "$unfinished" root
 	exit 1
@@ -116,12 +117,19 @@ link_kbit() {
 
 # --- what is there --------------------------------------------------------------------------------
 
+# By the default class, which is there from the first step on: also what a `up` that was killed left.
 interfaces_of_ours() {
-	tc qdisc show | sed -n "s/^qdisc bfifo $MARK: dev \([^ ]*\) .*/\1/p"
+	tc qdisc show |
+		sed -n 's/^qdisc htb [^ ]* dev \([^ ]*\) root .* default 0x[de]001 .*/\1/p'
 }
 
 is_ours() {
 	interfaces_of_ours | grep -qxF -e "$1"
+}
+
+# is_whole INTERFACE: nothing is missing
+is_whole() {
+	tc qdisc show dev "$1" | grep -q "^qdisc bfifo $MARK: "
 }
 
 # The kernel gives handle 0 to what it attaches by itself.
@@ -131,7 +139,7 @@ is_untouched() {
 
 # is_same INTERFACE: ours, and its class has the number that the configuration says now
 is_same() {
-	is_ours "$1" && tc class show dev "$1" | grep -q "^class htb $major:$minor "
+	is_ours "$1" && is_whole "$1" && tc class show dev "$1" | grep -q "^class htb $major:$minor "
 }
 
 # --- setting up -----------------------------------------------------------------------------------
@@ -172,7 +180,7 @@ shape() {
 		unfinished=$interface
 		tc qdisc add dev "$interface" root handle "$major:" htb default "0x${base}1" || {
 			unfinished=''
-			die "$interface: htb cannot be set up; does this kernel have sch_htb?"
+			die "$interface: htb cannot be set up: it takes root, and a kernel with sch_htb"
 		}
 	fi
 	class "$interface" "$major:" "${base}0" "$link" "$link" 0
@@ -195,19 +203,24 @@ shape() {
 	unfinished=''
 }
 
-up_interface() {
+# What keeps an interface from being shaped, before any is touched.
+check_interface() {
 	ip link show dev "$1" >/dev/null 2>&1 || die "$1: no such interface"
 	link=$(link_kbit "$1")
 	[ "$link" -ge $((2 * CLASS_KBIT_MIN)) ] || die "$1: $link kbit are too few to share"
+	is_ours "$1" || is_untouched "$1" || [ -n "$force" ] ||
+		die "$1 has queueing that somebody else set up: $(tc qdisc show dev "$1" root |
+			head -n 1); --force replaces it"
+}
+
+up_interface() {
+	link=$(link_kbit "$1")
 	kbits=$need
 	if [ "$kbits" -gt $((link / 2)) ]; then
 		kbits=$((link / 2))
 		echo "mired-shape: $1: the class should have $need kbit and gets half of the link," \
 			"$kbits: with that many connections mired's answers will be late" >&2
 	fi
-	is_ours "$1" || is_untouched "$1" || [ -n "$force" ] ||
-		die "$1 has queueing that somebody else set up: $(tc qdisc show dev "$1" root |
-			head -n 1); --force replaces it"
 	shape "$1" "$link" "$kbits"
 	echo "$1: class $class of $kbits kbit on a link of $link kbit"
 }
@@ -251,6 +264,9 @@ up() {
 	need=$(class_kbit)
 	[ -n "$interfaces" ] || die "the configuration names no interface: --interface is needed"
 	for interface in $interfaces; do
+		check_interface "$interface"
+	done
+	for interface in $interfaces; do
 		up_interface "$interface"
 	done
 	for interface in $(interfaces_of_ours); do
@@ -275,6 +291,10 @@ status() {
 		return 1
 	}
 	for interface in $there; do
+		is_whole "$interface" || {
+			echo "$interface: set up in part; mired-shape up mends it"
+			return 1
+		}
 		child=$(tc qdisc show dev "$interface" |
 			sed -n "s/^qdisc bfifo $MARK: parent \([^ ]*\) .*/\1/p")
 		class=$(tc class show dev "$interface" |
@@ -284,17 +304,36 @@ status() {
 	done
 }
 
+# Two at once would take each other's work for something half done.
+begin() {
+	for program in tc ip; do
+		command -v $program >/dev/null || die "there is no $program(8) here: install iproute2"
+	done
+	exec 9<"$0"
+	flock 9 2>/dev/null || : # without it one has to take care oneself
+	trap 'die "interrupted"' HUP INT TERM
+}
+
 command=${1-}
 [ $# -eq 0 ] || shift
 case $command in
 up)
 	case ${1-} in
 	-h | --help) usage ;;
-	*) up "$@" ;;
+	*)
+		begin
+		up "$@"
+		;;
 	esac
 	;;
-down) down ;;
-status) status ;;
+down)
+	begin
+	down
+	;;
+status)
+	begin
+	status
+	;;
 -h | --help | help) usage ;;
 *) misuse "up, down or status is needed" ;;
 esac

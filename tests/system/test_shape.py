@@ -1,6 +1,9 @@
 """The class of traffic: what mired sends to held clients is in it, whichever rules, mail of white
 hosts is not; and the tree of htb that gives it its bandwidth (mired-shape)."""
+import os
 import re
+import shutil
+import signal
 import socket
 import threading
 import time
@@ -13,6 +16,7 @@ from world import BUILD, TOP, check, marked, run, wait_for
 
 SHAPE = TOP / "nft" / "shape.sh"
 WIRE_BYTES = 66  # Ethernet, IPv4, TCP with timestamps; a byte of text more
+RST_BYTES = 54  # without options
 SO_PRIORITY = 12
 RATE = ("--rate", "100mbit")
 
@@ -21,6 +25,12 @@ def shape(net, mired, *words, check_code=True):
     options = ("-f", mired.conf) if words[0] == "up" else ()
     return run(["env", f"MIRED={BUILD / 'mired'}", SHAPE, *words, *options], ns=net.gw,
                check_code=check_code)
+
+
+def shape_with(net, mired, programs, *words):
+    """With programs of this directory instead of the system's own."""
+    return run(["env", f"PATH={programs}", f"MIRED={BUILD / 'mired'}", SHAPE, *words, "-f",
+                mired.conf], ns=net.gw, check_code=False)
 
 
 def tc(net, *words):
@@ -74,6 +84,21 @@ def check_white(net, mired, source, is_v6):
     check(counted(net, "1:e001")[1] >= rest[1] + 5, "but in the default one")
 
 
+def check_reset(net, mired, source, is_v6):
+    """The RST for what a client sends to a mired that died is in the class, too."""
+    with Client(net.out, net.target(is_v6), source=source) as client:
+        client.sock.recv(1)
+        os.kill(mired.pids()["engine"], signal.SIGKILL)
+        client.bytes_until_eof(10)
+        before = counted(net, "1:25")
+        client.sock.sendall(b"HELO mail.example\r\n")
+        wait_for("the RST", lambda: counted(net, "1:25") != before, 5)
+        n_bytes, n_packets, _ = [now - then for now, then in zip(counted(net, "1:25"), before)]
+        check((n_bytes, n_packets) == (RST_BYTES + (20 if is_v6 else 0), 1), "a bare segment:",
+              n_bytes, n_packets)
+    mired.wait_ready()
+
+
 def check_class(world, arrange, rules=None):
     net, mired = shaped(world, arrange, rules)
     for is_v6 in (False, True):
@@ -82,6 +107,8 @@ def check_class(world, arrange, rules=None):
         check_white(net, mired, make(2), is_v6)
     net.gw.shell("echo 2 > /proc/sys/net/ipv4/tcp_syncookies")
     check_held(net, topology.client4(3), False)
+    for is_v6 in (False, True):
+        check_reset(net, mired, (topology.client6 if is_v6 else topology.client4)(4), is_v6)
 
 
 @marked(tags=("once",))
@@ -227,6 +254,69 @@ def test_what_cannot_be_shaped_is_refused_with_the_reason(world):
     mired.write_conf(traffic_class="125")
     done = shape(net, mired, "up", *RATE, check_code=False)
     check(done.returncode == 1 and "traffic-class: must be off" in done.stderr, done.stderr)
+    shape(net, mired, "up", *RATE, "--interface", "ext", "--interface", "nope", check_code=False)
     check(tc(net, "qdisc", "show") == untouched, "nothing was touched")
     done = shape(net, mired, "--help")
     check(done.returncode == 0 and "--force" in done.stdout, "help:", done.stdout)
+
+
+def programs_with(world, name, text):
+    """A directory with all that mired-shape runs, and `text` in the place of one of it."""
+    place = world.dir / "bin"
+    place.mkdir(exist_ok=True)
+    for program in ("tc", "ip", "sed", "grep", "cat", "dirname", "tr", "head", "flock", "sh"):
+        if not (place / program).exists():
+            (place / program).symlink_to(shutil.which(program))
+    (place / name).unlink()
+    if text:
+        (place / name).write_text(text)
+        (place / name).chmod(0o755)
+    return place
+
+
+@marked(tags=("once",))
+def test_one_that_was_killed_half_way_is_mended_or_taken_back_by_the_next(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net)
+    untouched = tc(net, "qdisc", "show")
+    for n_steps in range(1, 20):
+        steps = world.dir / f"steps{n_steps}"
+        programs = programs_with(world, "tc", f"""#!/bin/sh
+            {shutil.which("tc")} "$@" || exit
+            case "$*" in *" add "*|*" replace "*) echo step >> {steps} ;; esac
+            [ ! -e {steps} ] || [ $(grep -c step {steps}) -lt {n_steps} ] || kill -9 $PPID""")
+        done = shape_with(net, mired, programs, "up", *RATE)
+        if done.returncode == 0:
+            break
+        check(done.returncode == -signal.SIGKILL, "it was killed:", done)
+        is_whole = shape(net, mired, "status", check_code=False).returncode == 0
+        said = shape(net, mired, "status", check_code=False).stdout
+        check(is_whole or said.startswith("ext: set up in part"), f"at step {n_steps}:", said)
+        shape(net, mired, "up" if n_steps % 2 else "down", *(RATE if n_steps % 2 else ()))
+        if n_steps % 2:
+            shape(net, mired, "status")
+            shape(net, mired, "down")
+        check(tc(net, "qdisc", "show") == untouched, f"killed at step {n_steps}:",
+              tc(net, "qdisc", "show"))
+    check(n_steps >= 10, "each step had its turn:", n_steps)
+
+
+@marked(tags=("once",))
+def test_two_that_set_it_up_at_once_take_turns(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net)
+    both = "\n".join(f"env MIRED={BUILD / 'mired'} {SHAPE} up --rate 100mbit -f {mired.conf} & "
+                     f"pid{n}=$!" for n in range(4))
+    net.gw.shell(f"{both}\nwait $pid0; wait $pid1; wait $pid2; wait $pid3")
+    shape(net, mired, "status")
+
+
+@marked(tags=("once",))
+def test_without_its_tools_it_says_which_is_missing(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net)
+    programs = programs_with(world, "tc", None)
+    for command in ("up", "down", "status"):
+        done = shape_with(net, mired, programs, command, *RATE[:2 if command == "up" else 0])
+        check(done.returncode == 1 and "there is no tc(8) here: install iproute2" in done.stderr,
+              f"{command}:", done)
