@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <cap-ng.h>
+#include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -138,6 +140,36 @@ static void who_is_that_user_already_stays_it(void **state)
 	assert_int_equal(in_child(drop_twice, false), 0);
 }
 
+/* As a service manager starts a program: the user, a group that is not his, some capabilities. */
+static int drop_as_that_user_with_rights(bool unused)
+{
+	(void)unused;
+	enum { STARTERS_GROUP = 12345 };
+	const gid_t group = STARTERS_GROUP;
+	const struct passwd *pw = getpwnam(USER);
+	(void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+	capng_clear(CAPNG_SELECT_CAPS);
+	(void)capng_updatev(CAPNG_ADD, (capng_type_t)(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
+	                    CAP_SETUID, CAP_SETGID, CAP_SETPCAP, -1);
+	if (!pw || setgroups(1, &group) != 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) ||
+	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) || capng_apply(CAPNG_SELECT_CAPS) != 0) {
+		return 10;
+	}
+	if (!sandbox_can_change_user()) {
+		return 11;
+	}
+	int ret = check_dropped(false);
+	return ret ? ret : sandbox_can_change_user() ? 12 : 0;
+}
+
+static void who_was_given_the_right_to_change_users_need_not_be_root(void **state)
+{
+	(void)state;
+	needs_root();
+	assert_true(sandbox_can_change_user());
+	assert_int_equal(in_child(drop_as_that_user_with_rights, false), 0);
+}
+
 static int drop_cannot_be_widened(bool unused)
 {
 	(void)unused;
@@ -171,6 +203,7 @@ int main(void)
 	        cmocka_unit_test(everything_is_dropped),
 	        cmocka_unit_test(only_net_admin_is_kept),
 	        cmocka_unit_test(who_is_that_user_already_stays_it),
+	        cmocka_unit_test(who_was_given_the_right_to_change_users_need_not_be_root),
 	        cmocka_unit_test(what_was_dropped_does_not_come_back),
 	        cmocka_unit_test(an_unknown_user_and_root_are_refused_by_name),
 	};
