@@ -29,7 +29,7 @@ def test_each_verb_is_for_those_who_have_its_right(world):
     change = "white 192.0.2.1\n"
     seen = "in 192.0.2.2 1 3600\n"
     verbs = {
-        "read": [("status",), ("version",), ("lists",)],
+        "read": [("status",), ("version",), ("lists",), ("held 1",)],
         "admin": [("clock-ok",), ("reload",), ("list-put", ONE), ("list-drop one",),
                   ("change", change)],
         "event": [("seen", seen)],
