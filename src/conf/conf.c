@@ -155,6 +155,7 @@ int conf_load(struct conf *conf, struct conf_cli *cli, const char *path, int arg
 	int ret = begin(conf, where, why);
 	if (ret == 0 && reads_file) {
 		ret = load_file(conf, where, why);
+		conf->has_file = ret == 0;
 	}
 	if (ret == -ENOENT && !path) {
 		where = "options"; /* the usual file need not be there */

@@ -60,6 +60,7 @@ enum conf_reload {
 	CONF_RESTART_METRICS, /* with one of who serves the metrics over HTTP */
 	CONF_NEXT_SETUP,      /* when mired-setup runs the next time */
 	CONF_LIVE,            /* with a reload */
+	CONF_LIVE_LOGD,       /* likewise, but mired-logd reads it, too, and takes a restart */
 	CONF_LIVE_BELOW,      /* likewise up to what the start made room for */
 	CONF_LIVE_FILLED,     /* likewise, except a list's first and last value */
 	CONF_RELOAD_COUNT
@@ -187,7 +188,8 @@ struct conf {
 	int64_t sync_skew_secs; /* `sync-skew`, 10m: how far peers' clocks may be off */
 	bool logd_sync;         /* `logd-sync`: mired-logd sends to the sync_peers, too */
 	/* where it came from */
-	char *path; /* the file read, for messages */
+	char *path;    /* the file read, for messages */
+	bool has_file; /* there was one; only the usual one may be missing */
 };
 
 /* What the command line of mired said. */
@@ -222,6 +224,7 @@ struct conf_change {
 	const char *after;
 	/* The old value stays in force, in mired, until `mend` is done. */
 	bool is_pending;
+	bool is_in_force; /* mired goes by the new value; `mend` is for another program */
 	const char *mend; /* the command that is still needed; NULL: none */
 };
 
@@ -252,6 +255,6 @@ void conf_print_help(FILE *out);
 MUST_USE int conf_parse_duration_ms(const char *text, int64_t *ms);
 /* "64g" "512m" "4k" or bytes. Pure. */
 MUST_USE int conf_parse_size(const char *text, uint64_t *bytes);
-/* "1:25", both numbers hexadecimal: a class of tc(8), major number in the upper 16 bits; "off" is 0.
- * ERR_SYNTAX, ERR_RANGE: a number that no class has. Pure. */
+/* "1:25", both numbers hexadecimal: a class of tc(8), major number in the upper 16 bits; "off" is
+ * 0. ERR_SYNTAX, ERR_RANGE: a number that no class has. Pure. */
 MUST_USE int conf_parse_class(const char *text, uint32_t *class_id);

@@ -16,6 +16,7 @@ static const struct {
         [CONF_RESTART_BOTH] = {"systemctl restart mired mired-logd", true},
         [CONF_RESTART_METRICS] = {"systemctl restart mired-metrics", true},
         [CONF_NEXT_SETUP] = {"systemctl start mired-setup", true},
+        [CONF_LIVE_LOGD] = {"systemctl restart mired-logd", true},
         [CONF_LIVE_BELOW] = {"systemctl restart mired", false},
         [CONF_LIVE_FILLED] = {"systemctl restart mired", false},
 };
@@ -38,6 +39,7 @@ static bool may_take(const struct schema_row *row, const struct merge *merge)
 	case CONF_RESTART_METRICS:
 	case CONF_NEXT_SETUP:
 	case CONF_LIVE:
+	case CONF_LIVE_LOGD:
 		return true;
 	case CONF_LIVE_BELOW:
 		return fresh->max_connections == 0
@@ -51,11 +53,18 @@ static bool may_take(const struct schema_row *row, const struct merge *merge)
 	return false;
 }
 
+static bool is_read_by_mired(enum conf_reload reload)
+{
+	return reload != CONF_RESTART_LOGD && reload != CONF_RESTART_METRICS &&
+	       reload != CONF_NEXT_SETUP;
+}
+
 static int settle(struct merge *merge, const struct schema_row *row, struct conf_change *change)
 {
 	bool is_taken = may_take(row, merge);
 	bool is_due = !is_taken || kinds[row->reload].is_always_due;
 	change->is_pending = !is_taken;
+	change->is_in_force = is_taken && is_read_by_mired(row->reload);
 	change->mend = is_due ? kinds[row->reload].mend : NULL;
 	if (merge->env->on_change) {
 		merge->env->on_change(merge->env->ctx, change);
@@ -104,6 +113,7 @@ int conf_merge(struct conf *fresh, const struct conf *running, const struct conf
 int conf_copy(struct conf *out, const struct conf *from)
 {
 	memset(out, 0, sizeof *out);
+	out->has_file = from->has_file;
 	out->path = strdup(from->path);
 	int ret = out->path ? 0 : -ENOMEM;
 	for (size_t i = 0; i < schema_n_rows && ret == 0; i++) {

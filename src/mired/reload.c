@@ -65,8 +65,9 @@ struct run {
 static void note_change(void *ctx, const struct conf_change *change)
 {
 	struct run *run = ctx;
-	json_t *row = json_pack("{s:s,s:s,s:s,s:b}", "key", change->key, "before", change->before,
-	                        "after", change->after, "pending", change->is_pending);
+	json_t *row = json_pack("{s:s,s:s,s:s,s:b,s:b}", "key", change->key, "before",
+	                        change->before, "after", change->after, "pending",
+	                        change->is_pending, "in_force", change->is_in_force);
 	if (change->mend) {
 		(void)json_object_set_new(row, "mend", json_string(change->mend));
 	}
@@ -150,6 +151,10 @@ static int load(struct run *run, const struct reload *reload)
 {
 	char why[CONF_ERROR_MAX];
 	int ret = conf_load(&run->fresh, NULL, NULL, reload->argc, reload->argv, why);
+	if (ret == 0 && reload->asked.has_file && !run->fresh.has_file) {
+		ret = -ENOENT; /* the usual file may miss at a start, but this would undo it */
+		(void)snprintf(why, sizeof why, "%.300s: %s", run->fresh.path, err_text(ret));
+	}
 	if (ret != 0) {
 		(void)snprintf(run->why, WHY_MAX, "%s", why);
 	}

@@ -14,16 +14,18 @@ static const char *text_of(const json_t *row, const char *name)
 	return text ? text : "";
 }
 
-/* What only mired-setup reads needs no restart. */
+/* What only mired-setup reads needs no restart; what mired took, others may need one for. */
 static void show_change(const json_t *row)
 {
 	const char *mend = text_of(row, "mend");
 	bool is_restart = strstr(mend, " restart ") != NULL;
+	bool is_in_force = json_is_true(json_object_get(row, "in_force"));
 	(void)printf("%s: %s -> %s%s%s\n", text_of(row, "key"), text_of(row, "before"),
 	             text_of(row, "after"),
-	             is_restart ? " needs a restart: "
-	             : mend[0]  ? " counts from the next run on: "
-	                        : "",
+	             !mend[0]      ? ""
+	             : is_in_force ? "; mired-logd needs a restart for it: "
+	             : is_restart  ? " needs a restart: "
+	                           : " counts from the next run on: ",
 	             mend);
 }
 

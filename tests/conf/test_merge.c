@@ -19,7 +19,7 @@ static const char base[] = "interface = {eth0}\nmx-addresses = {192.0.2.1}\n"
 struct told {
 	unsigned n;
 	char key[VALUE_MAX], before[VALUE_MAX], after[VALUE_MAX], mend[VALUE_MAX];
-	bool is_pending;
+	bool is_pending, is_in_force;
 };
 
 static void tell(void *ctx, const struct conf_change *change)
@@ -27,6 +27,7 @@ static void tell(void *ctx, const struct conf_change *change)
 	struct told *told = ctx;
 	told->n++;
 	told->is_pending = change->is_pending;
+	told->is_in_force = change->is_in_force;
 	(void)snprintf(told->key, VALUE_MAX, "%s", change->key);
 	(void)snprintf(told->before, VALUE_MAX, "%s", change->before);
 	(void)snprintf(told->after, VALUE_MAX, "%s", change->after);
@@ -157,6 +158,7 @@ static void change_one(struct fixture *fixture, const struct schema_row *row)
 	bool is_done = row->reload == CONF_LIVE || row->reload == CONF_LIVE_BELOW ||
 	               row->reload == CONF_LIVE_FILLED;
 	assert_int_equal(told.mend[0] == '\0', is_done);
+	assert_int_equal(told.is_in_force, is_done || row->reload == CONF_LIVE_LOGD);
 	assert_string_equal(print(&fresh, after), is_taken(row->reload) ? changed : before);
 	conf_fini(&running);
 	assert_string_equal(print(&fresh, after), is_taken(row->reload) ? changed : before);
@@ -208,6 +210,8 @@ static void change_in_text_and_mend(void **state)
 	         "systemctl restart mired mired-logd", true},
 	        {"", "seen-interval = 20s\n", "seen-interval", "10s", "20s",
 	         "systemctl restart mired-logd", false},
+	        {"", "whiteexp = 10d\n", "whiteexp", "36d", "10d", "systemctl restart mired-logd",
+	         false},
 	        {"", "list-size = 1g\n", "list-size", "256m", "1g", "systemctl start mired-setup",
 	         false},
 	};
