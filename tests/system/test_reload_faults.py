@@ -116,3 +116,110 @@ def test_the_usual_file_may_be_missing_at_the_start_but_not_vanish(world):
     mired.write_usual()
     said = ask(mired, "reload")
     check([row["key"] for row in said.get("changes", [])] == ["banner"], "it is back:", said)
+
+
+# --- many, and at the wrong time ------------------------------------------------------------------
+
+def fds(pids):
+    """Open files of each process."""
+    return {role: len(os.listdir(f"/proc/{pid}/fd")) for role, pid in pids.items()}
+
+
+def memfds(pids):
+    """Those of them that are sealed files of ours."""
+    def is_ours(pid, fd):
+        try:
+            return "memfd:mired" in os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            return False
+    return {role: sum(is_ours(pid, fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+            for role, pid in pids.items()}
+
+
+def rss(pids):
+    return {role: w.rss_bytes(pid) for role, pid in pids.items()}
+
+
+@marked(timeout_secs=120, alone=True, tags=("once",))
+def test_five_hundred_reloads_by_request_and_signal_leave_nothing_behind(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, host_cache=4096, tuple_cache=4096, verbose="no").start()
+    pids, supervisor = mired.pids(), mired.supervisor_pid()
+    texts = [mired.conf.read_text() + f'banner = "%h {n % 2}"\nmta-addresses = "192.0.2.{n % 2 + 1}"\n'
+             for n in range(2)]
+    for n in range(1, N_STORM + 1):
+        mired.conf.write_text(texts[n % 2] if n % 7 else "not a key\n")
+        os.kill(supervisor, signal.SIGHUP)
+        said = ask(mired, "reload")
+        check(("error" in said) == (n % 7 == 0), "an answer for each request:", n, said)
+        if n == N_WARM:
+            time.sleep(1)
+            before = fds(pids), memfds(pids), rss(pids)
+    time.sleep(1)
+    after = fds(pids), memfds(pids), rss(pids)
+    print(f"after {N_WARM} and after {N_STORM} reloads: open files {before[0]} {after[0]}, memfds "
+          f"{before[1]} {after[1]}, RSS {before[2]} {after[2]}")
+    check(mired.pids() == pids, "no process died:", mired.log_text()[-1000:])
+    check(after[:2] == before[:2], "no file stayed open:", before[:2], after[:2])
+    check(all(after[2][role] - before[2][role] <= GROWTH_BYTES_MAX for role in pids),
+          "no memory grew:", before[2], after[2])
+
+
+@marked(timeout_secs=90, tags=("once", "sanitize"))
+def test_reloads_at_the_same_time_are_all_answered(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net).start()
+    supervisor = mired.supervisor_pid()
+    text = mired.conf.read_text()
+
+    def one(n):
+        scratch = mired.dir / f"conf-{n}"
+        scratch.write_text(f'{text}banner = "%h {n}"\n')
+        scratch.rename(mired.conf)
+        os.kill(supervisor, signal.SIGHUP)
+        return reload(mired)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(one, range(64)))
+    check(all(each.returncode == 0 for each in done), "each is answered:",
+          [each.stderr for each in done if each.returncode])
+    mired.write_conf(banner="%h last")
+    check(reload(mired).returncode == 0, "another one")
+    check(greeting(net) == "220 gw.example last", "the last one counts")
+
+
+@marked(timeout_secs=90, tags=("once", "sanitize"))
+def test_a_role_that_is_away_comes_back_with_what_was_reloaded_meanwhile(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, stutter="0", grey_stutter="0", banner="old").start()
+    pids = mired.kill9("engine", "firewall")
+    mired.write_conf(banner="new", mx_addresses=[*net.mx, "192.0.2.77"])
+    done = reload(mired)  # in time, or nobody listens yet
+    check(done.returncode == 0 or "miredctl: " in done.stderr, "in time or not:", done)
+    os.kill(pids["supervisor"], signal.SIGHUP)
+    wait_for("it to serve again", lambda: mired.pids().get("engine", 0) not in (0, pids["engine"])
+             and mired.is_ready(), 20)
+    check(greeting(net) == "220 new", "the engine has it")
+    wait_for("the rules", lambda: "192.0.2.77" in net.gw.shell("nft list table inet mired"), 10)
+    check(mired.pids()["supervisor"] == pids["supervisor"], "the supervisor stayed")
+
+
+@marked(timeout_secs=120, tags=("once",))
+def test_a_firewall_role_that_stands_still_holds_up_no_reload(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, stutter="0", grey_stutter="0").start()
+    pids = mired.pids()
+    os.kill(pids["firewall"], signal.SIGSTOP)
+    slowest = 0.0
+    for n in range(100):
+        mired.write_conf(banner=f"%h {n}", mx_addresses=[*net.mx, f"192.0.2.{n + 1}"])
+        began = time.monotonic()
+        said = ask(mired, "reload")
+        slowest = max(slowest, time.monotonic() - began)
+        check("error" not in said, "it is answered:", n, said)
+    check(greeting(net) == "220 gw.example 99", "the engine has the last one")
+    print(f"100 reloads beside a firewall role that stands still: slowest {slowest:.3f} s")
+    if pathlib.Path(f"/proc/{pids['firewall']}").exists():
+        os.kill(pids["firewall"], signal.SIGCONT)
+    wait_for("the last rules", lambda: "192.0.2.100" in net.gw.shell(
+        "nft list chain inet mired prerouting"), 20)
+    wait_for("it to be whole", mired.is_ready, 20)
