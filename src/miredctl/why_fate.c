@@ -1,6 +1,7 @@
 /* One row a fate: the sentence, and the commands that would change it. In these texts %A is the
- * address, %N the nospamd file, %D the file of allowed domains, %R the recipient, %M the mail that
- * is meant, %F and %U when a retry qualifies and until when, %T until when the host is trapped. */
+ * address, %N the nospamd file, %D the file of allowed domains, %R the recipient, %Q the same for a
+ * shell, %M the mail that is meant, %F and %U when a retry qualifies and until when, %E when its
+ * tuple ends, %T until when the host is trapped. */
 #include "miredctl/why_fate.h"
 
 #include <stdbool.h>
@@ -36,27 +37,41 @@ static bool is_blacklist_only(const json_t *answer)
 	return is_text(json_object_get(answer, "settings"), "mode", "blacklist");
 }
 
+static enum fate fate_of_listed(const json_t *answer)
+{
+	const json_t *trapped = json_object_get(answer, "trapped");
+	bool is_on_list = json_array_size(json_object_get(answer, "lists")) > 0;
+	if (is_blacklist_only(answer) || !json_is_true(json_object_get(trapped, "live"))) {
+		return FATE_LISTED;
+	}
+	return is_on_list ? FATE_LISTED_TRAPPED : FATE_TRAPPED;
+}
+
+/* By the rules of greylisting. */
+static enum fate fate_of_attempt(const json_t *answer)
+{
+	const json_t *attempt = json_object_get(answer, "attempt");
+	if (is_text(attempt, "verdict", "early")) {
+		bool passes = why_int(attempt, "passes") < why_int(attempt, "until");
+		return passes ? FATE_EARLY : FATE_ENDS;
+	}
+	return is_text(attempt, "verdict", "passes") ? FATE_PASSES : FATE_NEW;
+}
+
 /* Of a connection that reaches mired. */
 static enum fate fate_at_mired(const json_t *answer)
 {
 	const json_t *mail = json_object_get(answer, "mail");
-	const json_t *attempt = json_object_get(answer, "attempt");
-	bool is_trap = json_is_true(json_object_get(mail, "spamtrap")) ||
-	               json_is_true(json_object_get(mail, "foreign_domain"));
 	if (is_text(answer, "class", "listed")) {
-		const json_t *trapped = json_object_get(answer, "trapped");
-		return json_is_true(json_object_get(trapped, "live")) ? FATE_TRAPPED : FATE_LISTED;
+		return fate_of_listed(answer);
 	}
-	if (is_trap && !is_blacklist_only(answer)) {
+	if (json_is_true(json_object_get(mail, "spamtrap")) && !is_blacklist_only(answer)) {
 		return FATE_TRAPS;
 	}
-	if (is_text(answer, "class", "white")) {
-		return FATE_LOST;
+	if (json_is_true(json_object_get(mail, "foreign_domain")) && !is_blacklist_only(answer)) {
+		return FATE_FOREIGN;
 	}
-	if (is_text(attempt, "verdict", "early")) {
-		return FATE_EARLY;
-	}
-	return is_text(attempt, "verdict", "passes") ? FATE_PASSES : FATE_NEW;
+	return is_text(answer, "class", "white") ? FATE_LOST : fate_of_attempt(answer);
 }
 
 static enum fate fate_unasked(const json_t *answer)
@@ -102,12 +117,12 @@ static const struct {
                           {{"edit %N, then: miredctl reload", "it is treated like others"}}},
         [FATE_WHITE] = {"If it connects now, the mail server gets the connection: the kernel has "
                         "it as white.",
-                        {{"miredb -d %A", "greylisted like a stranger"},
+                        {{"miredb -d %A", "greylisted again, by the tuples it has"},
                          {"miredb -t -a %A", "trapped"}}},
         [FATE_UNCHECKED] = {"If it connects now, the mail server gets the connection if the kernel "
                             "has it as white, too.",
                             {{"miredb -a %A", "puts it into the kernel again"},
-                             {"miredb -d %A", "greylisted like a stranger"}}},
+                             {"miredb -d %A", "greylisted again, by the tuples it has"}}},
         [FATE_LOST] = {"If it connects now, it is deferred (451) without stutter, though it is "
                        "white: the kernel has lost its entry, gets it back at once, and the next "
                        "connection passes.",
@@ -122,12 +137,19 @@ static const struct {
                                                       "again"}}},
         [FATE_TRAPPED] = {"If it connects now, it is held byte by byte and its mail is refused, "
                           "because it is trapped, until %T.",
-                          {{"miredb -d %A", "greylisted like a stranger"},
+                          {{"miredb -d %A", "greylisted again, by the tuples it has"},
                            {"miredb -a %A", "white: passes"},
                            {"echo %A >> %N && miredctl reload", "passes for good"}}},
-        [FATE_TRAPS] = {"If it sends that mail now, it is trapped.",
-                        {{"miredb -d -T '%R'", "if it is a spamtrap: it is none any more"},
-                         {"edit %D, then: miredctl reload", "if the domain is to get mail"}}},
+        [FATE_LISTED_TRAPPED] = {"If it connects now, it is held byte by byte and its mail is "
+                                 "refused, because it is on a list and, until %T, trapped.",
+                                 {{"echo %A >> %N && miredctl reload", "passes, whatever list it "
+                                                                       "is on"},
+                                  {"miredb -d %A && miredctl drop-list NAME",
+                                   "greylisted until the list is loaded again"}}},
+        [FATE_TRAPS] = {"If it sends that mail now, it is trapped: %R is a spamtrap.",
+                        {{"miredb -d -T %Q", "it is none any more"}}},
+        [FATE_FOREIGN] = {"If it sends that mail now, it is trapped: %R is in no allowed domain.",
+                          {{"edit %D, then: miredctl reload", "its domain gets mail here"}}},
         [FATE_NEW] = {"If it connects now, %M is deferred (451). It passes when tried again with "
                       "the same helo, sender and recipient from %F until %U: that retry is "
                       "deferred, too, but makes the host white, and what comes after it passes.",
@@ -138,6 +160,11 @@ static const struct {
                         "the host white, and what comes after it passes.",
                         {{"miredb -a %A", "white: passes at once"},
                          {"echo %A >> %N && miredctl reload", "passes for good"}}},
+        [FATE_ENDS] = {"If it sends that mail now, it is deferred (451) once more: too early. Its "
+                       "tuple ends before a retry would pass, %E; what comes from then on begins "
+                       "anew.",
+                       {{"miredb -a %A", "white: passes at once"},
+                        {"echo %A >> %N && miredctl reload", "passes for good"}}},
         [FATE_PASSES] = {"If it sends that mail now with the same helo (until %U), it is deferred "
                          "(451) for the last time: the retry makes the host white, and what comes "
                          "after it passes.",
@@ -167,6 +194,22 @@ static const char *mail_meant(const json_t *answer)
 	               : "its first mail";
 }
 
+/* As one word of a shell. */
+static void put_quoted(const char *text, FILE *out)
+{
+	(void)fputc('\'', out);
+	for (const char *c = text ? text : ""; *c; c++) {
+		const char one[] = {*c, '\0'};
+		why_put(out, *c == '\'' ? "'\\''" : one);
+	}
+	(void)fputc('\'', out);
+}
+
+static const char *recipient_of(const json_t *answer)
+{
+	return json_string_value(json_object_get(json_object_get(answer, "mail"), "recipient"));
+}
+
 static void put_field(const json_t *answer, char field, FILE *out)
 {
 	const json_t *settings = json_object_get(answer, "settings");
@@ -183,8 +226,10 @@ static void put_field(const json_t *answer, char field, FILE *out)
 		why_put(out, json_string_value(json_object_get(settings, "allowed_domains_file")));
 		return;
 	case 'R':
-		why_put(out, json_string_value(json_object_get(json_object_get(answer, "mail"),
-		                                               "recipient")));
+		why_put(out, recipient_of(answer));
+		return;
+	case 'Q':
+		put_quoted(recipient_of(answer), out);
 		return;
 	case 'M':
 		(void)fputs(mail_meant(answer), out);
@@ -194,6 +239,9 @@ static void put_field(const json_t *answer, char field, FILE *out)
 		return;
 	case 'U':
 		why_put_time(out, why_int(attempt, "until") - 1, now);
+		return;
+	case 'E':
+		why_put_time(out, why_int(attempt, "until"), now);
 		return;
 	case 'T':
 		why_put_time(out, why_int(json_object_get(answer, "trapped"), "expire"), now);
@@ -241,9 +289,23 @@ static bool is_asked(const json_t *answer)
 	return json_object_get(json_object_get(answer, "kernel"), "sets") != NULL;
 }
 
-static void put_sentence(const json_t *answer, enum fate fate, FILE *out)
+/* keeper_is_low_priority_hit: also what has ended speaks for a host as long as it is stored. */
+static bool is_low_priority_hit(const json_t *answer, enum fate fate)
 {
 	const json_t *settings = json_object_get(answer, "settings");
+	return fate == FATE_NEW && json_is_true(json_object_get(settings, "low_priority_mx")) &&
+	       json_array_size(json_object_get(answer, "tuples")) == 0 &&
+	       !json_is_object(json_object_get(answer, "white"));
+}
+
+static bool is_half_looked(const json_t *answer, enum fate fate)
+{
+	return fate == FATE_NEW && json_is_object(json_object_get(answer, "mail")) &&
+	       json_is_true(json_object_get(answer, "more_tuples"));
+}
+
+static void put_sentence(const json_t *answer, enum fate fate, FILE *out)
+{
 	char *text = NULL;
 	size_t len = 0;
 	FILE *whole = open_memstream(&text, &len);
@@ -253,7 +315,10 @@ static void put_sentence(const json_t *answer, enum fate fate, FILE *out)
 	bool is_stranger = fate == FATE_NEW && is_never_seen(answer);
 	(void)fputs(is_stranger ? "Never seen, and on no list. " : "", whole);
 	put_text(answer, rows[fate].sentence, whole);
-	if (is_stranger && json_is_true(json_object_get(settings, "low_priority_mx"))) {
+	if (is_half_looked(answer, fate)) {
+		(void)fputs(" (Not all of its tuples were looked at.)", whole);
+	}
+	if (is_low_priority_hit(answer, fate)) {
 		(void)fputs(" At the low-priority MX it would be trapped.", whole);
 	}
 	if (!is_asked(answer)) {

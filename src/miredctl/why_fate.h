@@ -13,10 +13,13 @@ enum fate {
 	FATE_UNLISTED,  /* blacklist-only mode, on no list */
 	FATE_LISTED,
 	FATE_TRAPPED,
-	FATE_TRAPS,  /* this mail will trap it */
-	FATE_NEW,    /* a first attempt */
-	FATE_EARLY,  /* a retry too early */
-	FATE_PASSES, /* a retry that qualifies */
+	FATE_LISTED_TRAPPED,
+	FATE_TRAPS,   /* this mail will trap it: it goes to a spamtrap */
+	FATE_FOREIGN, /* the same: it goes to a domain that gets no mail here */
+	FATE_NEW,     /* a first attempt */
+	FATE_EARLY,   /* a retry too early */
+	FATE_ENDS,    /* the same, and its tuple ends before one would qualify */
+	FATE_PASSES,  /* a retry that qualifies */
 	FATE_COUNT
 };
 

@@ -71,9 +71,10 @@ static void show_register(const json_t *answer, const char *name, FILE *out)
 	indent(out);
 	(void)fputs("first seen ", out);
 	why_put_time(out, why_int(record, "first"), now);
-	if (why_int(record, "changed") != why_int(record, "first")) {
-		(void)fputs(", renewed ", out);
-		why_put_time(out, why_int(record, "changed"), now);
+	int64_t changed = why_int(record, "changed");
+	if (changed != why_int(record, "first")) {
+		(void)fputs(", renewed ", out); /* the stamp may be a second ahead, for merges */
+		why_put_time(out, changed == now + 1 ? now : changed, now);
 	}
 	(void)fputc('\n', out);
 	indent(out);

@@ -40,6 +40,10 @@
 	"'trapped':{'live':true,'first':990000,'changed':990000,'expire':1086400,'deferred':1," \
 	"'passed':0},"
 #define LISTED "'class':'listed','attempt':{'verdict':'listed'},'lists':['mine'],"
+#define DYING  "'attempt':{'verdict':'early','passes':1007200,'until':1000060},"
+#define QUOTE                                                                                    \
+	"'mail':{'sender':'<a@b>','recipient':'<c\\u0027d@e>','spamtrap':true,'foreign_domain':" \
+	"false},"
 
 /* ' stands for ". */
 static json_t *json_of(const char *text)
@@ -112,10 +116,17 @@ static const struct {
          "with the same helo (until 1970-01-12 15:46:39 (in 1h 59m)), it is deferred (451) for the "
          "last time"},
         {HOST SETTINGS NO_SETS GREY NEW BAIT, FATE_TRAPS, "miredb -d -T '<c@d>'"},
-        {HOST SETTINGS NO_SETS GREY EARLY FOREIGN, FATE_TRAPS,
-         "edit /etc/domains, then: miredctl reload"},
+        {HOST SETTINGS NO_SETS GREY NEW QUOTE, FATE_TRAPS, "miredb -d -T '<c'\\''d@e>' "},
+        {HOST SETTINGS NO_SETS GREY EARLY FOREIGN, FATE_FOREIGN,
+         "is in no allowed domain.   edit /etc/domains, then: miredctl reload"},
+        {HOST SETTINGS NO_SETS GREY DYING MAIL, FATE_ENDS,
+         "once more: too early. Its tuple ends before a retry would pass, 1970-01-12 13:47:40 (in "
+         "1m)"},
+        {HOST SETTINGS NO_SETS GREY NEW MAIL "'more_tuples':true,", FATE_NEW,
+         "passes. (Not all of its tuples were looked at.)"},
         {HOST SETTINGS NO_SETS WHITE BAIT, FATE_TRAPS, "it is trapped"},
-        {HOST SETTINGS IN("spamd-white") WHITE, FATE_WHITE, "miredb -d 192.0.2.1"},
+        {HOST SETTINGS IN("spamd-white") WHITE, FATE_WHITE,
+         "miredb -d 192.0.2.1       greylisted again, by the tuples it has"},
         {HOST SETTINGS IN("spamd-white6") WHITE, FATE_WHITE, "the mail server gets"},
         {HOST SETTINGS NO_SETS WHITE, FATE_LOST, "the kernel has lost its entry"},
         {HOST SETTINGS UNKNOWN WHITE, FATE_UNCHECKED, "white, too. (The kernel was not asked"},
@@ -124,6 +135,10 @@ static const struct {
         {HOST SETTINGS IN("spamd-greytrap") TRAPPED, FATE_TRAPPED, "miredb -a 192.0.2.1"},
         {HOST SETTINGS NO_SETS LISTED, FATE_LISTED,
          "echo 192.0.2.1 >> /etc/nospamd && miredctl reload"},
+        {HOST SETTINGS IN("spamd-greytrap") TRAPPED "'lists':['mine'],", FATE_LISTED_TRAPPED,
+         "because it is on a list and, until 1970-01-13 13:46:40 (in 1d), trapped.   echo "
+         "192.0.2.1"},
+        {HOST BLACKLIST UNKNOWN TRAPPED "'lists':['mine'],", FATE_LISTED, "on a list"},
         /* by hand, after the list came: it stays until a list is loaded again */
         {HOST SETTINGS IN("spamd-white") LISTED, FATE_WHITE, "the kernel has it as white"},
         {HOST SETTINGS IN("nospamd") LISTED, FATE_NOSPAMD, "a line of nospamd exempts it"},
@@ -171,6 +186,27 @@ static void a_stranger_is_warned_of_the_low_priority_mx(void **state)
 	char answer[1024];
 	(void)snprintf(answer, sizeof answer, "%s%s%s", HOST NO_SETS GREY NEW, settings, "");
 	assert_says(answer, "At the low-priority MX it would be trapped.");
+	(void)snprintf(answer, sizeof answer, "%s%s%s", HOST NO_SETS GREY NEW, settings,
+	               "'events':[{'event':'connected'}],");
+	assert_says(answer, "At the low-priority MX it would be trapped.");
+}
+
+/* keeper_is_low_priority_hit: what was stored of it once speaks for it until it is swept. */
+static void who_left_a_record_is_not_warned_of_the_low_priority_mx(void **state)
+{
+	(void)state;
+	static const char *const known[] = {
+	        "'white':{'live':false,'expire':999000},",
+	        "'n_tuples':1,'tuples':[{'retry':'new','expire':999940}],",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		char answer[1024];
+		(void)snprintf(answer, sizeof answer, "%s'settings':{'low_priority_mx':true},%s",
+		               HOST NO_SETS GREY NEW, known[i]);
+		char *text = text_of(answer);
+		assert_null(strstr(text, "low-priority"));
+		free(text);
+	}
 }
 
 /* --- what is known ---------------------------------------------------------------------------- */
@@ -228,6 +264,10 @@ static void what_is_known_is_said_whatever_it_is(void **state)
 	        {HOST SETTINGS TRAPPED, "trapped    until 1970-01-13 13:46:40 (in 1d)"},
 	        {HOST SETTINGS "'white':{'live':false,'expire':999000},",
 	         "white      no longer: ended 1970-01-12 13:30:00 (16m 40s ago)"},
+	        /* a change within the second of the last one is stamped with the next */
+	        {HOST SETTINGS
+	         "'white':{'live':true,'first':1000000,'changed':1000001,'expire':2},",
+	         "first seen 1970-01-12 13:46:40 (now), renewed 1970-01-12 13:46:40 (now)"},
 	        {HOST SETTINGS LISTED "'reply':['450-one','450 two'],",
 	         "told       450-one            450 two"},
 	        {HOST SETTINGS "'lists':['a','b'],", "lists      on a, b"},
@@ -278,6 +318,7 @@ int main(void)
 	        cmocka_unit_test(what_happens_now_follows_from_kernel_and_daemon),
 	        cmocka_unit_test(every_fate_has_a_row_above),
 	        cmocka_unit_test(a_stranger_is_warned_of_the_low_priority_mx),
+	        cmocka_unit_test(who_left_a_record_is_not_warned_of_the_low_priority_mx),
 	        cmocka_unit_test(parts_are_shown_in_lines_of_their_own),
 	        cmocka_unit_test(what_is_known_is_said_whatever_it_is),
 	        cmocka_unit_test(nothing_that_moves_a_terminal_is_printed),

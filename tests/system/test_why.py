@@ -1,5 +1,6 @@
 """miredctl why: what it says of an address is what mired then does."""
 import json
+import re
 import shutil
 import time
 
@@ -115,6 +116,26 @@ def check_held(mired, net, source, is_v6):
         check("connected" in [row["event"] for row in answer["events"]], answer["events"])
 
 
+def check_both(mired, source, name):
+    """Of one that is on a list and trapped the trap alone is no way out."""
+    run([BUILD / "miredb", "-f", mired.conf, "-t", "-a", source])
+    fate = why(mired, source)[1]
+    check("because it is on a list and, until" in fate and "drop-list" in fate, "both:", fate)
+    run([BUILD / "miredb", "-f", mired.conf, "-d", source])
+    answer, fate, _ = why(mired, source)
+    check(answer["lists"] == [name] and "because it is on a list. echo" in fate, "still:", fate)
+
+
+def check_told_command(mired, source):
+    """A spamtrap goes by the very command that is told, whatever is in its name."""
+    ask(mired, "change", "spamtrap o'bait@mx.example\n")
+    text = why(mired, source, SENDER, "O'Bait@mx.example")[2]
+    command = re.search(r"^  miredb (-d -T .*)$", text, re.M).group(1)
+    run(["sh", "-c", f"{BUILD / 'miredb'} -f {mired.conf} {command}"])
+    answer = why(mired, source, SENDER, "o'bait@mx.example")[0]
+    check(not answer["mail"]["spamtrap"], "it is gone after", command)
+
+
 def check_trapped(mired, net, source, is_v6):
     ask(mired, "change", "spamtrap bait@mx.example\n")
     answer, fate, _ = why(mired, source, SENDER, "Bait@mx.example")
@@ -142,9 +163,11 @@ def test_traps_lists_and_nospamd_are_told_as_they_are(world):
     for source, is_v6 in families(2):
         check_held(mired, net, source, is_v6)
         check_trapped(mired, net, source, is_v6)
+        check_told_command(mired, source)
         ask(mired, "list-put", LIST6 if is_v6 else LIST)
         answer, fate, text = why(mired, source)
         check(answer["lists"] == ["mine6" if is_v6 else "mine"], "on the list:", answer["lists"])
+        check_both(mired, source, answer["lists"][0])
         check("because it is on a list" in fate and f"You are on my list, {source}" in text, text)
         with Client(net.out, net.target(is_v6), source=source) as client:
             n_bytes = sum(len(data) for _, data in client.bytes_until_eof(0.6))
