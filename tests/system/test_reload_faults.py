@@ -15,6 +15,7 @@ from world import BUILD, check, marked, run, wait_for
 N_STORM, N_WARM = 500, 50
 GROWTH_BYTES_MAX = 2 << 20
 NOTHING = "nothing has changed"
+AT_ONCE = "other reloads are under way: try again later"
 
 
 def greeting(net, n=1):
@@ -180,8 +181,9 @@ def test_reloads_at_the_same_time_are_all_answered(world):
         return reload(mired)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         done = list(pool.map(one, range(64)))
-    check(all(each.returncode == 0 for each in done), "each is answered:",
-          [each.stderr for each in done if each.returncode])
+    refused = [each.stderr for each in done if each.returncode]
+    check(len(refused) < len(done) and all(AT_ONCE in text for text in refused),
+          "each is done, or told that there are too many:", refused)
     mired.write_conf(banner="%h last")
     check(reload(mired).returncode == 0, "another one")
     check(greeting(net) == "220 gw.example last", "the last one counts")
