@@ -2,6 +2,7 @@
 import concurrent.futures
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -10,6 +11,8 @@ import world as w
 from client import Client
 from control import ask
 from daemon import Mired
+from load import Load
+from test_listed import put_lists
 from world import BUILD, check, marked, run, wait_for
 
 N_STORM, N_WARM = 500, 50
@@ -225,3 +228,75 @@ def test_a_firewall_role_that_stands_still_holds_up_no_reload(world):
     wait_for("the last rules", lambda: "192.0.2.100" in net.gw.shell(
         "nft list chain inet mired prerouting"), 20)
     wait_for("it to be whole", mired.is_ready, 20)
+
+
+# --- everything at once ---------------------------------------------------------------------------
+
+def live_values(net, mired):
+    """Two values of each key that a reload puts in force."""
+    files = [mired.dir / name for name in ("domains-a", "domains-b", "nospamd-a", "nospamd-b")]
+    files[0].write_text("mx.example\n")
+    files[1].write_text("mx.example\nother.example\n")
+    files[2].write_text("198.51.100.0/24\n")
+    files[3].write_text("")
+    return {
+        "log-rate": (1000, 1), "verbose": ("no", "yes"), "hostname": ("a.example", "b.example"),
+        "banner-name": ("one", "two"), "banner": ("%h %n", "%h"), "stutter": ("0s", "1ms"),
+        "grey-stutter": ("0s", "20ms"), "read-timeout": ("400s", "300s"),
+        "write-timeout": ("400s", "300s"), "close-wait": ("5s", "4s"),
+        "close-discard": ("64k", "4k"), "bad-commands": (20, 19), "listed-code": (450, 550),
+        "max-listed": (1000, 1), "list-prefixes": (4000000, 3000000),
+        "max-connections": (2000, 1900), "look-interval": ("4s", "1s"),
+        "byte-budget": ("auto", 1000000), "passtime": ("25m", "1s"), "greyexp": ("4h", "5h"),
+        "whiteexp": ("36d", "35d"), "trapexp": ("24h", "23h"), "trap-text": ("No %A", "No"),
+        "allowed-domains-file": files[:2],
+        "low-priority-mx": (["192.0.2.9"], ["192.0.2.9", "192.0.2.10"]),
+        "store-wait": ("10s", "9s"), "store-retry": ("2s", "1s"), "commit-max": (256, 500),
+        "commit-wait": ("20ms", "0ms"), "burst-max": (1000000, 0), "sweep-interval": ("1s", "50ms"),
+        "keep-rules": ("auto", "yes"), "traffic-class": ("1:25", "off"),
+        "interface": (["ext"], ["ext", "int"]), "mx-addresses": (net.mx, [*net.mx, "192.0.2.77"]),
+        "mta-addresses": (["192.0.2.1"], ["192.0.2.2"]), "smtp-port": (25, 26),
+        "nospamd-file": files[2:], "firewall-watch": ("500ms", "20ms"),
+        "sync-skew": ("10m", "9m"),
+    }
+
+
+@marked(timeout_secs=120, tags=("once", "sanitize"))
+def test_every_key_of_a_reload_changes_under_load(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, max_connections=2000, low_priority_mx=["192.0.2.9"])
+    values = live_values(net, mired)
+    schema = (w.TOP / "src" / "conf" / "schema.c").read_text()
+    live = re.findall(r'\{"([a-z0-9-]+)", [^}]* CONF_LIVE(?:_\w+)?\}', schema)
+    check(set(live) == set(values), "the table's keys:", set(live) ^ set(values))
+    sides = [{key: pair[n] for key, pair in values.items()} for n in range(2)]
+    mired.write_conf(**sides[0])
+    mired.start()
+    pids = mired.pids()
+    put_lists(mired, {"bad": ("no", ["198.19.50.0/24"], ["2001:db8::1/128"])})
+    loads = [Load(world, net.out, net.target(False), *options, "--source-range", sources, seconds=60)
+             for options, sources in (
+                 (("--tuples", 100_000, "--rate", 300, "--ack-file", world.dir / "acks"),
+                  "198.19.1.1-198.19.2.250"),
+                 (("--idle", 300), "198.19.50.1-198.19.50.250"))]
+    wait_for("connections", lambda: mired.status()["connections"]["now"] >= 300, 20)
+    until = time.monotonic() + 6
+    n = 0
+    while time.monotonic() < until:
+        n += 1
+        mired.write_conf(**sides[n % 2])
+        answer = ask(mired, "reload")
+        changed = {row["key"] for row in answer.get("changes", []) if not row["pending"]}
+        check(changed == set(values), "all of them change:", set(values) - changed, answer)
+    status = mired.status()
+    for load in loads:
+        load.end()
+    print(f"{n} reloads of {len(values)} keys beside {status['connections']['total']} connections")
+    check(mired.pids() == pids, "no process died:", mired.log_text()[-2000:])
+    check(status["connections"]["listed"] > 0 and status["connections"]["total"] > 600,
+          "there was a load:", status["connections"])
+    check("handed over" not in mired.log_text(), "each was taken:", mired.log_text()[-2000:])
+    mired.write_conf(**sides[0])
+    mired.write_conf(smtp_port=25, passtime="25m")
+    check(reload(mired).returncode == 0, "the first ones again")
+    wait_for("it to serve", lambda: greeting(net).startswith("220 a.example"), 10)
