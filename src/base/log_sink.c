@@ -1,10 +1,14 @@
 /* Where lines go. Encoded lines are gathered one behind the other and leave in one call: sendmmsg
- * for the two that take a datagram a line, write for stderr. The formats: journal  systemd's
- * "Native Journal Protocol": NAME=value and a line feed for each field. Values with line feeds
- * would need another form; none is left in ours. syslog   RFC 3164 as the C library sends it:
- * <PRIORITY>Mon dd hh:mm:ss ident[pid]: text stderr   ident[pid]: text Sending never waits, so a
- * log that stands still costs lines, not the writer. A lost connection is made again; what was
- * gathered for one kind of log is dropped when the next one is of the other. */
+ * for the two that take a datagram a line, write for stderr. The formats:
+ *
+ *   journal  systemd's "Native Journal Protocol": NAME=value and a line feed for each field; values
+ *            with line feeds would need another form, but none is left in ours
+ *   syslog   RFC 3164 as the C library sends it: <PRIORITY>Mon dd hh:mm:ss ident[pid]: text
+ *   stderr   ident[pid]: text
+ *
+ * Sending never waits, so a log that stands still costs lines, not the writer. A lost connection is
+ * made again; what was gathered for one kind of log is dropped when the next one is of the other.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
