@@ -129,14 +129,30 @@ static bool slot_read(const struct slot *slot, uint64_t words[static N_WORDS])
 
 /* --- looking ---------------------------------------------------------------------------------- */
 
-/* Whether the slot may be of this group; spares most of the copies. Groups are IPv4 whole or at
- * least the first 32 bits (ipv6-prefix). */
-static bool may_be_of(const struct slot *slot, const struct addr *group)
+/* What a slot of a group has in one of its words; spares most of the copies. */
+struct sieve {
+	unsigned word;
+	uint64_t mask;
+	uint64_t value;
+};
+
+/* Of IPv4 the address; else the first 32 bits, which groups have at least (ipv6-prefix). */
+static struct sieve sieve_of(const struct addr *group)
 {
-	uint8_t bytes[sizeof(uint64_t)];
-	uint64_t word = atomic_load_explicit(&slot->words[WORD_ADDR], memory_order_relaxed);
-	memcpy(bytes, &word, sizeof bytes);
-	return memcmp(bytes, group->bytes, sizeof(uint32_t)) == 0;
+	static const uint8_t first_half[sizeof(uint64_t)] = {0xff, 0xff, 0xff, 0xff};
+	struct sieve sieve = {.word = WORD_ADDR + addr_is_v4(group)};
+	memcpy(&sieve.mask, first_half, sizeof sieve.mask);
+	sieve.mask = addr_is_v4(group) ? ~sieve.mask : sieve.mask;
+	memcpy(&sieve.value, group->bytes + sizeof(uint64_t) * addr_is_v4(group),
+	       sizeof sieve.value);
+	sieve.value &= sieve.mask;
+	return sieve;
+}
+
+static bool may_be_of(const struct slot *slot, const struct sieve *sieve)
+{
+	uint64_t word = atomic_load_explicit(&slot->words[sieve->word], memory_order_relaxed);
+	return (word & sieve->mask) == sieve->value;
 }
 
 static bool is_of(const struct event *event, const struct addr *group, unsigned v6_bits)
@@ -156,12 +172,13 @@ unsigned events_find(const struct events *events, const struct addr *addr, unsig
 		return 0;
 	}
 	struct addr group = addr_group(addr, v6_bits);
+	const struct sieve sieve = sieve_of(&group);
 	uint64_t n = atomic_load_explicit(&events->n_added, memory_order_acquire);
 	uint64_t n_slots = (uint64_t)events->mask + 1;
 	uint64_t n_left = n < n_slots ? n : n_slots;
 	for (; n_left > 0 && n_found < max; n_left--) {
 		const struct slot *slot = &events->slots[--n & events->mask];
-		if (may_be_of(slot, &group) && slot_read(slot, words)) {
+		if (may_be_of(slot, &sieve) && slot_read(slot, words)) {
 			unpack(words, &out[n_found]);
 			n_found += is_of(&out[n_found], &group, v6_bits);
 		}

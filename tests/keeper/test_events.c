@@ -98,8 +98,14 @@ static void ipv6_hosts_are_found_by_their_network(void **state)
 	add(events, "2001:db8:0:1::a", 1, "");
 	add(events, "2001:db8:0:1::b", 2, "");
 	add(events, "2001:db8:0:2::a", 3, "");
+	add(events, "192.0.2.1", 4, "");
+	add(events, "::c000:201", 5, "");
 	assert_int_equal(find(events, "2001:db8:0:1::c", found), 2);
 	assert_int_equal(found[0].at.secs, 2);
+	assert_int_equal(find(events, "192.0.2.1", found), 1);
+	assert_int_equal(found[0].at.secs, 4);
+	assert_int_equal(find(events, "::", found), 1); /* IPv4 is not of its network */
+	assert_int_equal(found[0].at.secs, 5);
 	events_free(events);
 }
 
