@@ -20,10 +20,26 @@ enum {
 	ADDRESS_COLUMNS = 39, /* an IPv6 address at its longest */
 };
 
+/* The daemon has escaped what came from outside: its backslashes are not escaped again. */
 const char *text_of(const json_t *string, char *out, size_t size)
 {
 	const char *text = json_string_value(string);
-	return span_escape(span_of(text ? text : "", json_string_length(string)), out, size);
+	size_t used = 0;
+	for (size_t i = 0; i < json_string_length(string); i++) {
+		char escaped[sizeof "\\xff"];
+		bool is_backslash = text[i] == '\\';
+		const char *piece =
+		        is_backslash ? "\\"
+		                     : span_escape(span_of(text + i, 1), escaped, sizeof escaped);
+		size_t len = strlen(piece);
+		if (used + len >= size) {
+			break;
+		}
+		memcpy(out + used, piece, len);
+		used += len;
+	}
+	out[used] = '\0';
+	return out;
 }
 
 const char *text_secs(double secs, char out[static TEXT_NUMBER_MAX])
@@ -105,6 +121,7 @@ struct column {
 	size_t width_min;   /* of the table, else it is left out */
 	size_t columns_max; /* of the one that takes the rest; 0 = any */
 	bool is_left;
+	bool takes_more; /* what the rest is more than that */
 };
 
 enum { COLUMNS_MAX = 8 };
@@ -115,21 +132,21 @@ static const struct {
 	struct column columns[COLUMNS_MAX];
 } tables[HELD_TABLE_COUNT] = {
 	[HELD_LONGEST] = {"longest", {
-		{"held_secs",  "HELD",    cell_secs,  7,  0,   0, false},
-		{"address",    "ADDRESS", cell_name,  0,  0,   ADDRESS_COLUMNS, true},
-		{"class",      "CLASS",   cell_name,  8,  30,  0, true},
-		{"state",      "STATE",   cell_name,  9,  55,  0, true},
-		{"sent_bytes", "SENT",    cell_bytes, 6,  45,  0, false},
-		{"lists",      "LISTS",   cell_count, 5,  100, 0, false},
-		{"list",       "LIST",    cell_name,  20, 70,  0, true},
+		{"held_secs",  "HELD",    cell_secs,  7,  0,   0, false, false},
+		{"address",    "ADDRESS", cell_name,  0,  0,   ADDRESS_COLUMNS, true, false},
+		{"class",      "CLASS",   cell_name,  8,  30,  0, true, false},
+		{"state",      "STATE",   cell_name,  9,  55,  0, true, false},
+		{"sent_bytes", "SENT",    cell_bytes, 6,  45,  0, false, false},
+		{"lists",      "LISTS",   cell_count, 5,  100, 0, false, false},
+		{"list",       "LIST",    cell_name,  20, 70,  0, true, true},
 	}},
 	[HELD_NETWORKS] = {"networks", {
-		{"network",     "NETWORK", cell_name,  0, 0,  0, true},
-		{"connections", "HELD",    cell_count, 7, 16, 0, false},
+		{"network",     "NETWORK", cell_name,  0, 0,  0, true, false},
+		{"connections", "HELD",    cell_count, 7, 16, 0, false, false},
 	}},
 	[HELD_LISTS] = {"lists", {
-		{"name",        "LIST", cell_name,  0, 0,  0, true},
-		{"connections", "HELD", cell_count, 7, 16, 0, false},
+		{"name",        "LIST", cell_name,  0, 0,  0, true, false},
+		{"connections", "HELD", cell_count, 7, 16, 0, false, false},
 	}},
 };
 // clang-format on
@@ -144,8 +161,13 @@ static bool is_shown(const struct column *column, size_t width)
 	return column->title && width >= column->width_min;
 }
 
-/* What the columns of fixed width leave to the other one. */
-static size_t rest_columns(enum held_table table, size_t width)
+struct layout {
+	size_t rest; /* of the column without a width */
+	size_t more; /* what that one does not take */
+};
+
+/* What the columns of fixed width leave. */
+static struct layout layout_of(enum held_table table, size_t width)
 {
 	size_t taken = 0;
 	size_t max = 0;
@@ -158,7 +180,14 @@ static size_t rest_columns(enum held_table table, size_t width)
 	}
 	size_t rest = width + 1 > taken ? width + 1 - taken : 0;
 	rest = rest > NAME_COLUMNS_MIN ? rest : NAME_COLUMNS_MIN;
-	return max > 0 && rest > max ? max : rest;
+	size_t more = max > 0 && rest > max ? rest - max : 0;
+	return (struct layout){.rest = rest - more, .more = more};
+}
+
+static size_t columns_of(const struct column *column, struct layout layout)
+{
+	size_t columns = column->columns > 0 ? column->columns : layout.rest;
+	return columns + (column->takes_more ? layout.more : 0);
 }
 
 /* Appends one cell; what was cut ends in '~'. */
@@ -182,13 +211,12 @@ static void trim_end(char *text)
 
 void held_table_title(enum held_table table, size_t width, char out[static TEXT_ROW_MAX])
 {
-	size_t rest = rest_columns(table, width);
+	struct layout layout = layout_of(table, width);
 	out[0] = '\0';
 	for (size_t i = 0; i < COLUMNS_MAX; i++) {
 		const struct column *column = &tables[table].columns[i];
 		if (is_shown(column, width)) {
-			put_cell(out, column->title, column->columns > 0 ? column->columns : rest,
-			         column->is_left);
+			put_cell(out, column->title, columns_of(column, layout), column->is_left);
 		}
 	}
 	trim_end(out);
@@ -198,7 +226,7 @@ void held_table_row(enum held_table table, const json_t *answer, size_t idx, siz
                     char out[static TEXT_ROW_MAX])
 {
 	const json_t *row = json_array_get(json_object_get(answer, tables[table].key), idx);
-	size_t rest = rest_columns(table, width);
+	struct layout layout = layout_of(table, width);
 	out[0] = '\0';
 	for (size_t i = 0; i < COLUMNS_MAX; i++) {
 		const struct column *column = &tables[table].columns[i];
@@ -206,7 +234,7 @@ void held_table_row(enum held_table table, const json_t *answer, size_t idx, siz
 		if (is_shown(column, width)) {
 			put_cell(out,
 			         column->text(json_object_get(row, column->key), text, sizeof text),
-			         column->columns > 0 ? column->columns : rest, column->is_left);
+			         columns_of(column, layout), column->is_left);
 		}
 	}
 	trim_end(out);

@@ -128,13 +128,12 @@ static const json_t *find(const json_t *top, const char *group, const char *key)
 	return json_object_get(group ? json_object_get(top, group) : top, key);
 }
 
-/* Used bytes of the map without the free ones among them. */
+/* Of used bytes, among which are no free ones. */
 static void as_map_share(const struct top_view *view, const json_t *value, const json_t *before,
                          char out[static TEXT_NAME_MAX])
 {
-	double free_bytes = json_number_value(find(view->now.status, "store", "free_bytes"));
 	double map_bytes = json_number_value(find(view->now.status, "store", "map_bytes"));
-	double used_bytes = json_number_value(value) - free_bytes;
+	double used_bytes = json_number_value(value);
 	(void)before;
 	if (map_bytes > 0) {
 		(void)snprintf(out, TEXT_NAME_MAX, "%.0f%%", used_bytes / map_bytes * PERCENT);
@@ -291,10 +290,41 @@ static bool more_states(const struct top_view *view, size_t idx, char out[static
 	return member_figure(json_object_get(view->now.held, "states"), idx, out);
 }
 
+/* Negative: never heard. */
+static double silence_of(const json_t *peer)
+{
+	const json_t *silent = json_object_get(peer, "silent_secs");
+	return silent ? json_number_value(silent) : -1;
+}
+
+/* Whoever was silent longest comes first, those never heard last: there may be many, and no
+ * protocol says that a group speaks. */
+static bool is_before(const json_t *peers, size_t a, size_t b)
+{
+	double secs_a = silence_of(json_array_get(peers, a));
+	double secs_b = silence_of(json_array_get(peers, b));
+	return secs_a > secs_b || (secs_a >= secs_b && a < b);
+}
+
+static const json_t *peer_in_order(const json_t *peers, size_t idx)
+{
+	size_t n = json_array_size(peers) < PEERS_MAX ? json_array_size(peers) : PEERS_MAX;
+	for (size_t i = 0; i < n; i++) {
+		size_t n_before = 0;
+		for (size_t j = 0; j < n; j++) {
+			n_before += is_before(peers, j, i);
+		}
+		if (n_before == idx) {
+			return json_array_get(peers, i);
+		}
+	}
+	return NULL;
+}
+
 static bool more_peers(const struct top_view *view, size_t idx, char out[static TEXT_ROW_MAX])
 {
-	const json_t *peer = json_array_get(find(view->now.status, "sync", "peers"), idx);
-	const json_t *silent = json_object_get(peer, "silent_secs");
+	const json_t *peer = peer_in_order(find(view->now.status, "sync", "peers"), idx);
+	double silent_secs = silence_of(peer);
 	char name[TEXT_NAME_MAX];
 	char secs[TEXT_NUMBER_MAX];
 	(void)text_of(json_object_get(peer, "name"), name, sizeof name);
@@ -302,8 +332,8 @@ static bool more_peers(const struct top_view *view, size_t idx, char out[static 
 		(void)text_of(json_object_get(peer, "address"), name, sizeof name);
 	}
 	(void)snprintf(out, TEXT_ROW_MAX, "%s %s", name,
-	               silent ? text_secs(json_number_value(silent), secs) : "never");
-	return peer && idx < PEERS_MAX;
+	               silent_secs >= 0 ? text_secs(silent_secs, secs) : "never");
+	return peer;
 }
 
 static bool more_workers(const struct top_view *view, size_t idx, char out[static TEXT_ROW_MAX])
@@ -409,18 +439,16 @@ static const struct {
         {"pace", "stretch_listed", is_stretched, "the stutter is stretched"},
 };
 
-void top_attention(const struct top_view *view, char out[static TEXT_ROW_MAX])
+bool top_attention(const struct top_view *view, size_t idx, const char **out)
 {
-	size_t len = 0;
-	out[0] = '\0';
+	bool has_firewall = !json_is_false(find(view->now.status, "firewall", "wanted"));
 	for (size_t i = 0; i < ARRAY_LEN(warnings); i++) {
 		const json_t *value = find(view->now.status, warnings[i].group, warnings[i].key);
-		bool is_of_firewall = strcmp(warnings[i].group, "firewall") == 0;
-		bool is_wanted = !is_of_firewall ||
-		                 !json_is_false(find(view->now.status, "firewall", "wanted"));
-		if (value && is_wanted && warnings[i].is_wrong(value) && len < TEXT_ROW_MAX) {
-			len += (size_t)snprintf(out + len, TEXT_ROW_MAX - len, "%s%s",
-			                        len > 0 ? "; " : "", warnings[i].text);
+		bool is_wanted = has_firewall || strcmp(warnings[i].group, "firewall") != 0;
+		if (value && is_wanted && warnings[i].is_wrong(value) && idx-- == 0) {
+			*out = warnings[i].text;
+			return true;
 		}
 	}
+	return false;
 }

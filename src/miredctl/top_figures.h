@@ -12,5 +12,6 @@ bool top_section_is_extra(size_t section);
  * that is left out. */
 bool top_figure(const struct top_view *view, size_t section, size_t idx,
                 char out[static TEXT_ROW_MAX]);
-/* What needs the administrator's attention at present, joined by "; "; "" when nothing does. */
-void top_attention(const struct top_view *view, char out[static TEXT_ROW_MAX]);
+/* The idx-th of the things that need the administrator's attention at present, in words. False:
+ * there are no more. */
+bool top_attention(const struct top_view *view, size_t idx, const char **out);

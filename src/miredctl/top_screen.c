@@ -121,6 +121,26 @@ static void put_second_line(struct top_screen *screen, const struct top_view *vi
 	}
 }
 
+/* As many of them in a line as have room: none is cut off but where one alone is too long. */
+static void put_attention(struct top_screen *screen, const struct top_view *view)
+{
+	static const char word[] = "ATTENTION: ";
+	char text[TEXT_ROW_MAX] = "";
+	const char *warning = NULL;
+	for (size_t i = 0; top_attention(view, i, &warning); i++) {
+		size_t len = strlen(text);
+		if (len > 0 && len + strlen("; ") + strlen(warning) > screen->width) {
+			put_line(screen, TOP_WARNING, text);
+			len = 0;
+		}
+		(void)snprintf(text + len, sizeof text - len, "%s%s", len > 0 ? "; " : word,
+		               warning);
+	}
+	if (text[0]) {
+		put_line(screen, TOP_WARNING, text);
+	}
+}
+
 static void put_trouble(struct top_screen *screen, const struct top_view *view)
 {
 	char text[TEXT_ROW_MAX];
@@ -130,11 +150,7 @@ static void put_trouble(struct top_screen *screen, const struct top_view *view)
 		               span_escape(span_of_str(view->trouble), why, sizeof why));
 		put_line(screen, TOP_WARNING, text);
 	}
-	top_attention(view, why);
-	if (why[0]) {
-		(void)snprintf(text, sizeof text, "ATTENTION: %.400s", why);
-		put_line(screen, TOP_WARNING, text);
-	}
+	put_attention(screen, view);
 }
 
 /* --- sections --- */

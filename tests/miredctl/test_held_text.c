@@ -90,6 +90,34 @@ static void control_bytes_and_utf8_never_reach_a_row(void **state)
 	json_decref(answer);
 }
 
+static void what_the_daemon_has_escaped_is_not_escaped_again(void **state)
+{
+	(void)state;
+	char row[TEXT_ROW_MAX];
+	char text[8];
+	json_t *answer = answer_of("{\"lists\":[{\"name\":\"\\\\xc3\\\\xbcn\\\\x5cb\\u001b\","
+	                           "\"connections\":1}]}");
+	held_table_row(HELD_LISTS, answer, 0, 60, row);
+	assert_int_equal(strncmp(row, "\\xc3\\xbcn\\x5cb\\x1b ", 19), 0);
+	const json_t *list = json_array_get(json_object_get(answer, "lists"), 0);
+	assert_string_equal(text_of(json_object_get(list, "name"), text, sizeof text), "\\xc3\\xb");
+	json_decref(answer);
+}
+
+static void the_name_of_a_list_takes_what_a_wide_table_has_left(void **state)
+{
+	(void)state;
+	char row[TEXT_ROW_MAX];
+	json_t *answer = answer_of(
+	        "{\"longest\":[{\"address\":\"192.0.2.1\",\"held_secs\":312,\"class\":\"listed\","
+	        "\"list\":\"a-list-with-a-name-that-is-long\",\"lists\":1}]}");
+	held_table_row(HELD_LONGEST, answer, 0, 100, row);
+	assert_non_null(strstr(row, " 1 a-list-with-a-name-~"));
+	held_table_row(HELD_LONGEST, answer, 0, 120, row);
+	assert_non_null(strstr(row, " 1 a-list-with-a-name-that-is-long"));
+	json_decref(answer);
+}
+
 static void what_is_no_table_has_no_rows(void **state)
 {
 	(void)state;
@@ -110,6 +138,8 @@ int main(void)
 	        cmocka_unit_test(a_row_of_the_longest_has_its_columns_under_their_titles),
 	        cmocka_unit_test(a_name_too_long_is_cut_and_shows_it),
 	        cmocka_unit_test(control_bytes_and_utf8_never_reach_a_row),
+	        cmocka_unit_test(what_the_daemon_has_escaped_is_not_escaped_again),
+	        cmocka_unit_test(the_name_of_a_list_takes_what_a_wide_table_has_left),
 	        cmocka_unit_test(what_is_no_table_has_no_rows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -194,6 +194,7 @@ static void a_larger_terminal_shows_more_figures_and_the_tables_beside_each_othe
 	static const char *const more[] = {
 	        "stutter 2.5kB",
 	        "p50 1.50ms  p99 12ms",
+	        "p99 12ms  map 60%",
 	        "dialogue banner 1000  start 234",
 	        "0: 600  1: 634",
 	        "mx2 3s",
@@ -278,6 +279,41 @@ static void what_needs_attention_is_said_in_words(void **state)
 	assert_absent(fix, 200, 24, "kernel's sets");
 }
 
+static void attention_takes_as_many_lines_as_it_needs(void **state)
+{
+	struct fixture *fix = *state;
+	json_t *store = json_object_get(fix->status, "store");
+	(void)json_object_set_new(store, "degraded", json_true());
+	(void)json_object_set_new(store, "space", json_string("full"));
+	(void)json_object_set_new(json_object_get(fix->status, "firewall"), "complete",
+	                          json_false());
+	(void)json_object_set_new(json_object_get(fix->status, "clock"), "paused", json_true());
+	(void)draw_and_find(
+	        fix, 80, 24,
+	        "ATTENTION: the store does not take commits; the store's map is nearly full");
+	const struct top_line *line =
+	        draw_and_find(fix, 90, 24,
+	                      "ATTENTION: the kernel's sets are not complete; the clock jumped: "
+	                      "miredctl clock-ok");
+	assert_int_equal(line->look, TOP_WARNING);
+	(void)draw_and_find(fix, 80, 24, "ATTENTION: the clock jumped: miredctl clock-ok");
+	(void)draw_and_find(fix, 80, 24, "  5m12s 192.0.2.1 ");
+}
+
+static void the_peer_that_was_silent_longest_comes_first(void **state)
+{
+	struct fixture *fix = *state;
+	json_t *peers = json_object_get(json_object_get(fix->status, "sync"), "peers");
+	assert_int_equal(json_array_append_new(peers, json_of("{\"address\":\"192.0.2.7\","
+	                                                      "\"name\":\"group\"}")),
+	                 0);
+	assert_int_equal(json_array_append_new(peers, json_of("{\"address\":\"192.0.2.8\","
+	                                                      "\"name\":\"\","
+	                                                      "\"silent_secs\":7200}")),
+	                 0);
+	(void)draw_and_find(fix, 80, 24, "active yes  192.0.2.8 2h00m  mx2 3s  group never");
+}
+
 static void a_pause_and_the_help_are_shown(void **state)
 {
 	struct fixture *fix = *state;
@@ -359,6 +395,8 @@ int main(void)
 	        SCREEN_TEST(rates_of_another_process_are_not_computed),
 	        SCREEN_TEST(a_daemon_that_is_away_is_said_in_words_beside_what_was_known),
 	        SCREEN_TEST(what_needs_attention_is_said_in_words),
+	        SCREEN_TEST(attention_takes_as_many_lines_as_it_needs),
+	        SCREEN_TEST(the_peer_that_was_silent_longest_comes_first),
 	        SCREEN_TEST(a_pause_and_the_help_are_shown),
 	        SCREEN_TEST(the_number_of_rows_is_bounded_by_what_is_asked_for),
 	        SCREEN_TEST(huge_numbers_and_foreign_bytes_stay_within_the_lines),
