@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,6 +91,14 @@ static int print_screen(const struct top_screen *screen)
 	return call_end_output();
 }
 
+/* A terminal's, so that no line is wrapped. */
+static size_t columns_once(void)
+{
+	struct winsize size;
+	bool is_known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+	return is_known ? size.ws_col : ONCE_COLUMNS;
+}
+
 static int run_once(struct top *top)
 {
 	struct ctl_link *link = NULL;
@@ -110,7 +119,7 @@ static int run_once(struct top *top)
 	}
 	top->rows_wanted = n_rows;
 	top->delay_secs = ONCE_USECS / 1000000;
-	draw(top, ONCE_COLUMNS, TOP_HEIGHT_MAX);
+	draw(top, columns_once(), TOP_HEIGHT_MAX);
 	return print_screen(&top->screen);
 }
 
@@ -149,12 +158,26 @@ static void show(struct top *top)
 	put_screen(&top->screen);
 }
 
+/* Curses leaves the terminal as it was on SIGTERM and SIGINT only. */
+static void on_other_end(int signo)
+{
+	(void)signo;
+	(void)raise(SIGTERM);
+}
+
 static SCREEN *open_terminal(void)
 {
 	SCREEN *terminal = newterm(NULL, stdout, stdin);
+	if (terminal && !tigetstr("cup")) { /* curses would try, but it cannot move the cursor */
+		(void)endwin();
+		delscreen(terminal);
+		terminal = NULL;
+	}
 	if (!terminal) {
 		return NULL;
 	}
+	(void)signal(SIGHUP, on_other_end);
+	(void)signal(SIGQUIT, on_other_end);
 	(void)set_escdelay(ESCAPE_MS);
 	(void)cbreak();
 	(void)noecho();
@@ -321,10 +344,11 @@ static int run_live(struct top *top)
 	if (!terminal) {
 		const char *type = getenv("TERM");
 		char text[64];
-		(void)fprintf(stderr,
-		              "miredctl: top: nothing is known of a terminal of type \"%s\" (TERM);"
-		              " -1 prints once, as text\n",
-		              span_escape(span_of_str(type ? type : ""), text, sizeof text));
+		(void)fprintf(
+		        stderr,
+		        "miredctl: top: no screen can be shown on a terminal of type \"%s\" (TERM);"
+		        " -1 prints once, as text\n",
+		        span_escape(span_of_str(type ? type : ""), text, sizeof text));
 		return EXIT_FAILED;
 	}
 	int ret = top_sampler_start(&top->sampler, top->path);

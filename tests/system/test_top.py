@@ -289,10 +289,23 @@ def test_top_outlives_the_daemon(world):
         terminal.end()
         check(b"\x1b[?1049l" in terminal.raw[-400:], "a signal leaves no ruins", terminal.raw[-80:])
         check(termios.tcgetattr(terminal.slave) == terminal.modes, "nor other modes of the line")
-    with Terminal(argv, 80, 24, term="no-such-terminal") as terminal:
-        check(terminal.end() == 1, "an unknown terminal ends it")
-        check('type "no-such-terminal" (TERM); -1 prints once' in
-              re.sub(r"\s+", " ", terminal.text()), "and it says what to do:", terminal.text())
+    for signo in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
+        with Terminal(argv, 80, 24) as terminal:
+            terminal.wait_for(r"^held +0  of")
+            terminal.process.send_signal(signo)
+            terminal.end()
+            check(b"\x1b[?1049l" in terminal.raw[-400:], "none leaves ruins:", signo)
+            check(termios.tcgetattr(terminal.slave) == terminal.modes, "nor modes:", signo)
+    for kind in ("no-such-terminal", "dumb"):
+        with Terminal(argv, 80, 24, term=kind) as terminal:
+            check(terminal.end() == 1, "a terminal of no use ends it:", kind)
+            check(f'type "{kind}" (TERM); -1 prints once'.encode() in terminal.raw,
+                  "and it says what to do:", terminal.raw)
+            check(termios.tcgetattr(terminal.slave) == terminal.modes, "its modes are the old")
+    with Terminal([*argv, "-1"], 80, 24) as terminal:
+        check(terminal.end() == 0, "-1 on a terminal")
+        sizes = [len(line.rstrip(b"\r")) for line in terminal.raw.split(b"\n")]
+        check(60 < max(sizes) <= 80, "no line of it is wrapped:", terminal.raw)
 
 
 @marked(tags=("once",))
