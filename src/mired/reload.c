@@ -12,7 +12,18 @@
 #include "mired/names.h"
 #include "verify/verify.h"
 
-enum { WHY_MAX = PLACES_WHY_MAX };
+enum {
+	WHY_MAX = PLACES_WHY_MAX,
+	SHOWN_MAX = 2048, /* of a text that is not UTF-8 */
+};
+
+/* A path may hold any byte, JSON only UTF-8. */
+static json_t *json_of(struct span text)
+{
+	char shown[SHOWN_MAX];
+	json_t *json = json_stringn((const char *)text.ptr, text.len);
+	return json ? json : json_string(span_escape(text, shown, sizeof shown));
+}
 
 int reload_init(struct reload *reload, const struct conf *conf, int argc, char **argv)
 {
@@ -45,7 +56,7 @@ json_t *reload_state(const struct conf *asked, json_t *pending)
 {
 	char digest[CONF_DIGEST_MAX];
 	digest_file(asked->path, digest);
-	return json_pack("{s:s,s:I,s:s,s:o}", "path", asked->path, "loaded",
+	return json_pack("{s:o,s:I,s:s,s:o}", "path", json_of(span_of_str(asked->path)), "loaded",
 	                 (json_int_t)clock_wall().secs, "digest", digest, "pending_restart",
 	                 pending ? pending : json_array());
 }
@@ -65,9 +76,10 @@ struct run {
 static void note_change(void *ctx, const struct conf_change *change)
 {
 	struct run *run = ctx;
-	json_t *row = json_pack("{s:s,s:s,s:s,s:b,s:b}", "key", change->key, "before",
-	                        change->before, "after", change->after, "pending",
-	                        change->is_pending, "in_force", change->is_in_force);
+	json_t *row = json_pack("{s:s,s:o,s:o,s:b,s:b}", "key", change->key, "before",
+	                        json_of(span_of_str(change->before)), "after",
+	                        json_of(span_of_str(change->after)), "pending", change->is_pending,
+	                        "in_force", change->is_in_force);
 	if (change->mend) {
 		(void)json_object_set_new(row, "mend", json_string(change->mend));
 	}
@@ -115,8 +127,7 @@ static void warn_of_lines(struct run *run)
 		struct span line = span_cut(rest, '\n', &rest);
 		bool is_note = line.len >= 5 && memcmp(line.ptr, "note:", 5) == 0;
 		if (!is_note && line.len > 0) {
-			(void)json_array_append_new(run->warnings,
-			                            json_stringn((const char *)line.ptr, line.len));
+			(void)json_array_append_new(run->warnings, json_of(line));
 		}
 	}
 	free(text);
@@ -208,7 +219,7 @@ static void log_changes(const struct run *run)
 static json_t *answer_of(const struct run *run, bool is_done)
 {
 	if (!is_done) {
-		return json_pack("{s:s}", "error", run->why);
+		return json_pack("{s:o}", "error", json_of(span_of_str(run->why)));
 	}
 	return json_pack("{s:b,s:O,s:O}", "ok", 1, "changes", run->changes, "warnings",
 	                 run->warnings);

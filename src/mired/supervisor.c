@@ -348,13 +348,17 @@ static json_t *reload(struct supervisor *s)
 static void answer_reload(struct child *child, uint64_t seq, json_t *answer)
 {
 	int fd = places_seal_json(answer);
+	json_decref(answer);
+	if (fd < 0) { /* who waits must hear something, and leave the place to others */
+		log_error("reload: the answer is lost: %s", err_text(fd));
+		answer = json_pack("{s:s}", "error", "the answer is lost; the log has it");
+		fd = places_seal_json(answer);
+		json_decref(answer);
+	}
 	if (fd >= 0) {
 		child_answer(child, seq, fd);
 		(void)close(fd);
-	} else {
-		log_error("reload: no answer: %s", err_text(fd));
 	}
-	json_decref(answer);
 }
 
 /* --- the loop ----------------------------------------------------------------------------------

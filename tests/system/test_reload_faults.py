@@ -50,6 +50,7 @@ KINDS = (
     (lambda path: path.write_bytes(b'banner = "never ends\n\n'), ":"),
     (lambda path: path.write_bytes(b"banner = one\nbanner = {\n"), ":"),
     (lambda path: path.write_bytes(b"include(\"/etc/passwd\")\n"), ":1: "),
+    (lambda path: path.write_bytes(b"\xff = 1\n"), ":1: "),
 )
 
 
@@ -79,6 +80,24 @@ def test_whatever_stands_where_the_file_was_changes_nothing(world):
     check(greeting(net) == "220 good", "the old greeting")
     done = reload(mired)
     check(done.returncode == 0 and done.stdout.startswith("no key has changed"), "it is back:", done)
+
+
+@marked(timeout_secs=60, tags=("once", "sanitize"))
+def test_a_path_of_any_bytes_is_answered_and_told(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net).start()
+    good = mired.conf.read_bytes()
+    name = os.fsencode(mired.dir) + b"/domains-\xff"
+    line = b'allowed-domains-file = "' + name + b'"\n'
+    for _ in range(6):  # more than may wait for an answer at once
+        mired.conf.write_bytes(good + line)
+        done = reload(mired)
+        check(done.returncode == 1 and "domains-\\xff: No such file" in done.stderr, "a fault:", done)
+    pathlib.Path(os.fsdecode(name)).write_bytes(b"mx.example\nnot a domain\n")
+    done = reload(mired)
+    check(done.returncode == 0 and "allowed-domains-file: " in done.stdout
+          and "domains-\\xff'" in done.stdout, "a change:", done)
+    check("domains-\\xff:2: " in done.stderr, "and a line left out:", done)
 
 
 class UsualMired(Mired):
