@@ -26,6 +26,11 @@ static bool is_in_set(const json_t *sets, const char *name)
 	return false;
 }
 
+static bool is_in_kernel(const json_t *answer, const char *set)
+{
+	return is_in_set(json_object_get(json_object_get(answer, "kernel"), "sets"), set);
+}
+
 static bool is_text(const json_t *object, const char *name, const char *value)
 {
 	const char *text = json_string_value(json_object_get(object, name));
@@ -71,7 +76,10 @@ static enum fate fate_at_mired(const json_t *answer)
 	if (json_is_true(json_object_get(mail, "foreign_domain")) && !is_blacklist_only(answer)) {
 		return FATE_FOREIGN;
 	}
-	return is_text(answer, "class", "white") ? FATE_LOST : fate_of_attempt(answer);
+	if (is_text(answer, "class", "white")) {
+		return is_in_kernel(answer, "spamd-greytrap") ? FATE_MISLED : FATE_LOST;
+	}
+	return fate_of_attempt(answer);
 }
 
 static enum fate fate_unasked(const json_t *answer)
@@ -127,6 +135,9 @@ static const struct {
                        "white: the kernel has lost its entry, gets it back at once, and the next "
                        "connection passes.",
                        {{"miredb -a %A", "puts it into the kernel now"}}},
+        [FATE_MISLED] = {"If it connects now, it is deferred (451) without stutter, though it is "
+                         "white: the kernel has it among the trapped.",
+                         {{NULL, NULL}}},
         [FATE_UNLISTED] = {"If it connects now, the mail server gets the connection: it is on no "
                            "list, and nobody else is held (blacklist-only).",
                            {{NULL, NULL}}},
@@ -298,6 +309,16 @@ static bool is_low_priority_hit(const json_t *answer, enum fate fate)
 	       !json_is_object(json_object_get(answer, "white"));
 }
 
+/* Somebody put it there, or a change was lost: as long as a register is there, it is about to be
+ * swept. */
+static bool is_astray(const json_t *answer)
+{
+	bool is_white = json_is_object(json_object_get(answer, "white"));
+	bool is_trapped = json_is_object(json_object_get(answer, "trapped"));
+	return (!is_white && is_in_kernel(answer, "spamd-white")) ||
+	       (!is_trapped && is_in_kernel(answer, "spamd-greytrap"));
+}
+
 static bool is_half_looked(const json_t *answer, enum fate fate)
 {
 	return fate == FATE_NEW && json_is_object(json_object_get(answer, "mail")) &&
@@ -320,6 +341,11 @@ static void put_sentence(const json_t *answer, enum fate fate, FILE *out)
 	}
 	if (is_low_priority_hit(answer, fate)) {
 		(void)fputs(" At the low-priority MX it would be trapped.", whole);
+	}
+	if (is_astray(answer)) {
+		(void)fputs(" (The kernel's sets hold what is not stored: systemctl restart mired "
+		            "makes them anew.)",
+		            whole);
 	}
 	if (!is_asked(answer)) {
 		(void)fputs(" (The kernel was not asked: it may let it through before.)", whole);

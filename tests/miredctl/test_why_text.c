@@ -129,6 +129,13 @@ static const struct {
          "miredb -d 192.0.2.1       greylisted again, by the tuples it has"},
         {HOST SETTINGS IN("spamd-white6") WHITE, FATE_WHITE, "the mail server gets"},
         {HOST SETTINGS NO_SETS WHITE, FATE_LOST, "the kernel has lost its entry"},
+        {HOST SETTINGS IN("spamd-greytrap") WHITE, FATE_MISLED,
+         "though it is white: the kernel has it among the trapped. (The kernel's sets hold what is "
+         "not stored: systemctl restart mired makes them anew.)"},
+        {HOST SETTINGS IN("spamd-white") GREY NEW, FATE_WHITE, "(The kernel's sets hold what is"},
+        {HOST SETTINGS IN("spamd-white") GREY "'white':{'live':false}," NEW, FATE_WHITE,
+         "the kernel has it as white.   miredb -d"},
+        {HOST SETTINGS IN("spamd-greytrap") GREY NEW, FATE_NEW, "(The kernel's sets hold what is"},
         {HOST SETTINGS UNKNOWN WHITE, FATE_UNCHECKED, "white, too. (The kernel was not asked"},
         {HOST SETTINGS NO_SETS TRAPPED, FATE_TRAPPED,
          "because it is trapped, until 1970-01-13 13:46:40 (in 1d)."},

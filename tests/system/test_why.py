@@ -253,3 +253,25 @@ def test_a_mail_with_another_helo_is_told_apart(world):
     check(set(rows) == {"one.example", "two.example"}, "both tuples:", rows)
     check(answer["attempt"]["passes"] == rows["one.example"]["passes"], "the first to pass counts")
     check("helo one.example" in text and "helo two.example" in text, text)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_where_the_kernel_holds_what_is_not_stored_a_restart_is_named_and_mends_it(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, grey_stutter="0s", keep_rules=True).start()
+    white, stranger = topology.client4(7), topology.client4(8)
+    run([BUILD / "miredb", "-f", mired.conf, "-a", white])
+    wait_for("it is white", lambda: mired.has_white(white), 5)
+    net.gw.nft(f"add element inet mired spamd-greytrap {{ {white} }}\n"
+               f"add element inet mired spamd-white {{ {stranger} }}")
+    fates = [why(mired, source)[1] for source in (white, stranger)]
+    check("though it is white: the kernel has it among the trapped" in fates[0], fates[0])
+    check("the mail server gets the connection" in fates[1], fates[1])
+    check(all("systemctl restart mired makes them anew" in fate for fate in fates), fates)
+    for _ in range(2):
+        reply = try_mail(net.out, net.target(False), white)
+        check(reply.startswith("451"), "not let through, as it said:", reply)
+    mired.stop()
+    mired.start()
+    check(sets(why(mired, white)[0]) == ["spamd-white"], "as stored", why(mired, white)[2])
+    check(sets(why(mired, stranger)[0]) == [], "as stored", why(mired, stranger)[2])
