@@ -282,6 +282,7 @@ void keeper_learn_change(struct keeper *keeper, const struct batch_result *resul
 {
 	learn_effect(keeper, result);
 	keeper_note_change(keeper, result);
+	keeper_log_told(result);
 	keeper_answer_change(keeper, result->pending, result->effect.ret);
 }
 

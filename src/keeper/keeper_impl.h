@@ -296,6 +296,8 @@ void keeper_learn_change(struct keeper *keeper, const struct batch_result *resul
 void keeper_log_new(const struct whom *whom, const struct tuple_text *text);
 void keeper_log_promotion(const struct keeper *keeper, const struct whom *whom);
 void keeper_log_trap(const struct keeper *keeper, const struct batch_result *result);
+/* Of a peer's host that was a stranger here. */
+void keeper_log_told(const struct batch_result *result);
 /* Answers and counts it. */
 void keeper_answer_change(struct keeper *keeper, const struct pending *pending, int ret);
 struct tuple_text keeper_change_text(const struct keeper_change *message);

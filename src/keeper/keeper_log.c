@@ -95,3 +95,22 @@ void keeper_log_trap(const struct keeper *keeper, const struct batch_result *res
 		          words.recipient, words.helo);
 	}
 }
+
+void keeper_log_told(const struct batch_result *result)
+{
+	char ip[ADDR_TEXT_MAX];
+	char peer[ADDR_TEXT_MAX];
+	const struct change *change = &pending_change(result->pending)->change;
+	const struct change_effect *effect = &result->effect;
+	bool is_news = effect->was_stranger && (effect->is_trapped_now || effect->is_white_now);
+	if (change->kind != CHANGE_PEER_HOST || !is_news || !log_takes(LOG_EVENT_peer)) {
+		return;
+	}
+	const struct addr from = addr_from_v4_be(change->peer_be);
+	const struct log_fields fields = {.client = addr_format(&change->addr, ip),
+	                                  .verdict = effect->is_trapped_now ? "TRAPPED" : "WHITE",
+	                                  .peer = addr_format(&from, peer)};
+	log_event(LOG_EVENT_peer, &fields, "new %s from %s for %s, expires %lld",
+	          effect->is_trapped_now ? "TRAP" : "WHITE", peer, ip,
+	          (long long)change->record.expire.secs);
+}

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "base/log.h"
 #include "keeper/knowledge.h"
 #include "keeper/syncer_impl.h"
 #include "policy/trap.h"
@@ -159,6 +158,7 @@ static bool change_of(const struct syncer *syncer, const struct wire_block *bloc
 	}
 	out->kind = of[row->meaning];
 	out->is_peers = true;
+	out->peer_be = syncer->in.addr_be;
 	if (block->type == WIRE_PROMOTE) {
 		out->record.pass = block->at;
 	}
@@ -166,23 +166,6 @@ static bool change_of(const struct syncer *syncer, const struct wire_block *bloc
 }
 
 /* --- handing on ------------------------------------------------------------------------------- */
-
-/* spamd's line about a host that a peer tells of. */
-static void log_told(const struct syncer *syncer, const struct change *change)
-{
-	char ip[ADDR_TEXT_MAX];
-	char peer[ADDR_TEXT_MAX];
-	const struct addr from = addr_from_v4_be(syncer->in.addr_be);
-	if (change->kind != CHANGE_PEER_HOST || !log_takes(LOG_EVENT_peer)) {
-		return;
-	}
-	bool is_trap = change->record_kind == RECORD_TRAPPED;
-	const struct log_fields fields = {.client = addr_format(&change->addr, ip),
-	                                  .verdict = is_trap ? "TRAPPED" : "WHITE",
-	                                  .peer = addr_format(&from, peer)};
-	log_event(LOG_EVENT_peer, &fields, "new %s from %s for %s, expires %lld",
-	          is_trap ? "TRAP" : "WHITE", peer, ip, (long long)change->record.expire.secs);
-}
 
 /* True when the block is dealt with: handed on or refused. */
 static bool wait_for_room(struct syncer *syncer)
@@ -216,7 +199,6 @@ static bool hand_on(struct syncer *syncer, const struct wire_block *block)
 		return wait_for_room(syncer);
 	}
 	in->is_full = false;
-	log_told(syncer, &change);
 	syncer_peer_took(syncer, in->peer, block->type);
 	return true;
 }

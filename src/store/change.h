@@ -71,6 +71,7 @@ struct change {
 	bool is_outbound;          /* SEEN */
 	bool is_peers;             /* TRAP_HIT: of a peer's tuple, so peers are not told */
 	uint64_t seq;              /* CURSOR */
+	uint32_t peer_be;          /* PEER_HOST: IPv4 address of who told it, for the log */
 	/* PUT, MERGE of a tuple; a mailbox (normalised) is text.recipient. Points into the parser's
 	 * buffer
 	 */
@@ -100,6 +101,7 @@ struct change_effect {
 	struct addr trapped_addr; /* whole */
 	bool is_trapped_now;      /* until expire */
 	bool is_white_now;        /* likewise; never both */
+	bool was_stranger;        /* neither before */
 	struct wall expire;
 	bool has_tuple; /* this tuple changed or went */
 	struct tuple_key tuple;

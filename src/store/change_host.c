@@ -221,6 +221,7 @@ void change_host_apply(const struct change_work *asked)
 	const struct hosts_known *known = &registers.known;
 	name_host(&work);
 	read_registers(&work, &registers);
+	work.effect->was_stranger = hosts_kind_of(known, work.now) == HOSTS_NONE;
 	struct hosts_outcome outcome = decide(&work, known);
 	stamp_outcome(&work, known, &outcome);
 	write_outcome(&work, known, &outcome);

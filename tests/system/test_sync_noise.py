@@ -142,9 +142,12 @@ def hear_noise(world, n_packets):
     check_equal(rows, quiet.rows(), at)
     grown = w.rss_bytes(engine) - rss_early
     check(grown < RSS_GROWTH_BYTES * w.PATIENCE, "memory is flat:", grown)
-    n_lines = len(noisy.log_text().splitlines())
+    lines = noisy.log_text().splitlines()
+    n_told = sum(bool(re.search(r": new (TRAP|WHITE|entry) ", line)) for line in lines)
+    n_lines = len(lines) - n_told
+    check(n_told <= N_HOSTS, "a line for a record that is new here:", n_told)
     check(n_lines < LOG_LINES, "the log is not flooded:", n_lines)
-    print(f"engine grew by {grown >> 10} KiB; {n_lines} log lines; {len(rows)} records as they "
+    print(f"engine grew by {grown >> 10} KiB; {n_lines} log lines, {n_told} of new records; {len(rows)} records as they "
           f"should be; a client and a question were served in {served_secs * 1000:.0f} ms")
 
 
