@@ -2,8 +2,8 @@
  * name (field EVENT), the level, when it is logged, the MESSAGE_ID (of our own; never given to
  * another kind) and the text, which is spamd's where spamd has such a line (its scripts' readers
  * rely on it). The text here is what the manual shows, mired-log(7); a check holds the two
- * against each other, tests hold the programs against both. All other lines are of kind LOG_EVENT_NONE: the daemon's own
- * words. */
+ * against each other, tests hold the programs against both. All other lines are of kind
+ * LOG_EVENT_NONE: the daemon's own words. */
 #pragma once
 
 #include <stdbool.h>

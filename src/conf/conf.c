@@ -239,7 +239,8 @@ void conf_print_help(FILE *out)
 	        "  -4, -5                     final reply to listed hosts with 450 or 550\n"
 	        "      --check-config         say what is wrong with the configuration and exit\n"
 	        "      --print-config         print the configuration in force and exit\n"
-	        "      --remove-rules         remove the rules that a stopped mired left, and exit\n"
+	        "      --remove-rules         remove the rules that a stopped mired left, and "
+	        "exit\n"
 	        "      --help, --version\n\n"
 	        "Each key of the configuration file is an option, too:\n",
 	        out);

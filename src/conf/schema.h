@@ -65,8 +65,8 @@ void value_print(const struct conf *conf, const struct schema_row *row, FILE *ou
 void value_print_range(const struct schema_row *row, FILE *out);
 /* The same as newly allocated text; NULL: no memory. */
 char *value_text(const struct conf *conf, const struct schema_row *row);
-/* Makes the field of `to` the same as that of `from`, with memory of its own. -ENOMEM: a list may be
- * empty then. */
+/* Makes the field of `to` the same as that of `from`, with memory of its own. -ENOMEM: a list may
+ * be empty then. */
 MUST_USE int value_copy(struct conf *to, const struct conf *from, const struct schema_row *row);
 /* Frees what value_set allocated. */
 void value_clear(struct conf *conf, const struct schema_row *row);

@@ -126,7 +126,7 @@ struct engine_figures {
 	struct latency_figures durable;        /* from RCPT until its tuple or trap was on disk */
 	struct latency_figures firewall_delay; /* from a commit until the kernel has it */
 	double firewall_p50_ms, firewall_p99_ms;
-	uint64_t keeper_waiting;               /* requests that wait for a commit */
+	uint64_t keeper_waiting; /* requests that wait for a commit */
 	uint64_t cached_hosts, cached_tuples;
 	struct msg_figures firewall;
 	uint64_t firewall_seq; /* last change known to be in the kernel */

@@ -42,7 +42,7 @@ struct feeder {
 	uint64_t n_done; /* seq of the last MSG_DONE */
 	struct stopwatch stopwatch;
 	struct latency delay; /* any thread may read it */
-	struct msg out;  /* being gathered */
+	struct msg out;       /* being gathered */
 	struct msg in;
 	struct journal_change changes[FEEDER_CHANGES_MAX];
 	/* of the `spamd` sets; a role keeps them when its table is lost */

@@ -1,5 +1,5 @@
-/* What threads read and few others replace: the configuration; for the workers at accept and at RCPT
- * lists, allowed domains, spamtrap addresses. Readers are registered threads (base/qsbr.h). */
+/* What threads read and few others replace: the configuration; for the workers at accept and at
+ * RCPT lists, allowed domains, spamtrap addresses. Readers are registered threads (base/qsbr.h). */
 #pragma once
 
 #include <stdbool.h>

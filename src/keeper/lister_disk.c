@@ -206,8 +206,8 @@ static int read_all(int fd, size_t len, char **out)
 static int read_file(const struct lister *lister, const char *name, char **bytes, struct span *line,
                      int64_t *loaded_secs)
 {
-	size_t max = (size_t)lister_prefixes_max(lister) * NETWORK_TEXT_MAX +
-	             CFGLINE_TAG_MAX + CFGLINE_TEXT_MAX + NETWORK_TEXT_MAX;
+	size_t max = (size_t)lister_prefixes_max(lister) * NETWORK_TEXT_MAX + CFGLINE_TAG_MAX +
+	             CFGLINE_TEXT_MAX + NETWORK_TEXT_MAX;
 	struct stat st;
 	int fd = openat(lister->dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0) {
