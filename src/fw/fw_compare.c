@@ -155,11 +155,39 @@ static bool find_line(struct span line, struct span *found)
 	return false;
 }
 
+static bool ends_with(struct span line, char byte)
+{
+	return line.len > 0 && line.ptr[line.len - 1] == byte;
+}
+
+/* Whether a block begins with this line somewhere, and what is in it: up to the first line that
+ * closes one, which is all of a chain or set, and nothing of a table. */
+static bool find_block(struct span first, struct span found, struct span *block)
+{
+	if (!find_line(first, &found)) {
+		return false;
+	}
+	struct span rest = found;
+	while (rest.len > 0) {
+		struct span before = rest;
+		if (span_equal(span_trim(span_cut(rest, '\n', &rest)), span_of_str("}"))) {
+			found.len -= before.len;
+			break;
+		}
+	}
+	*block = found;
+	return true;
+}
+
+/* Chains and sets are listed as they were made, those of an earlier configuration first. */
 bool fw_compare_lines(struct span wanted, struct span found, struct span *missing)
 {
+	struct span block = found;
 	while (wanted.len > 0) {
 		*missing = span_trim(span_cut(wanted, '\n', &wanted));
-		if (!find_line(*missing, &found)) {
+		bool is_there = ends_with(*missing, '{') ? find_block(*missing, found, &block)
+		                                         : find_line(*missing, &block);
+		if (!is_there && missing->len > 0 && !span_equal(*missing, span_of_str("}"))) {
 			return false;
 		}
 	}

@@ -26,6 +26,7 @@ struct fw_comparison {
 MUST_USE int fw_compare(const struct conf *conf, struct fw_comparison *out,
                         char why[static FW_WHY_MAX]);
 
-/* True when all lines of `wanted` are among those of `found`, in their order; else *missing is the
- * first that is not. Pure. */
+/* True when all blocks of `wanted` (a line that ends in '{', to "}") are among those of `found`, in
+ * whatever order, each with all its lines in their order; else *missing is the first line that is
+ * not. Pure. */
 bool fw_compare_lines(struct span wanted, struct span found, struct span *missing);

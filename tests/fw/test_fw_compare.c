@@ -35,6 +35,23 @@ static void lines_are_looked_for_in_their_order(void **state)
 	                      "tcp dport 25 accept"));
 }
 
+static void blocks_are_looked_for_in_any_order(void **state)
+{
+	static const char wanted[] =
+	        "table t {\n\tset s {\n\t}\n\n\tchain a {\n\t\tx\n\t\ty\n\t}\n}\n";
+	(void)state;
+	assert_true(is_among(wanted, wanted, ""));
+	assert_true(is_among(
+	        wanted, "table t {\nchain b {\n}\nchain a {\nx\nz\ny\n}\nset s {\n}\n}\n", ""));
+	assert_false(is_among(wanted, "table t {\nset s {\n}\nchain a {\ny\nx\n}\n}\n", "y"));
+	/* a line of another block is not this one's */
+	assert_false(is_among(wanted,
+	                      "table t {\nset s {\n}\nchain a {\nx\n}\nchain b {\ny\n}\n}\n", "y"));
+	assert_false(is_among(wanted, "table t {\nset s {\n}\n}\n", "chain a {"));
+	assert_false(is_among(wanted, "", "table t {"));
+	assert_false(is_among(wanted, "table t {\nset s {\nchain a {", "x")); /* cut off */
+}
+
 static enum fw_standing standing_of(const struct conf *conf, struct fw_comparison *out)
 {
 	char why[FW_WHY_MAX];
@@ -69,6 +86,24 @@ static void what_the_configuration_gives_is_recognized(void **state)
 	(void)output_of("nft add rule inet mired to_mired counter");
 	(void)output_of("nft add chain inet mired mine");
 	assert_int_equal(standing_of(&conf, &comparison), FW_STANDING_SAME);
+	assert_int_equal(fw_remove_table(conf.nft_table), 0);
+}
+
+/* Where the table stays over a restart, its chains are not in the templates' order. */
+static void rules_that_took_the_place_of_others_are_recognized(void **state)
+{
+	struct conf conf = conf_with_rules();
+	struct fw_comparison comparison;
+	(void)state;
+	need_root();
+	put(&conf);
+	conf.rules = CONF_RULES_GATEWAY_TPROXY;
+	conf.mx[0] = addr_of("192.0.2.25");
+	conf.n_mx = 1;
+	put(&conf);
+	assert_int_equal(standing_of(&conf, &comparison), FW_STANDING_SAME);
+	(void)output_of("nft flush chain inet mired smtp_in");
+	assert_int_equal(standing_of(&conf, &comparison), FW_STANDING_OTHER);
 	assert_int_equal(fw_remove_table(conf.nft_table), 0);
 }
 
@@ -143,7 +178,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(lines_are_looked_for_in_their_order),
+	        cmocka_unit_test(blocks_are_looked_for_in_any_order),
 	        cmocka_unit_test(what_the_configuration_gives_is_recognized),
+	        cmocka_unit_test(rules_that_took_the_place_of_others_are_recognized),
 	        cmocka_unit_test(what_is_missing_or_different_is_shown),
 	        cmocka_unit_test(with_no_rules_the_sets_are_compared),
 	        cmocka_unit_test(what_cannot_be_rendered_is_said),
