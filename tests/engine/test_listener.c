@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "../support/sockets.h"
+
 static const struct conf CONF = {
         .receive_buffer_bytes = 2304,
         .send_buffer_bytes = 4608,
@@ -29,22 +31,6 @@ static struct addr addr_of(const char *text)
 	struct addr addr;
 	assert_int_equal(addr_parse(span_of_str(text), &addr), 0);
 	return addr;
-}
-
-static int option(int fd, int level, int name)
-{
-	int value = -1;
-	socklen_t len = sizeof value;
-	assert_int_equal(getsockopt(fd, level, name, &value, &len), 0);
-	return value;
-}
-
-static uint16_t port_of(int fd)
-{
-	struct sockaddr_in6 name = {0};
-	socklen_t len = sizeof name;
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
-	return ntohs(name.sin6_port); /* at the same place in both families */
 }
 
 static void options_are_those_of_the_configuration(void **state)

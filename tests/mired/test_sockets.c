@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../support/sockets.h"
 #include "base/err.h"
 #include "mired/sockets.h"
 
@@ -33,22 +34,6 @@ static struct conf conf_of(uint32_t workers)
 	                    .n_listen = 1};
 	assert_int_equal(addr_parse(span_of_str("127.0.0.1"), &conf.listen[0]), 0);
 	return conf;
-}
-
-static int option(int fd, int level, int name)
-{
-	int value = -1;
-	socklen_t len = sizeof value;
-	assert_int_equal(getsockopt(fd, level, name, &value, &len), 0);
-	return value;
-}
-
-static uint16_t port_of(int fd)
-{
-	struct sockaddr_in6 name = {0};
-	socklen_t len = sizeof name;
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
-	return ntohs(name.sin6_port); /* at the same place in both families */
 }
 
 /* As somebody opens it who knows nothing of mired; port 0: any. */

@@ -12,17 +12,10 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "said.h"
 #include "verify/judge.h"
 
 #define GIB (UINT64_C(1) << 30)
-
-enum { FINDINGS_MAX = 32 };
-
-struct said {
-	struct finding findings[FINDINGS_MAX];
-	size_t n;
-	size_t n_faults;
-};
 
 static void set(struct machine *machine, enum machine_item item, uint64_t n)
 {
@@ -66,32 +59,12 @@ static struct conf usual_conf(void)
 	                     .tuple_cache_slots = 1 << 20};
 }
 
-static void hear(void *ctx, const struct finding *finding)
-{
-	struct said *said = ctx;
-	assert_true(said->n < FINDINGS_MAX);
-	said->findings[said->n++] = *finding;
-}
-
 static const struct said *judge(const struct conf *conf, const struct machine *machine)
 {
 	static struct said said;
 	said.n = 0;
 	said.n_faults = judge_machine(conf, machine, hear, &said);
 	return &said;
-}
-
-/* Exactly one thing is said, with these words. */
-static void assert_only(const struct said *said, enum severity severity, const char *text,
-                        const char *mend)
-{
-	assert_int_equal(said->n, 1);
-	assert_int_equal(said->n_faults, severity == SEVERITY_NOTE ? 0 : 1);
-	assert_string_equal(severity_name(said->findings[0].severity), severity_name(severity));
-	if (!strstr(said->findings[0].text, text)) {
-		fail_msg("\"%s\" is not in: %s", text, said->findings[0].text);
-	}
-	assert_string_equal(said->findings[0].mend, mend);
 }
 
 static void nothing_wrong_is_nothing_said(void **state)

@@ -10,15 +10,10 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "said.h"
 #include "verify/site.h"
 
-enum { FINDINGS_MAX = 16, USER = 123 };
-
-struct said {
-	struct finding findings[FINDINGS_MAX];
-	size_t n;
-	size_t n_faults;
-};
+enum { USER = 123 };
 
 static struct conf usual_conf(void)
 {
@@ -68,32 +63,12 @@ static struct site usual_site(void)
 	return site;
 }
 
-static void hear(void *ctx, const struct finding *finding)
-{
-	struct said *said = ctx;
-	assert_true(said->n < FINDINGS_MAX);
-	said->findings[said->n++] = *finding;
-}
-
 static const struct said *judge(const struct conf *conf, const struct site *site)
 {
 	static struct said said;
 	said.n = 0;
 	said.n_faults = judge_site(conf, site, hear, &said);
 	return &said;
-}
-
-/* Exactly one thing is said, with these words. */
-static void assert_only(const struct said *said, enum severity severity, const char *text,
-                        const char *mend)
-{
-	assert_int_equal(said->n, 1);
-	assert_int_equal(said->n_faults, severity == SEVERITY_NOTE ? 0 : 1);
-	assert_string_equal(severity_name(said->findings[0].severity), severity_name(severity));
-	if (!strstr(said->findings[0].text, text)) {
-		fail_msg("\"%s\" is not in: %s", text, said->findings[0].text);
-	}
-	assert_string_equal(said->findings[0].mend, mend);
 }
 
 static void nothing_wrong_is_nothing_said(void **state)
@@ -200,6 +175,19 @@ static void rules_of_a_mired_that_runs(void **state)
 	assert_only(judge(&conf, &site), SEVERITY_NOTE, "is not known: no such template", "");
 	conf.firewall = false;
 	assert_int_equal(judge(&conf, &site)->n, 0);
+}
+
+static void a_mired_that_does_not_answer(void **state)
+{
+	struct conf conf = usual_conf();
+	struct site site = usual_site();
+	(void)state;
+	site.daemon = (struct site_daemon){.is_stuck = true};
+	assert_only(judge(&conf, &site), SEVERITY_ERROR, "a mired runs and does not answer",
+	            "systemctl restart mired");
+	site.places[1].ret = -ETIMEDOUT;
+	assert_int_equal(judge(&conf, &site)->n, 2);
+	assert_string_equal(judge(&conf, &site)->findings[0].mend, "journalctl -u mired -n 50");
 }
 
 static void rules_that_a_mired_left(void **state)
@@ -368,6 +356,7 @@ int main(void)
 	        cmocka_unit_test(rights_of_files_are_said_with_the_command),
 	        cmocka_unit_test(what_cannot_be_looked_at_is_a_note_where_it_matters),
 	        cmocka_unit_test(rules_of_a_mired_that_runs),
+	        cmocka_unit_test(a_mired_that_does_not_answer),
 	        cmocka_unit_test(rules_that_a_mired_left),
 	        cmocka_unit_test(ports_of_a_mired_that_runs),
 	        cmocka_unit_test(ports_without_a_mired),
