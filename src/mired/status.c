@@ -209,7 +209,7 @@ static void put_store(json_t *top, const struct engine_figures *figures)
 {
 	const struct store_stats *store = &figures->store;
 	put_u64(top, "greylist", "tuples", store->n_tuples);
-	put_u64(top, "greylist", "whitelisted", store->n_hosts);
+	put_u64(top, "greylist", "hosts", store->n_hosts);
 	put_bool(top, "store", "degraded", figures->is_store_degraded);
 	put_ms(top, "store", "commit_p50_ms", figures->commit_p50_ms);
 	put_ms(top, "store", "commit_p99_ms", figures->commit_p99_ms);

@@ -209,7 +209,7 @@ static const struct section {
 	}},
 	{"store", false, NULL, {
 		{"tuples",     "greylist", "tuples",     as_count},
-		{"hosts",      "greylist", "whitelisted", as_count},
+		{"hosts",      "greylist", "hosts",       as_count},
 		{"spamtraps",  "traps", "addresses",     as_count},
 		{"commit p50", "store", "commit_p50_ms", as_ms},
 		{"p99",        "store", "commit_p99_ms", as_ms},

@@ -17,7 +17,7 @@ static const char STATUS[] =
         "\"connections\":{\"now\":1234,\"max\":100000,\"grey\":900,\"white\":4,\"listed\":320,"
         "\"unknown\":10,\"total\":5000,\"closed\":3766,\"passed\":50,\"per_worker\":[600,634]},"
         "\"bytes\":{\"stuttered\":9000,\"received\":100},"
-        "\"greylist\":{\"tuples\":1234567,\"whitelisted\":4321,\"deferred\":300,\"new\":20},"
+        "\"greylist\":{\"tuples\":1234567,\"hosts\":4321,\"deferred\":300,\"new\":20},"
         "\"traps\":{\"addresses\":17,\"hosts_trapped\":3,\"hits\":5},"
         "\"pace\":{\"stuttered_per_sec\":1200,\"budget_per_sec\":200000,"
         "\"carried_per_sec\":200000,\"stretch_listed\":1.0,\"stretch_grey\":1.0},"
