@@ -156,7 +156,11 @@ static void take_site(const json_t *status, struct site_daemon *daemon)
 static void ask_daemon(const char *socket, struct machine *machine, struct site *site)
 {
 	json_t *status = NULL;
-	if (ctl_wait_request(socket, "status", STATUS_WAIT_MS, &status) != 0) {
+	int ret = ctl_wait_request(socket, "status", STATUS_WAIT_MS, &status);
+	if (ret) {
+		/* nobody is there; or nobody may ask; or something is in the way */
+		site->daemon.is_stuck = ret == -ETIMEDOUT || ret == ERR_CLOSED || ret == ERR_SYNTAX;
+		site->daemon.is_silent = ret == -EACCES;
 		return;
 	}
 	site->daemon.is_silent = json_object_get(status, "error") != NULL;

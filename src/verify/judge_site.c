@@ -193,7 +193,7 @@ static void judge_rules(struct question *q)
 	} else if (site->rules_ret) {
 		find(q, SEVERITY_NOTE, "", "which rules stand in the kernel is not known: %s",
 		     site->rules_why);
-	} else if (site->daemon.is_there || site->daemon.is_silent) {
+	} else if (site_has_daemon(site)) {
 		judge_standing(q);
 	} else {
 		judge_left_rules(q);
@@ -272,7 +272,7 @@ static void judge_free_port(struct question *q, const struct site_place *place)
 static void judge_places(struct question *q)
 {
 	for (size_t i = 0; i < q->site->n_places; i++) {
-		if (q->site->daemon.is_there || q->site->daemon.is_silent) {
+		if (site_has_daemon(q->site)) {
 			judge_visit(q, &q->site->places[i]);
 		} else {
 			judge_free_port(q, &q->site->places[i]);
@@ -295,6 +295,11 @@ static void judge_socket_unit(struct question *q)
 static void judge_conf(struct question *q)
 {
 	const struct site *site = q->site;
+	if (site->daemon.is_stuck) {
+		find(q, SEVERITY_ERROR, "systemctl restart mired",
+		     "a mired runs and does not answer: its engine hangs, or begins anew; if that "
+		     "stays so, the log says why");
+	}
 	if (site->daemon.is_silent) {
 		find(q, SEVERITY_NOTE, "sudo miredctl check",
 		     "the mired that runs tells only root and the group %s of itself",

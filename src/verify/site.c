@@ -38,7 +38,8 @@ static void look_at(struct site *site, enum site_file_kind kind, const char *pat
 	file->gid = st.st_gid;
 	file->mode = st.st_mode;
 	if (kind == SITE_KEY) {
-		site->key_changed_at = st.st_mtim.tv_sec;
+		/* a copy may bring the time of its original, as by `scp -p` */
+		site->key_changed_at = st.st_ctim.tv_sec;
 	}
 }
 

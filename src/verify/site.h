@@ -60,6 +60,7 @@ enum site_unit { SITE_UNIT_UNKNOWN, SITE_UNIT_MISSING, SITE_UNIT_INACTIVE, SITE_
 struct site_daemon {
 	bool is_there;
 	bool is_silent;     /* one runs and tells the caller nothing; nothing else is set then */
+	bool is_stuck;      /* one runs and does not answer; nothing else is set then */
 	int64_t started_at; /* wall clock, seconds */
 	int64_t uptime_secs;
 	bool has_firewall; /* its role is connected */
@@ -84,7 +85,7 @@ struct site {
 	struct fw_comparison rules;
 	char rules_why[FW_WHY_MAX];
 	enum site_clock clock;
-	int64_t key_changed_at;     /* mtime of the key file, wall clock, seconds */
+	int64_t key_changed_at;     /* key file: content, name or rights; wall clock, seconds */
 	enum site_unit socket_unit; /* mired.socket */
 };
 
@@ -93,6 +94,12 @@ void site_read(struct site *site, const struct conf *conf);
 
 /* Hands each finding to sink. Returns how many there are but for notes. Pure. */
 size_t judge_site(const struct conf *conf, const struct site *site, finding_sink *sink, void *ctx);
+
+/* Somebody is there to be asked, whether it answers or not. */
+static inline bool site_has_daemon(const struct site *site)
+{
+	return site->daemon.is_there || site->daemon.is_silent || site->daemon.is_stuck;
+}
 
 /* `systemctl show -p LoadState -p ActiveState`. Pure. */
 enum site_unit site_parse_unit(struct span text);

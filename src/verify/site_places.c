@@ -118,7 +118,7 @@ void site_read_places(struct site *site, const struct conf *conf)
 {
 	const uint16_t ports[] = {conf->port, conf->low_priority_port};
 	struct addr addrs[SITE_PLACES_MAX];
-	bool has_daemon = site->daemon.is_there || site->daemon.is_silent;
+	bool has_daemon = site_has_daemon(site);
 	site->n_places = 0;
 	for (size_t p = 0; p < (conf->n_low_priority_mx > 0 ? 2 : 1); p++) {
 		for (size_t i = 0; i < conf->n_listen; i++) {

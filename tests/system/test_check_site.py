@@ -3,10 +3,13 @@ the mired that runs has not read yet."""
 import ctypes
 import os
 import shutil
+import signal
 import socket
+import time
 
 import topology
 from daemon import FALLBACKS, Mired
+from gateways import write_key
 from test_check import lines_about, mend_of, miredctl_check
 from world import BUILD, check, marked, run, wait_for
 
@@ -135,6 +138,43 @@ def test_the_ports_are_tried(world):
             }
         }''')
     only_fault(mired, "error: 0.0.0.0:8025 does not greet who connects from this host")
+
+
+@marked(timeout_secs=90, tags=("once",))
+def test_a_mired_that_hangs_is_not_taken_for_one_that_is_away(world):
+    mired = made(world).start()
+    engine = mired.pids()["engine"]
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        found = faults(mired)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    lines = lines_about(found, "error: a mired runs and does not answer")
+    check(len(lines) == 1 and mend_of(lines[0]) == "systemctl restart mired", "it is said", found)
+    check(lines_about(found, "0.0.0.0:8025 does not greet"), "clients wait, too", found)
+    check(not lines_about(found, "another program") and not lines_about(found, "no mired runs"),
+          "it is there", found)
+    wait_for("it to go on", lambda: not faults(mired), 20)
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_a_key_that_was_exchanged_is_told_of_whatever_time_it_brings(world):
+    mired = made(world, sync_peer=["198.18.0.77"])
+    write_key(mired, b"one" * 10)
+    key = mired.dir / "sync.key"
+    mired.start()
+    check(not lines_about(miredctl_check(mired)[1], "sync.key"), "it is the one that was read")
+    other = world.dir / "other.key"
+    other.write_bytes(b"two" * 10)
+    other.chmod(0o600)
+    os.utime(other, (0, 0))
+    time.sleep(2.1)  # the daemon tells the second of its start
+    shutil.copy2(other, key)
+    lines = lines_about(faults(mired), "sync.key has changed since mired read it")
+    check(len(lines) == 1 and mend_of(lines[0]) == "systemctl restart mired", "said", lines)
+    mired.stop()
+    mired.start()
+    check(not lines_about(miredctl_check(mired)[1], "sync.key"), "the restart mended it")
 
 
 @marked(timeout_secs=60, tags=("once",))
