@@ -225,8 +225,9 @@ static void say_unsynced(const struct supervisor *s)
 	}
 }
 
-/* The rules alone hold nobody: what they mark is for other hosts. */
-static void say_unrouted(const struct supervisor *s)
+/* The rules alone hold nobody: what they mark is for other hosts. Who asked for a reload hears it
+ * with the answer; NULL: nobody did. */
+static void say_unrouted(const struct supervisor *s, json_t *answer)
 {
 	char reason[FW_WHY_MAX];
 	char why[FW_WHY_MAX + WHY_MAX];
@@ -236,6 +237,7 @@ static void say_unrouted(const struct supervisor *s)
 	(void)snprintf(why, sizeof why,
 	               "rules = gateway-tproxy: %s; set it up with `mired-tproxy up`", reason);
 	complain(s->conf, why);
+	(void)json_array_append_new(json_object_get(answer, "warnings"), json_string(why));
 }
 
 static void announce(struct supervisor *s)
@@ -337,6 +339,7 @@ static json_t *reload(struct supervisor *s)
 	}
 	if (reload_run(&s->reload, &s->places, now, &answer)) {
 		hand_on(s);
+		say_unrouted(s, answer);
 	}
 	if (is_told) {
 		(void)sd_notify(0, "READY=1");
@@ -538,7 +541,7 @@ int supervisor_main(struct conf *conf, int argc, char **argv)
 	}
 	sockets_say(&s.places.sockets);
 	say_unsynced(&s);
-	say_unrouted(&s);
+	say_unrouted(&s, NULL);
 	start_all(&s);
 	while (!is_over(&s)) {
 		turn(&s);

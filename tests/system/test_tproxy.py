@@ -6,6 +6,7 @@ import time
 
 import topology
 from client import Client, attempt, try_mail
+from control import ask
 from daemon import Mired
 from sink import GREETING, Sink
 from test_blacklist import load_list, wait_listed
@@ -339,6 +340,18 @@ def test_a_start_without_routes_says_so(world):
     mired.log.write_text("")
     mired.start()
     check("nobody will be held" not in mired.log_text(), "with routes nothing is said")
+
+
+@marked(timeout_secs=60, tags=("once",))
+def test_a_reload_with_an_interface_that_has_no_routes_says_so(world):
+    mired = Mired(world, arranged(topology.gateway, world)).start()
+    words = "no routing rule for marked packets from interface int"
+    mired.write_conf(interface=["ext", "int"])
+    said = ask(mired, "reload")
+    check(any(words in line for line in said["warnings"]), "whoever asked hears it:", said)
+    wait_for("the line in the log", lambda: words in mired.log_text(), 5)
+    mired.route("up")
+    check(ask(mired, "reload")["warnings"] == [], "until they are there")
 
 
 @marked(timeout_secs=90, tags=("once", "sanitize"))
