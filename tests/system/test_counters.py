@@ -106,19 +106,26 @@ def test_the_setting_can_be_changed_over_a_table_that_is_left(world):
             check("gw.example" in client.expect("220"), "a stranger meets mired")
 
 
+def time_answer(net, mired):
+    """What it says of two addresses, and the least of some times that it took."""
+    times = []
+    for _ in range(5):
+        began = time.monotonic()
+        text = ask(net, mired, "10.0.1.1", "10.9.9.9").stdout
+        times.append(time.monotonic() - began)
+    return text, min(times)
+
+
 @marked(tags=("once",))
 def test_an_answer_takes_no_longer_with_many_hosts(world):
     net = topology.gateway(world)
     mired = Mired(world, net).start()
+    _, took_before = time_answer(net, mired)
     elements = ", ".join(f"10.0.{n >> 8}.{n & 255} timeout 1h" for n in range(N_HOSTS))
     net.gw.nft(f"add element inet mired spamd-white {{ {elements} }}")
-    ask(net, mired, "10.0.1.1")
-    began = time.monotonic()
-    for _ in range(5):
-        text = ask(net, mired, "10.0.1.1", "10.9.9.9").stdout
-    took = (time.monotonic() - began) / 5
+    text, took = time_answer(net, mired)
     check("spamd-white" in text and "10.9.9.9: in no set" in text, text)
-    check(took < 0.2, "programs start and end included:", took)
+    check(took < 3 * took_before + 0.2, "as long as before:", took, took_before)
 
 
 @marked(tags=("once",))
