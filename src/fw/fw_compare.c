@@ -155,7 +155,7 @@ static bool find_line(struct span line, struct span *found)
 	return false;
 }
 
-static bool ends_with(struct span line, char byte)
+static bool ends_with(struct span line, uint8_t byte)
 {
 	return line.len > 0 && line.ptr[line.len - 1] == byte;
 }
