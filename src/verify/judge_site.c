@@ -100,6 +100,28 @@ static void judge_file(struct question *q, enum site_file_kind kind)
 	}
 }
 
+/* Only the unit's mired is not root: started by hand, it reads everything. */
+static void judge_hidden(struct question *q, enum site_file_kind kind)
+{
+	const struct site_file *file = &q->site->files[kind];
+	const struct site_file *dir = &q->site->files[SITE_CONF_DIR];
+	bool has_unit = q->site->socket_unit == SITE_UNIT_INACTIVE ||
+	                q->site->socket_unit == SITE_UNIT_ACTIVE;
+	char mend[FINDING_MEND_MAX];
+	if (!file->is_hidden || !has_unit) {
+		return;
+	}
+	if (!(file->mode & S_IROTH)) {
+		(void)snprintf(mend, sizeof mend, "chmod a+r '%s'", file->path);
+	} else if (dir->path[0] && !(dir->mode & S_IXOTH)) {
+		(void)snprintf(mend, sizeof mend, "chmod a+rx '%s'", dir->path);
+	} else {
+		(void)snprintf(mend, sizeof mend, "namei -l '%s' shows where", file->path);
+	}
+	find(q, SEVERITY_ERROR, mend, "%s cannot be read by %s, the user of mired.service",
+	     file->path, q->conf->user);
+}
+
 static void judge_files(struct question *q)
 {
 	for (enum site_file_kind kind = 0; kind < SITE_FILE_COUNT; kind++) {
@@ -110,6 +132,7 @@ static void judge_files(struct question *q)
 		}
 		if (file->ret == 0) {
 			judge_file(q, kind);
+			judge_hidden(q, kind);
 		} else if (!is_below_state(kind)) {
 			find(q, SEVERITY_NOTE, "", "%s cannot be looked at: %s", file->path,
 			     err_text(file->ret));

@@ -2,9 +2,12 @@
 #include "verify/site.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/timex.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -78,12 +81,57 @@ static void read_files(struct site *site, const struct conf *conf)
 	look_above(site, SITE_RUN_DIR, conf->control_socket);
 }
 
+/* What the daemon reads as its user, who is not root under systemd. */
+static const enum site_file_kind read_kinds[] = {SITE_CONF, SITE_NOSPAMD, SITE_DOMAINS};
+
+static bool becomes(const char *name, const struct verify_user *user)
+{
+	return initgroups(name, user->gid) == 0 &&
+	       setresgid(user->gid, user->gid, user->gid) == 0 &&
+	       setresuid(user->uid, user->uid, user->uid) == 0;
+}
+
+/* The child's part, so that the kernel judges: a bit for each file that is closed to this user. */
+static int try_files(const struct site *site, const char *name, const struct verify_user *user)
+{
+	int hidden = 0;
+	if (!becomes(name, user)) {
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(read_kinds); i++) {
+		int fd = open(site->files[read_kinds[i]].path, O_RDONLY | O_CLOEXEC);
+		hidden |= fd < 0 && errno == EACCES ? 1 << i : 0;
+		if (fd >= 0) {
+			(void)close(fd);
+		}
+	}
+	return hidden;
+}
+
+static void read_as(struct site *site, const char *name, const struct verify_user *user)
+{
+	int status = 0;
+	pid_t child = geteuid() == 0 ? fork() : -1;
+	if (child == 0) {
+		_exit(try_files(site, name, user));
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) {
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(read_kinds); i++) {
+		site->files[read_kinds[i]].is_hidden = (WEXITSTATUS(status) >> i & 1) != 0;
+	}
+}
+
 static void read_user(struct site *site, const struct conf *conf)
 {
 	char why[VERIFY_WHY_MAX];
 	struct verify_user user;
 	site->has_user = verify_find_user(conf->user, &user, why) == 0;
 	site->user = site->has_user ? user.uid : 0;
+	if (site->has_user) {
+		read_as(site, conf->user, &user);
+	}
 }
 
 /* --- the rest --------------------------------------------------------------------------------- */
@@ -143,8 +191,8 @@ static void read_rules(struct site *site, const struct conf *conf)
 
 void site_read(struct site *site, const struct conf *conf)
 {
-	read_user(site, conf);
 	read_files(site, conf);
+	read_user(site, conf);
 	read_rules(site, conf);
 	site->clock = read_clock();
 	site->socket_unit = read_socket_unit();

@@ -40,6 +40,7 @@ struct site_file {
 	uid_t uid;
 	gid_t gid;
 	mode_t mode;
+	bool is_hidden; /* mired's user is not let in; not known (false) but to root */
 };
 
 /* An address and port to listen at. */

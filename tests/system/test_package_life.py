@@ -212,6 +212,23 @@ def upgraded_with_a_bad_file(host):
     check("mired.conf:" in said and "goes on" in said, "says which line is bad:", said)
     check(host.pid() == pid and host.has_table(), "the running one goes on")
     host.write("/etc/mired/mired.conf", conf + "\n")
+    host.says("chmod 600 /etc/mired/mired.conf")
+    said = host.tree.shell("dpkg -i /root/next.deb").stdout
+    check("mired.conf: Permission denied" in said, "says what its user cannot read:", said)
+    check(host.pid() == pid and host.has_table(), "the running one goes on")
+
+
+def checked(host):
+    """What the unit's user cannot read is found while root can, and mended by what is said."""
+    for path in ("/etc/mired/mired.conf", "/etc/mired/nospamd"):
+        host.says(f"chmod 600 {path}")
+        done = host.tree.shell("miredctl check", check_code=False)
+        found = re.search(f"^error: {path} cannot be read by mired.* -> (.*)$", done.stdout, re.M)
+        check(done.returncode == 1 and found, "said:", done.returncode, done.stdout)
+        host.says(found.group(1))
+        host.says("systemctl restart mired")
+    done = host.tree.shell("miredctl check", check_code=False)
+    check("cannot be read" not in done.stdout, "mended:", done.stdout)
 
 
 def removed(host):
@@ -246,7 +263,7 @@ def test_built_installed_booted_upgraded_removed_and_purged(world):
     host.install()
     host.tree.boot()
     for step in (configured, at_work, restarted, others_at_work, upgraded,
-                 upgraded_with_a_bad_file, removed, installed_again):
+                 upgraded_with_a_bad_file, checked, removed, installed_again):
         step(host)
         print(step.__name__)
     host.purge()

@@ -177,6 +177,25 @@ static void rules_of_a_mired_that_runs(void **state)
 	assert_int_equal(judge(&conf, &site)->n, 0);
 }
 
+static void files_that_the_units_user_cannot_read(void **state)
+{
+	struct conf conf = usual_conf();
+	struct site site = usual_site();
+	(void)state;
+	site.files[SITE_CONF].is_hidden = true;
+	assert_only(judge(&conf, &site), SEVERITY_ERROR,
+	            "/etc/mired/mired.conf cannot be read by mired, the user of mired.service",
+	            "namei -l '/etc/mired/mired.conf' shows where");
+	site.files[SITE_CONF_DIR].mode = S_IFDIR | 0700;
+	assert_only(judge(&conf, &site), SEVERITY_ERROR, "cannot be read by mired",
+	            "chmod a+rx '/etc/mired'");
+	site.files[SITE_CONF].mode = S_IFREG | 0600;
+	assert_only(judge(&conf, &site), SEVERITY_ERROR, "cannot be read by mired",
+	            "chmod a+r '/etc/mired/mired.conf'");
+	site.socket_unit = SITE_UNIT_MISSING; /* root's, started by hand */
+	assert_int_equal(judge(&conf, &site)->n, 0);
+}
+
 static void a_mired_that_does_not_answer(void **state)
 {
 	struct conf conf = usual_conf();
@@ -356,6 +375,7 @@ int main(void)
 	        cmocka_unit_test(rights_of_files_are_said_with_the_command),
 	        cmocka_unit_test(what_cannot_be_looked_at_is_a_note_where_it_matters),
 	        cmocka_unit_test(rules_of_a_mired_that_runs),
+	        cmocka_unit_test(files_that_the_units_user_cannot_read),
 	        cmocka_unit_test(a_mired_that_does_not_answer),
 	        cmocka_unit_test(rules_that_a_mired_left),
 	        cmocka_unit_test(ports_of_a_mired_that_runs),
