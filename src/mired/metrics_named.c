@@ -81,12 +81,16 @@ struct peers {
 	size_t n;
 };
 
+/* NULL: there is no place for it. */
 static struct peer *find_peer(struct peers *peers, const char *name)
 {
 	for (size_t i = 0; i < peers->n; i++) {
 		if (strcmp(peers->peer[i].name, name) == 0) {
 			return &peers->peer[i];
 		}
+	}
+	if (peers->n == METRICS_NAMED_MAX) {
+		return NULL;
 	}
 	struct peer *peer = &peers->peer[peers->n++];
 	*peer = (struct peer){.n_faults = 0};
@@ -123,10 +127,10 @@ static void gather_peers(struct peers *peers, const struct syncer_figures *sync)
 	for (size_t i = 0; i < sync->n_peers; i++) {
 		char name[METRICS_NAME_MAX];
 		name_of(name, span_of_str(sync->peers[i].name));
-		bool is_other = name[0] == '\0' || strcmp(name, METRICS_OTHERS) == 0 ||
-		                peers->n == METRICS_NAMED_MAX;
-		has_others |= is_other;
-		add_peer(is_other ? &others : find_peer(peers, name), &sync->peers[i]);
+		bool is_other = name[0] == '\0' || strcmp(name, METRICS_OTHERS) == 0;
+		struct peer *peer = is_other ? NULL : find_peer(peers, name);
+		has_others |= !peer;
+		add_peer(peer ? peer : &others, &sync->peers[i]);
 	}
 	if (has_others) {
 		peers->peer[peers->n++] = others;

@@ -268,6 +268,21 @@ static void strangers_among_the_peers_get_no_label_of_their_own(void **state)
 	assert_int_equal(count_of(text, "\nmired_sync_peer_faults_total{"), 2);
 }
 
+static void a_peer_with_two_addresses_is_one_however_many_others_there_are(void **state)
+{
+	struct fixture *fix = *state;
+	char name[32];
+	for (int i = 0; i < METRICS_NAMED_MAX; i++) {
+		(void)snprintf(name, sizeof name, "mx%d", i);
+		add_peer(fix, name)->in[0] = 1;
+	}
+	add_peer(fix, "mx0")->in[0] = 5;
+	add_peer(fix, "one-more")->in[0] = 7;
+	const char *text = make(fix, EXPOSITION_PLAIN);
+	assert_has_line(text, "mired_sync_peer_received_total{peer=\"mx0\"} 6");
+	assert_has_line(text, "mired_sync_peer_received_total{peer=\"(others)\"} 7");
+}
+
 static void fill_to_the_bounds(struct fixture *fix)
 {
 	char name[32];
@@ -361,6 +376,7 @@ int main(void)
 	        METRICS_TEST(names_of_lists_are_escaped),
 	        METRICS_TEST(names_that_are_the_same_when_cut_are_one_sample),
 	        METRICS_TEST(strangers_among_the_peers_get_no_label_of_their_own),
+	        METRICS_TEST(a_peer_with_two_addresses_is_one_however_many_others_there_are),
 	        METRICS_TEST(lists_peers_and_workers_without_number_keep_within_the_bound),
 	        METRICS_TEST(a_process_tells_what_it_takes),
 	        METRICS_TEST(a_process_that_is_gone_is_left_out),
