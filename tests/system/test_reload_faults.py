@@ -316,6 +316,11 @@ def test_every_key_of_a_reload_changes_under_load(world):
           "there was a load:", status["connections"])
     check("handed over" not in mired.log_text(), "each was taken:", mired.log_text()[-2000:])
     mired.write_conf(**sides[0])
-    mired.write_conf(smtp_port=25, passtime="25m")
     check(reload(mired).returncode == 0, "the first ones again")
-    wait_for("it to serve", lambda: greeting(net).startswith("220 a.example"), 10)
+
+    def serves():
+        try:
+            return (greeting(net) or "").startswith("220 a.example")
+        except ConnectionError:  # the rules for the other port stand a moment longer
+            return False
+    wait_for("it to serve", serves, 10)
