@@ -537,6 +537,7 @@ static const char *const reload_marks[CONF_RELOAD_COUNT] = {
         [CONF_RESTART_METRICS] = " Pq \"restart of mired-metrics\"",
         [CONF_NEXT_SETUP] = "",
         [CONF_LIVE] = "",
+        [CONF_LIVE_LOGD] = " Pq \"restart of mired-logd, too\"",
         [CONF_LIVE_BELOW] = " Pq \"restart to grow\"",
         [CONF_LIVE_FILLED] = " Pq \"restart to begin or end\"",
 };
