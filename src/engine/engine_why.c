@@ -27,7 +27,9 @@ struct work {
 	uint8_t recipient_buf[TRAP_ADDRESS_MAX];
 	struct span sender; /* normalised */
 	struct span recipient;
-	uint32_t n_told; /* tuples that are not asked for */
+	struct tuple_key told[2 * WHY_TUPLES_MAX];
+	uint32_t n_told;
+	uint32_t n_others; /* of them: not asked for */
 	struct event events[WHY_EVENTS_MAX];
 	unsigned n_events;
 };
@@ -151,6 +153,30 @@ static void take_fate(struct work *work, const struct why_tuple *tuple)
 	}
 }
 
+/* One that gets its place during the walk comes twice (store/store_walk.c). */
+static bool was_told(const struct work *work, const struct tuple_key *key)
+{
+	for (uint32_t i = 0; i < work->n_told; i++) {
+		if (memcmp(&work->told[i], key, sizeof *key) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool has_room(const struct work *work, bool is_asked)
+{
+	return (is_asked ? work->out->n_asked : work->n_others) < WHY_TUPLES_MAX;
+}
+
+static void tell_tuple(struct work *work, const struct store_row *row,
+                       const struct why_tuple *tuple)
+{
+	work->told[work->n_told++] = row->key;
+	work->n_others += !tuple->is_asked;
+	work->sink->tuple(work->sink->ctx, tuple);
+}
+
 static void take_tuple(struct work *work, const struct store_row *row)
 {
 	struct grey_record after;
@@ -158,19 +184,21 @@ static void take_tuple(struct work *work, const struct store_row *row)
 	struct greylist_known known = work->host;
 	struct why_tuple tuple = {
 	        .text = &row->text, .record = row->record, .is_asked = is_asked(work, &row->text)};
+	bool is_told = has_room(work, tuple.is_asked);
+	if (is_told && was_told(work, &row->key)) {
+		return;
+	}
 	count_as_cached(work, &row->key, &tuple.record);
 	known.tuple = &tuple.record;
 	tuple.verdict = guarded_attempt(&work->rules, &work->now, &known, &after, &host);
 	tuple.passes_at = greylist_passes_at(&work->rules, &tuple.record);
+	if (is_told) {
+		tell_tuple(work, row, &tuple);
+	}
 	work->out->n_tuples++;
 	work->out->n_asked += tuple.is_asked;
 	if (tuple.is_asked) {
 		take_fate(work, &tuple);
-	}
-	bool is_told = tuple.is_asked ? work->out->n_asked <= WHY_TUPLES_MAX
-	                              : work->n_told++ < WHY_TUPLES_MAX;
-	if (is_told) {
-		work->sink->tuple(work->sink->ctx, &tuple);
 	}
 }
 

@@ -59,7 +59,7 @@ struct why {
 	struct grey_record white;
 	struct grey_record trapped;
 	enum session_class cls; /* of a connection that reaches mired now */
-	uint32_t n_tuples;
+	uint32_t n_tuples;      /* in a flood some of them may be counted twice */
 	uint32_t n_asked;
 	bool is_cut; /* there are tuples that were not looked at */
 	/* of the query's mail, or of one never seen: what an attempt now comes to, when one
