@@ -11,6 +11,7 @@
 enum {
 	HELD_WAIT_MS = 60000, /* until a million connections were looked at, on a busy machine */
 	COLUMNS = 79,
+	ROWS_MAX = 100,
 	NARROW_COLUMNS = 51, /* of networks and lists */
 };
 
@@ -89,6 +90,11 @@ int run_held(const struct call *call)
 	json_t *answer = NULL;
 	if (call->argument && addr_parse(span_of_str(call->argument), &addr) != 0) {
 		(void)call_complain(call->argument, "this is no address");
+		return EXIT_USAGE;
+	}
+	uint64_t n_rows = 0;
+	if (call->n_rows && span_to_u64(span_of_str(call->n_rows), ROWS_MAX, &n_rows) != 0) {
+		(void)call_complain("-n", "it takes a number of rows, 0 to 100");
 		return EXIT_USAGE;
 	}
 	const char *word = call->argument ? call->argument : call->n_rows ? call->n_rows : "";

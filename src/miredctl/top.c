@@ -38,6 +38,7 @@ struct top {
 	struct top_sampler *sampler;
 	struct top_answers now, before;
 	char trouble[TOP_TROUBLE_MAX];
+	bool is_refused;
 	enum top_tables tables;
 	bool is_paused;
 	bool shows_help;
@@ -53,6 +54,7 @@ static void draw(struct top *top, size_t width, size_t height)
 	        .now = {top->now.status, top->now.held, top->now.at_secs},
 	        .before = {top->before.status, top->before.held, top->before.at_secs},
 	        .trouble = top->trouble[0] ? top->trouble : NULL,
+	        .is_refused = top->is_refused,
 	        .delay_secs = top->delay_secs,
 	        .n_rows = top->rows_wanted,
 	        .tables = top->tables,
@@ -68,6 +70,7 @@ static void draw(struct top *top, size_t width, size_t height)
 static void take(struct top *top, struct top_answers *answers)
 {
 	(void)snprintf(top->trouble, sizeof top->trouble, "%s", answers->trouble);
+	top->is_refused = answers->is_refused;
 	if (answers->trouble[0]) {
 		top_answers_fini(answers);
 		return;
@@ -115,7 +118,8 @@ static int run_once(struct top *top)
 		ctl_link_close(link);
 	}
 	if (top->trouble[0]) {
-		return call_complain("no mired answers", top->trouble);
+		return call_complain(top->is_refused ? "mired refuses" : "no mired answers",
+		                     top->trouble);
 	}
 	top->rows_wanted = n_rows;
 	top->delay_secs = ONCE_USECS / 1000000;

@@ -85,8 +85,10 @@ void top_fetch(struct ctl_link **link, const char *path, size_t n_rows, struct t
 	}
 	char trouble[TOP_TROUBLE_MAX];
 	(void)snprintf(trouble, sizeof trouble, "%s", ret ? err_text(ret) : error);
+	bool is_refused = ret == 0;
 	top_answers_fini(out);
 	set_trouble(out, path, trouble);
+	out->is_refused = is_refused;
 	if (*link) {
 		ctl_link_close(*link);
 		*link = NULL;

@@ -16,6 +16,7 @@ struct top_answers {
 	json_t *held;                  /* NULL: this daemon does not know the request */
 	double at_secs;                /* monotonic */
 	char trouble[TOP_TROUBLE_MAX]; /* not "": there is no answer, and this is why */
+	bool is_refused;               /* the daemon said so */
 };
 
 /* Asks once, with n_rows of each list. *link: NULL at first; the caller closes it at last. */

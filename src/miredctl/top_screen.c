@@ -146,7 +146,8 @@ static void put_trouble(struct top_screen *screen, const struct top_view *view)
 	char text[TEXT_ROW_MAX];
 	char why[TEXT_ROW_MAX];
 	if (view->trouble) {
-		(void)snprintf(text, sizeof text, "NO ANSWER, trying again: %.400s",
+		(void)snprintf(text, sizeof text, "%s, trying again: %.400s",
+		               view->is_refused ? "REFUSED" : "NO ANSWER",
 		               span_escape(span_of_str(view->trouble), why, sizeof why));
 		put_line(screen, TOP_WARNING, text);
 	}

@@ -40,6 +40,7 @@ struct top_view {
 	struct top_sample now;
 	struct top_sample before; /* for what is counted per second */
 	const char *trouble;      /* why there is nothing newer; NULL = there is */
+	bool is_refused;          /* because the daemon does not want to tell */
 	struct tm clock;
 	unsigned delay_secs;
 	size_t n_rows; /* of a table at most; 0 = as many as fit */

@@ -256,6 +256,10 @@ static void a_daemon_that_is_away_is_said_in_words_beside_what_was_known(void **
 	                                "/run/mired/mired.sock: no\\x1b such file");
 	assert_int_equal(line->look, TOP_WARNING);
 	(void)draw_and_find(fix, 80, 24, "1234  of");
+	fix->view.is_refused = true;
+	(void)draw_and_find(fix, 80, 24, "REFUSED, trying again: /run/mired/mired.sock: no");
+	assert_absent(fix, 80, 24, "NO ANSWER");
+	fix->view.is_refused = false;
 	fix->view.now = (struct top_sample){0};
 	(void)draw_and_find(fix, 80, 24, "NO ANSWER");
 	assert_absent(fix, 80, 24, "1234");

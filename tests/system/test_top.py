@@ -166,7 +166,8 @@ def check_held_text(mired):
           "-n bounds the rows")
     done = miredctl(mired, "held", topology.client6(3))
     check(done.returncode == 0 and "connections 1," in done.stdout, "an address:", done)
-    check(miredctl(mired, "held", "nonsense").returncode == 2, "no address is a wrong call")
+    for words in (("nonsense",), ("-n", "101"), ("-n", "x"), ("-n", "192.0.2.1")):
+        check(miredctl(mired, "held", *words).returncode == 2, "a wrong call:", words)
 
 
 @marked(tags=("sanitize", "once"))
@@ -320,6 +321,11 @@ def test_top_once_is_text_for_scripts(world):
             check("\x1b" not in done.stdout and done.stdout.isascii(), "plain text:", done.stdout)
             for part in ("held     1  of", "accepted 0", "198.19.0.5", "198.19.0.0/24"):
                 check(part in done.stdout, f"it says {part!r}:", done.stdout)
+    done = w.run(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
+                  w.BUILD / "miredctl", "--socket", mired.socket_path, "top", "-1"],
+                 check_code=False)
+    check(done.returncode == 1 and "mired refuses" in done.stderr and
+          "permission denied" in done.stderr, "who may not ask is told so:", done)
     check(miredctl(mired, "top", "-d", "0").returncode == 2, "0 seconds is a wrong call")
     check(miredctl(mired, "top", "-n", "0").returncode == 2, "0 rows is a wrong call")
     mired.stop()
