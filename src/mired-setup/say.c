@@ -4,15 +4,21 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "conf/conf_log.h"
 
+enum { STREAM_NAME_BYTES = 48 }; /* two numbers of 64 bits */
+
 static struct {
 	bool is_debug;
 	bool is_detached;
 	bool is_terminal;
+	bool is_logged;    /* stderr leads into the journal, as the log does */
 	bool has_progress; /* the cursor stands behind a progress line */
 } say;
 
@@ -26,9 +32,24 @@ static void open_log(enum log_target target)
 	(void)!log_open(&options);
 }
 
+/* systemd.exec(5), JOURNAL_STREAM: device and inode of the stream that leads into the journal. */
+static bool leads_to_journal(int fd)
+{
+	char name[STREAM_NAME_BYTES];
+	struct stat st;
+	const char *stream = getenv("JOURNAL_STREAM");
+	if (!stream || fstat(fd, &st) != 0) {
+		return false;
+	}
+	(void)snprintf(name, sizeof name, "%llu:%llu", (unsigned long long)st.st_dev,
+	               (unsigned long long)st.st_ino);
+	return strcmp(stream, name) == 0;
+}
+
 void say_open(bool is_debug)
 {
 	say.is_debug = is_debug;
+	say.is_logged = leads_to_journal(STDERR_FILENO);
 	say.is_terminal = isatty(STDERR_FILENO) == 1;
 	open_log(LOG_TARGET_AUTO);
 }
@@ -60,7 +81,7 @@ static void say_problem(enum log_level level, const char *format, va_list args)
 {
 	char text[2 * SAY_WHY_MAX];
 	(void)vsnprintf(text, sizeof text, format, args);
-	if (!say.is_detached) {
+	if (!say.is_detached && !say.is_logged) {
 		begin_line();
 		(void)fprintf(stderr, "mired-setup: %s\n", text);
 	}

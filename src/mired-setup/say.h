@@ -1,4 +1,5 @@
-/* What mired-setup says: problems to stderr and to the log, progress to stderr only. */
+/* What mired-setup says: problems to the log, and to stderr unless that leads into the journal,
+ * too; progress to stderr only. */
 #pragma once
 
 #include <stdbool.h>

@@ -224,6 +224,22 @@ def test_without_a_copy_the_daemon_keeps_what_it_has(world):
     check(lists(mired) == {"black": 8, "other": 12}, "a damaged copy is not used:", text)
 
 
+@marked(timeout_secs=60, tags=("once",))
+def test_a_problem_is_in_the_journal_once(world):
+    mired, _ = start(world)
+    write_lists(mired, ("gone", "black", "file", world.dir / "gone"))
+    check("mired-setup: gone: " in setup(mired, code=2), "stderr has it")
+    streams = {"the journal's": "{0.st_dev}:{0.st_ino}", "another's": "{0.st_dev}:1"}
+    for whose, form in streams.items():
+        path = world.dir / "stderr"
+        with open(path, "wb") as file:
+            stream = form.format(os.fstat(file.fileno()))
+            subprocess.run([*mired.ns.prefix(), *map(str, command(mired))], check=False,
+                           stderr=file, env={**os.environ, "JOURNAL_STREAM": stream}, timeout=30)
+        check(("gone: " in path.read_text()) == (whose == "another's"),
+              f"where stderr is {whose}:", path.read_text())
+
+
 @marked(timeout_secs=60, tags=("once", "sanitize"))
 def test_a_white_list_that_takes_everything_clears_its_black_list_only(world):
     mired, _ = start(world)
