@@ -42,7 +42,7 @@ static void show_table(enum held_table table, size_t width, const json_t *answer
 	if (n == 0) {
 		return;
 	}
-	held_table_title(table, width, text);
+	held_table_title(table, answer, width, text);
 	(void)printf("\n%s\n", text);
 	for (size_t i = 0; i < n; i++) {
 		held_table_row(table, answer, i, width, text);

@@ -129,9 +129,11 @@ enum { COLUMNS_MAX = 8 };
 // clang-format off
 static const struct {
 	const char *key; /* of the array */
+	const char *exact_key;     /* whether the counts are exact, NULL: they always are */
+	const char *inexact_title; /* of the first column, where they are not */
 	struct column columns[COLUMNS_MAX];
 } tables[HELD_TABLE_COUNT] = {
-	[HELD_LONGEST] = {"longest", {
+	[HELD_LONGEST] = {"longest", NULL, NULL, {
 		{"held_secs",  "HELD",    cell_secs,  7,  0,   0, false, false},
 		{"address",    "ADDRESS", cell_name,  0,  0,   ADDRESS_COLUMNS, true, false},
 		{"class",      "CLASS",   cell_name,  8,  30,  0, true, false},
@@ -140,11 +142,11 @@ static const struct {
 		{"lists",      "LISTS",   cell_count, 5,  100, 0, false, false},
 		{"list",       "LIST",    cell_name,  20, 70,  0, true, true},
 	}},
-	[HELD_NETWORKS] = {"networks", {
+	[HELD_NETWORKS] = {"networks", "networks_exact", "NETWORK (at least)", {
 		{"network",     "NETWORK", cell_name,  0, 0,  0, true, false},
 		{"connections", "HELD",    cell_count, 7, 16, 0, false, false},
 	}},
-	[HELD_LISTS] = {"lists", {
+	[HELD_LISTS] = {"lists", "lists_exact", "LIST (estimates)", {
 		{"name",        "LIST", cell_name,  0, 0,  0, true, false},
 		{"connections", "HELD", cell_count, 7, 16, 0, false, false},
 	}},
@@ -209,14 +211,23 @@ static void trim_end(char *text)
 	}
 }
 
-void held_table_title(enum held_table table, size_t width, char out[static TEXT_ROW_MAX])
+static const char *title_of(enum held_table table, const json_t *answer, size_t column)
+{
+	const char *key = tables[table].exact_key;
+	bool is_inexact = column == 0 && key && json_is_false(json_object_get(answer, key));
+	return is_inexact ? tables[table].inexact_title : tables[table].columns[column].title;
+}
+
+void held_table_title(enum held_table table, const json_t *answer, size_t width,
+                      char out[static TEXT_ROW_MAX])
 {
 	struct layout layout = layout_of(table, width);
 	out[0] = '\0';
 	for (size_t i = 0; i < COLUMNS_MAX; i++) {
 		const struct column *column = &tables[table].columns[i];
 		if (is_shown(column, width)) {
-			put_cell(out, column->title, columns_of(column, layout), column->is_left);
+			put_cell(out, title_of(table, answer, i), columns_of(column, layout),
+			         column->is_left);
 		}
 	}
 	trim_end(out);

@@ -16,8 +16,9 @@ enum held_table { HELD_LONGEST, HELD_NETWORKS, HELD_LISTS, HELD_TABLE_COUNT };
 
 /* Rows the answer has; 0 for NULL. */
 size_t held_table_rows(enum held_table table, const json_t *answer);
-/* The head of the columns, for a table so many columns wide. */
-void held_table_title(enum held_table table, size_t width, char out[static TEXT_ROW_MAX]);
+/* The head of the columns, for a table so many columns wide; it says where counts are not exact. */
+void held_table_title(enum held_table table, const json_t *answer, size_t width,
+                      char out[static TEXT_ROW_MAX]);
 /* A row that held_table_rows counted. */
 void held_table_row(enum held_table table, const json_t *answer, size_t idx, size_t width,
                     char out[static TEXT_ROW_MAX]);

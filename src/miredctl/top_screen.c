@@ -208,7 +208,7 @@ static void put_table(struct top_screen *screen, const struct top_view *view, en
 		return;
 	}
 	n = view->n_rows > 0 && n > view->n_rows ? view->n_rows : n;
-	held_table_title(table, box.columns, text);
+	held_table_title(table, view->now.held, box.columns, text);
 	write_at(screen, box.row, box.column, box.columns, text);
 	for (size_t i = 0; i < n && i + 1 < box.n_rows; i++) {
 		held_table_row(table, view->now.held, i, box.columns, text);

@@ -58,7 +58,7 @@ static void a_row_of_the_longest_has_its_columns_under_their_titles(void **state
 	        "{\"longest\":[{\"address\":\"192.0.2.1\",\"held_secs\":312,\"class\":\"listed\","
 	        "\"list\":\"mine\",\"lists\":1,\"state\":\"banner\",\"sent_bytes\":31}]}");
 	assert_int_equal(held_table_rows(HELD_LONGEST, answer), 1);
-	held_table_title(HELD_LONGEST, 79, title);
+	held_table_title(HELD_LONGEST, answer, 79, title);
 	held_table_row(HELD_LONGEST, answer, 0, 79, row);
 	assert_string_equal(title,
 	                    "   HELD ADDRESS                  CLASS    STATE       SENT LIST");
@@ -118,6 +118,23 @@ static void the_name_of_a_list_takes_what_a_wide_table_has_left(void **state)
 	json_decref(answer);
 }
 
+static void a_title_says_that_counts_are_not_exact(void **state)
+{
+	(void)state;
+	char title[TEXT_ROW_MAX];
+	json_t *answer = answer_of("{\"lists_exact\":false,\"networks_exact\":true}");
+	held_table_title(HELD_LISTS, answer, 30, title);
+	assert_string_equal(title, "LIST (estimates)          HELD");
+	held_table_title(HELD_NETWORKS, answer, 30, title);
+	assert_string_equal(title, "NETWORK                   HELD");
+	assert_int_equal(json_object_set_new(answer, "networks_exact", json_false()), 0);
+	held_table_title(HELD_NETWORKS, answer, 30, title);
+	assert_string_equal(title, "NETWORK (at least)        HELD");
+	held_table_title(HELD_LISTS, NULL, 30, title);
+	assert_string_equal(title, "LIST                      HELD");
+	json_decref(answer);
+}
+
 static void what_is_no_table_has_no_rows(void **state)
 {
 	(void)state;
@@ -140,6 +157,7 @@ int main(void)
 	        cmocka_unit_test(control_bytes_and_utf8_never_reach_a_row),
 	        cmocka_unit_test(what_the_daemon_has_escaped_is_not_escaped_again),
 	        cmocka_unit_test(the_name_of_a_list_takes_what_a_wide_table_has_left),
+	        cmocka_unit_test(a_title_says_that_counts_are_not_exact),
 	        cmocka_unit_test(what_is_no_table_has_no_rows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
