@@ -137,9 +137,16 @@ is_untouched() {
 	tc qdisc show dev "$1" root | grep -q '^qdisc [^ ]* 0: '
 }
 
+# class_of INTERFACE: the parent of the class whose queue has our mark
+class_of() {
+	child=$(tc qdisc show dev "$1" |
+		sed -n "s/^qdisc bfifo $MARK: parent \([^ ]*\) .*/\1/p")
+	tc class show dev "$1" | sed -n "s/^class htb $child parent \([^ ]*\) .*/\1/p"
+}
+
 # is_same INTERFACE: ours, and its class has the number that the configuration says now
 is_same() {
-	is_ours "$1" && is_whole "$1" && tc class show dev "$1" | grep -q "^class htb $major:$minor "
+	is_ours "$1" && is_whole "$1" && [ "$(class_of "$1")" = "$major:$minor" ]
 }
 
 # --- setting up -----------------------------------------------------------------------------------
@@ -283,7 +290,6 @@ down() {
 	done
 }
 
-# The class is the parent of the class whose queue has our mark.
 status() {
 	there=$(interfaces_of_ours)
 	[ -n "$there" ] || {
@@ -295,12 +301,8 @@ status() {
 			echo "$interface: set up in part; mired-shape up mends it"
 			return 1
 		}
-		child=$(tc qdisc show dev "$interface" |
-			sed -n "s/^qdisc bfifo $MARK: parent \([^ ]*\) .*/\1/p")
-		class=$(tc class show dev "$interface" |
-			sed -n "s/^class htb $child parent \([^ ]*\) .*/\1/p")
 		echo "$interface:"
-		tc -s class show dev "$interface" classid "$class"
+		tc -s class show dev "$interface" classid "$(class_of "$interface")"
 	done
 }
 

@@ -210,6 +210,11 @@ def test_the_class_is_set_up_changed_and_taken_back(world):
     check("class 1:25 of 7440 kbit" in done.stdout, "within the budget:", done.stdout)
     done = shape(net, mired, "status")
     check(done.stdout.startswith("ext:\nclass htb 1:25 parent 1:e000 "), "status:", done.stdout)
+    for number in ("1:e000", "1:e001", "1:d000", "1:25"):  # of classes beside it, before or after
+        mired.write_conf(traffic_class=number)
+        shape(net, mired, "up", *RATE)
+        done = shape(net, mired, "status")
+        check(done.stdout.startswith(f"ext:\nclass htb {number} "), f"{number}:", done.stdout)
     mired.write_conf(traffic_class="2:e001", interface=["ext", "int"])
     shape(net, mired, "up", *RATE)
     for link in ("ext", "int"):
