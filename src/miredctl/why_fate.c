@@ -63,6 +63,19 @@ static enum fate fate_of_attempt(const json_t *answer)
 	return is_text(attempt, "verdict", "passes") ? FATE_PASSES : FATE_NEW;
 }
 
+static bool has_firewall(const json_t *answer)
+{
+	return !json_is_false(json_object_get(json_object_get(answer, "settings"), "firewall"));
+}
+
+static enum fate fate_of_white(const json_t *answer)
+{
+	if (!has_firewall(answer)) {
+		return FATE_UNHELPED;
+	}
+	return is_in_kernel(answer, "spamd-greytrap") ? FATE_MISLED : FATE_LOST;
+}
+
 /* Of a connection that reaches mired. */
 static enum fate fate_at_mired(const json_t *answer)
 {
@@ -76,10 +89,7 @@ static enum fate fate_at_mired(const json_t *answer)
 	if (json_is_true(json_object_get(mail, "foreign_domain")) && !is_blacklist_only(answer)) {
 		return FATE_FOREIGN;
 	}
-	if (is_text(answer, "class", "white")) {
-		return is_in_kernel(answer, "spamd-greytrap") ? FATE_MISLED : FATE_LOST;
-	}
-	return fate_of_attempt(answer);
+	return is_text(answer, "class", "white") ? fate_of_white(answer) : fate_of_attempt(answer);
 }
 
 static enum fate fate_unasked(const json_t *answer)
@@ -87,7 +97,8 @@ static enum fate fate_unasked(const json_t *answer)
 	if (is_text(answer, "class", "passive")) {
 		return FATE_UNLISTED;
 	}
-	return is_text(answer, "class", "white") ? FATE_UNCHECKED : fate_at_mired(answer);
+	bool is_unchecked = is_text(answer, "class", "white") && has_firewall(answer);
+	return is_unchecked ? FATE_UNCHECKED : fate_at_mired(answer);
 }
 
 enum fate why_fate_of(const json_t *answer)
@@ -135,6 +146,10 @@ static const struct {
                        "white: the kernel has lost its entry, gets it back at once, and the next "
                        "connection passes.",
                        {{"miredb -a %A", "puts it into the kernel now"}}},
+        [FATE_UNHELPED] =
+                {"If it comes to mired, it is deferred (451) without stutter, though it is "
+                 "white.",
+                 {{NULL, NULL}}},
         [FATE_MISLED] = {"If it connects now, it is deferred (451) without stutter, though it is "
                          "white: the kernel has it among the trapped.",
                          {{NULL, NULL}}},
@@ -347,7 +362,10 @@ static void put_sentence(const json_t *answer, enum fate fate, FILE *out)
 		            "makes them anew.)",
 		            whole);
 	}
-	if (!is_asked(answer)) {
+	if (!has_firewall(answer)) {
+		(void)fputs(" (firewall = no: who comes to mired is up to rules of your own.)",
+		            whole);
+	} else if (!is_asked(answer)) {
 		(void)fputs(" (The kernel was not asked: it may let it through before.)", whole);
 	}
 	if (fclose(whole) == 0) {

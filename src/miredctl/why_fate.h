@@ -10,6 +10,7 @@ enum fate {
 	FATE_WHITE,     /* white in the kernel */
 	FATE_UNCHECKED, /* white in the store; the kernel could not be asked */
 	FATE_LOST,      /* white in the store, but the kernel has no entry */
+	FATE_UNHELPED,  /* white in the store, and mired has no sets (firewall = no) */
 	FATE_MISLED,    /* white in the store, trapped in the kernel */
 	FATE_UNLISTED,  /* blacklist-only mode, on no list */
 	FATE_LISTED,

@@ -136,6 +136,8 @@ static const struct {
         {HOST SETTINGS IN("spamd-white") GREY "'white':{'live':false}," NEW, FATE_WHITE,
          "the kernel has it as white.   miredb -d"},
         {HOST SETTINGS IN("spamd-greytrap") GREY NEW, FATE_NEW, "(The kernel's sets hold what is"},
+        {HOST "'settings':{'mode':'greylist','firewall':false}," UNKNOWN WHITE, FATE_UNHELPED,
+         "though it is white. (firewall = no: who comes to mired is up to rules of your own.)"},
         {HOST SETTINGS UNKNOWN WHITE, FATE_UNCHECKED, "white, too. (The kernel was not asked"},
         {HOST SETTINGS NO_SETS TRAPPED, FATE_TRAPPED,
          "because it is trapped, until 1970-01-13 13:46:40 (in 1d)."},
