@@ -379,12 +379,23 @@ static const json_t *find_in(const struct top_sample *sample, const struct figur
 	return value ? value : find(sample->held, figure->group, figure->key);
 }
 
+/* firewall = no: its figures would look like a failure. */
+static bool is_unused(const struct top_view *view, const struct section *section)
+{
+	return strcmp(section->name, "firewall") == 0 &&
+	       json_is_false(find(view->now.status, "firewall", "wanted"));
+}
+
 bool top_figure(const struct top_view *view, size_t idx_section, size_t idx,
                 char out[static TEXT_ROW_MAX])
 {
 	const struct section *section = &sections[idx_section];
 	size_t n = n_figures(section);
 	out[0] = '\0';
+	if (is_unused(view, section)) {
+		(void)snprintf(out, TEXT_ROW_MAX, "not used");
+		return idx == 0;
+	}
 	if (idx >= n) {
 		return section->more && section->more(view, idx - n, out);
 	}

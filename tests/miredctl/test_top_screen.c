@@ -283,6 +283,14 @@ static void what_needs_attention_is_said_in_words(void **state)
 	assert_absent(fix, 200, 24, "kernel's sets");
 }
 
+static void a_firewall_that_is_not_wanted_has_no_figures(void **state)
+{
+	struct fixture *fix = *state;
+	(void)json_object_set_new(json_object_get(fix->status, "firewall"), "wanted", json_false());
+	const struct top_line *line = draw_and_find(fix, 80, 24, "firewall ");
+	assert_string_equal(line->text, "firewall not used");
+}
+
 static void attention_takes_as_many_lines_as_it_needs(void **state)
 {
 	struct fixture *fix = *state;
@@ -399,6 +407,7 @@ int main(void)
 	        SCREEN_TEST(rates_of_another_process_are_not_computed),
 	        SCREEN_TEST(a_daemon_that_is_away_is_said_in_words_beside_what_was_known),
 	        SCREEN_TEST(what_needs_attention_is_said_in_words),
+	        SCREEN_TEST(a_firewall_that_is_not_wanted_has_no_figures),
 	        SCREEN_TEST(attention_takes_as_many_lines_as_it_needs),
 	        SCREEN_TEST(the_peer_that_was_silent_longest_comes_first),
 	        SCREEN_TEST(a_pause_and_the_help_are_shown),
