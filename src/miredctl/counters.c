@@ -26,6 +26,13 @@ static int complain(const struct conf *conf, int ret)
 		              conf->nft_table);
 		return EXIT_FAILED;
 	}
+	if (ret == ERR_TOO_LONG) {
+		(void)fprintf(stderr,
+		              "miredctl: counters: table inet %s has more than %d counters, yours "
+		              "included\n",
+		              conf->nft_table, FW_COUNTERS_MAX);
+		return EXIT_FAILED;
+	}
 	return call_complain("counters", err_text(ret));
 }
 

@@ -143,3 +143,15 @@ def test_what_cannot_be_asked_is_said(world):
         done = ask(net, mired, *words, prefix=prefix, check_code=False)
         check(done.returncode == code and reason in done.stderr, f"{words}:", done.stderr)
         check(done.stdout == "", "and nothing else:", done.stdout)
+
+
+@marked(tags=("once",))
+def test_an_administrators_counters_are_shown_until_they_are_too_many(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net).start()
+    for n, is_shown in ((60, True), (61, False)):
+        net.gw.nft("\n".join(f"add counter inet mired own{i}" for i in range(n)))
+        done = ask(net, mired, "192.0.2.1", check_code=False)
+        check((done.returncode == 0) == is_shown, f"{n}:", done)
+        check(f"\nown{n - 1} " in done.stdout if is_shown else
+              "table inet mired has more than 64 counters, yours included" in done.stderr, done)
