@@ -78,6 +78,9 @@ static void take(struct top *top, struct top_answers *answers)
 	top_answers_fini(&top->before);
 	top->before = top->now;
 	top->now = *answers;
+	if (!top->now.held) { /* refused while many ask for it */
+		top->now.held = json_incref(top->before.held);
+	}
 }
 
 /* --- once, as text ---------------------------------------------------------------------------- */

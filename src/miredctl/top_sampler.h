@@ -13,7 +13,7 @@ enum { TOP_TROUBLE_MAX = 512 };
 
 struct top_answers {
 	json_t *status;
-	json_t *held;                  /* NULL: this daemon does not know the request */
+	json_t *held;                  /* NULL: this daemon does not know it, or refuses */
 	double at_secs;                /* monotonic */
 	char trouble[TOP_TROUBLE_MAX]; /* not "": there is no answer, and this is why */
 	bool is_refused;               /* the daemon said so */

@@ -7,10 +7,12 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 
 import topology
@@ -307,6 +309,51 @@ def test_top_outlives_the_daemon(world):
         check(terminal.end() == 0, "-1 on a terminal")
         sizes = [len(line.rstrip(b"\r")) for line in terminal.raw.split(b"\n")]
         check(60 < max(sizes) <= 80, "no line of it is wrapped:", terminal.raw)
+
+
+EVIL = "e\x1b]0;title\x07vil\x9b31m"
+
+
+class FakeDaemon:
+    """Answers on a control socket whatever it is told to: status always, held once only."""
+
+    def __init__(self, world):
+        self.path = str(world.dir / "fake.sock")
+        self.n_asked = 0
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(self.path)
+        self.sock.listen(4)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            client, _ = self.sock.accept()
+            with contextlib.suppress(OSError):
+                for line in client.makefile("r"):
+                    client.sendall(json.dumps(self._answer(line.split()[0])).encode() + b"\n")
+
+    def _answer(self, verb):
+        if verb == "status":
+            return {"version": EVIL, "pid": 1, "drops": {EVIL: 7}, "connections": {"now": 5},
+                    "engine": {"listen": [EVIL]}, "sync": {"peers": [{"name": EVIL}]}}
+        self.n_asked += 1
+        return ({"error": "other requests are under way: try again later"} if self.n_asked > 1
+                else {"lists": [{"name": EVIL, "connections": 5}]})
+
+
+@marked(tags=("once",))
+def test_top_shows_nothing_raw_and_keeps_what_it_knows(world):
+    fake = FakeDaemon(world)
+    with Terminal([w.BUILD / "miredctl", "--socket", fake.path, "top", "-d", "1"], 80, 24,
+                  term="vt100") as terminal:
+        shown = r"e\\x1b\]0;title\\x07vil\\xc2\\x9b31m"
+        terminal.wait_for(rf"^drops +{shown} 7")
+        wait_for("more questions", lambda: terminal.watch() >= 0 and fake.n_asked > 2, 15)
+        terminal.watch(0.3)
+        terminal.wait_for(rf" {shown} +5$")
+        check(b"\x1b]0;" not in terminal.raw and b"\x9b" not in terminal.raw, "nothing raw")
+        terminal.press("q")
+        check(terminal.end() == 0, "q leaves")
 
 
 @marked(tags=("once",))
