@@ -98,9 +98,19 @@ class LogHost:
         rsyslogd = [*self.prefix(), "rsyslogd", "-f", self.dir / "rsyslog.conf", "-i",
                     self.dir / "rsyslogd.pid"]
         w.run([*rsyslogd, "-N1"])
-        self.world.spawn([*rsyslogd, "-n"], log=self.dir / "rsyslogd")
-        w.wait_for("the socket of syslog", self.path("/dev/log").exists, 10)
+        self.rsyslogd = [*rsyslogd, "-n"]
+        self.run_rsyslogd()
         return logs
+
+    def run_rsyslogd(self):
+        """Also again, after stop_rsyslogd."""
+        self.syslogd = self.world.spawn(self.rsyslogd, log=self.dir / "rsyslogd")
+        w.wait_for("the socket of syslog", self.path("/dev/log").exists, 10)
+
+    def stop_rsyslogd(self):
+        self.syslogd.send_signal(signal.SIGTERM)
+        self.syslogd.wait(timeout=10 * w.PATIENCE)
+        self.path("/dev/log").unlink(missing_ok=True)
 
     def logrotate_command(self, logs, **replace):
         """logrotate with the file of the package; `replace` changes words of it."""

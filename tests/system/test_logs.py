@@ -290,6 +290,36 @@ def test_a_file_that_grows_too_large_is_rotated_before_its_time(world):
     check(file.stat().st_size < 64 << 10, "which begins anew")
 
 
+@marked(tags=("once",))
+def test_a_syslog_that_comes_late_stands_still_or_starts_again_gets_every_kind_of_line(world):
+    ld.need("rsyslogd")
+    net = topology.local(world)
+    host = ld.LogHost(world)
+    mired = ld.LoggingMired(world, net, host, **QUICK).start()
+    file = host.dir / "var-log" / "mired.log"
+
+    def wait_for_mail(source):
+        text = f"(GREY) {source}: "
+        wait_for(text, lambda: file.exists() and text in file.read_text("latin-1"), 15)
+    late, still, again = (topology.client4(n) for n in (3, 4, 5))
+    check(try_mail(net, late).startswith("451"), "clients are served without a log")
+    host.start_rsyslogd(adm="root")
+    wait_for_mail(late)
+    check("listening for incoming connections." in file.read_text("latin-1"), "from the start on")
+    ld.pause(host.syslogd, True)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: Client(net.out, net.target(False), source=SOURCE).close(),
+                      range(1500)))
+    check(try_mail(net, still).startswith("451"), "and beside one that takes nothing")
+    ld.pause(host.syslogd, False)
+    wait_for_mail(still)
+    host.stop_rsyslogd()
+    check(try_mail(net, again).startswith("451"), "and beside one that is gone")
+    host.run_rsyslogd()
+    wait_for_mail(again)
+    check(mired.stop()[0] == 0, "it stops in order")
+
+
 # --- peers, and the other programs ----------------------------------------------------------------
 
 @marked(tags=("once",))
