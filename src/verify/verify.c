@@ -16,7 +16,10 @@
 #include "policy/domains.h"
 #include "sync/setup.h"
 
-enum { LINE_TEXT_MAX = 200 };
+enum {
+	LINE_TEXT_MAX = 200,
+	LINES_SHOWN_MAX = 100, /* of a file; who gave a wrong one needs no more to see it */
+};
 
 int verify_find_user(const char *name, struct verify_user *out, char why[static VERIFY_WHY_MAX])
 {
@@ -87,9 +90,17 @@ static void bad_line(void *ctx, unsigned line_no, struct span line, const char *
 {
 	struct bad_lines *bad = ctx;
 	char text[LINE_TEXT_MAX];
-	(void)fprintf(bad->out, "%s:%u: %s: %s\n", bad->path, line_no, reason,
-	              span_escape(line, text, sizeof text));
-	bad->n++;
+	if (bad->n++ < LINES_SHOWN_MAX) {
+		(void)fprintf(bad->out, "%s:%u: %s: %s\n", bad->path, line_no, reason,
+		              span_escape(line, text, sizeof text));
+	}
+}
+
+static void end_lines(const struct bad_lines *bad)
+{
+	if (bad->n > LINES_SHOWN_MAX) {
+		(void)fprintf(bad->out, "%s: %d bad lines in all\n", bad->path, bad->n);
+	}
 }
 
 static int check_networks(const char *path, struct span text, FILE *out)
@@ -102,6 +113,7 @@ static int check_networks(const char *path, struct span text, FILE *out)
 	} else if (ret < 0) {
 		(void)fprintf(out, "%s: %s\n", path, err_text(ret));
 	}
+	end_lines(&bad);
 	free(cidrs);
 	return bad.n + (ret < 0);
 }
@@ -116,6 +128,7 @@ static int check_domains(const char *path, struct span text, FILE *out)
 	} else if (ret < 0) {
 		(void)fprintf(out, "%s: %s\n", path, err_text(ret));
 	}
+	end_lines(&bad);
 	domains_free(domains);
 	return bad.n + (ret < 0);
 }

@@ -17,6 +17,7 @@ from world import BUILD, check, marked, run, wait_for
 
 N_STORM, N_WARM = 500, 50
 GROWTH_BYTES_MAX = 2 << 20
+WRONG_BYTES_MAX = 64 << 20  # sanitizers keep what was freed
 NOTHING = "nothing has changed"
 AT_ONCE = "other reloads are under way: try again later"
 
@@ -98,6 +99,22 @@ def test_a_path_of_any_bytes_is_answered_and_told(world):
     check(done.returncode == 0 and "allowed-domains-file: " in done.stdout
           and "domains-\\xff'" in done.stdout, "a change:", done)
     check("domains-\\xff:2: " in done.stderr, "and a line left out:", done)
+
+
+@marked(timeout_secs=60, tags=("once", "sanitize"))
+def test_of_a_wrong_file_a_hundred_lines_are_told(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net).start()
+    pids = mired.pids()
+    before = rss(pids)
+    mired.write_nospamd("not.an.address\n" * 100_000)
+    done = reload(mired)
+    lines = done.stderr.splitlines()
+    check(done.returncode == 0 and len(lines) == 101, "it is done:", done.returncode, lines[-2:])
+    check(lines[-1].endswith("nospamd: 100000 bad lines in all"), "and summed up:", lines[-1])
+    wait_for("the sum in the log", lambda: "100000 bad lines in all" in mired.log_text(), 10)
+    check(mired.pids() == pids and rss(pids)["supervisor"] - before["supervisor"] < WRONG_BYTES_MAX,
+          "nothing grew much:", before, rss(pids))
 
 
 class UsualMired(Mired):
