@@ -175,6 +175,15 @@ filter() {
 		tc filter add dev "$1" parent "$from" protocol all prio 3 u32 match u32 0 0 flowid "$rest"
 }
 
+# The queue of all else, once: one of another kind cannot be put in its place, and it may be the
+# administrator's.
+queue_rest() {
+	kind=$(cat /proc/sys/net/core/default_qdisc 2>/dev/null || echo pfifo)
+	tc qdisc add dev "$1" parent "$major:${base}1" handle $MARK_REST: "$kind" 2>/dev/null ||
+		tc qdisc add dev "$1" parent "$major:${base}1" handle $MARK_REST: pfifo limit 1000 ||
+		die "$1: no queue for the default class"
+}
+
 # The whole tree, or new rates for it.
 #   root: MAJOR:BASE0, the link
 #     the default class: MAJOR:BASE1, all that nobody gave a class
@@ -199,11 +208,9 @@ shape() {
 	class "$interface" "$major:$minor" "${base}3" $((kbits - kbits / SYN_SHARE)) "$kbits" 1
 	bytes=$((kbits * 125 / QUEUE_PER_SEC))
 	[ $bytes -ge $QUEUE_BYTES_MIN ] || bytes=$QUEUE_BYTES_MIN
-	tc qdisc replace dev "$interface" parent "$major:${base}2" handle $MARK_SYN: pfifo limit 1000
-	tc qdisc replace dev "$interface" parent "$major:${base}1" handle $MARK_REST: \
-		"$(cat /proc/sys/net/core/default_qdisc 2>/dev/null || echo pfifo)" 2>/dev/null ||
-		tc qdisc replace dev "$interface" parent "$major:${base}1" handle $MARK_REST: \
-			pfifo limit 1000
+	tc qdisc replace dev "$interface" parent "$major:${base}2" handle $MARK_SYN: \
+		pfifo limit 1000 || die "$interface: no queue for SYN-ACKs"
+	is_whole "$interface" || queue_rest "$interface"
 	# last: what has this is whole
 	tc qdisc replace dev "$interface" parent "$major:${base}3" handle $MARK: \
 		bfifo limit $bytes || die "$interface: no queue for the class"

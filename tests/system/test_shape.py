@@ -202,6 +202,10 @@ def test_the_class_is_set_up_changed_and_taken_back(world):
     shape(net, mired, "up", *RATE, "--connections", "10000")
     check(counted(net, "1:e001")[1] >= before[1] >= 3, "counters go on:", before)
     check(tc(net, "class", "show", "dev", "ext") == tree, "nothing has changed")
+    net.gw.shell("tc qdisc del dev ext parent 1:e001; tc qdisc add dev ext parent 1:e001 "
+                 "handle 827: bfifo")  # as one that default_qdisc named at that time
+    shape(net, mired, "up", *RATE, "--connections", "10000")
+    check("qdisc bfifo 827: parent 1:e001 " in tc(net, "qdisc", "show", "dev", "ext"), "it stays")
     mired.write_conf(max_connections=20000, stutter="2s")
     done = shape(net, mired, "up", *RATE)
     check("class 1:25 of 10080 kbit" in done.stdout, "the configuration's size:", done.stdout)
