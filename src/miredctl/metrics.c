@@ -12,6 +12,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/span.h"
 #include "conf/conf.h"
@@ -19,7 +20,12 @@
 #include "miredctl/call.h"
 #include "miredctl/http.h"
 
-enum { SCRAPE_WAIT_MS = 5000, WHY_MAX = 512 };
+enum {
+	SCRAPE_WAIT_MS = 5000,
+	WHY_MAX = 512,
+	FRESH_MS = 250, /* so long a page serves everybody: who asks without end costs the daemon
+	                   little */
+};
 
 #define PAGE_PATH        "/metrics"
 #define TYPE_PLAIN       "text/plain; version=0.0.4; charset=utf-8"
@@ -27,8 +33,22 @@ enum { SCRAPE_WAIT_MS = 5000, WHY_MAX = 512 };
 
 /* --- over HTTP -------------------------------------------------------------------------------- */
 
+enum format { FORMAT_PLAIN, FORMAT_OPENMETRICS, FORMAT_COUNT };
+
+static const struct {
+	const char *request;
+	const char *type;
+} formats[FORMAT_COUNT] = {
+        [FORMAT_PLAIN] = {"metrics plain", TYPE_PLAIN},
+        [FORMAT_OPENMETRICS] = {"metrics openmetrics", TYPE_OPENMETRICS},
+};
+
 struct scrape {
 	char socket[CALL_PATH_MAX];
+	struct {
+		json_t *text; /* NULL: none so far */
+		struct mono at;
+	} last[FORMAT_COUNT];
 };
 
 static void explain(const struct scrape *scrape, const char *reason, struct http_page *out)
@@ -39,24 +59,45 @@ static void explain(const struct scrape *scrape, const char *reason, struct http
 	out->status = 503;
 }
 
+/* The text, borrowed; NULL: explained in out. */
+static const char *fetch(struct scrape *scrape, enum format format, struct http_page *out)
+{
+	struct mono now = clock_mono();
+	json_t *answer = NULL;
+	if (scrape->last[format].text && mono_diff_ms(now, scrape->last[format].at) < FRESH_MS) {
+		return json_string_value(scrape->last[format].text);
+	}
+	int ret =
+	        ctl_wait_request(scrape->socket, formats[format].request, SCRAPE_WAIT_MS, &answer);
+	if (ret == 0 && json_is_string(answer)) {
+		json_decref(scrape->last[format].text);
+		scrape->last[format].text = answer;
+		scrape->last[format].at = now;
+		return json_string_value(answer);
+	}
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	explain(scrape, error ? error : err_text(ret), out);
+	json_decref(answer);
+	return NULL;
+}
+
 /* Prometheus names OpenMetrics among what it accepts; who does not gets the plain text. */
 static void make_page(void *ctx, const char *accept, struct http_page *out)
 {
-	const struct scrape *scrape = ctx;
-	json_t *answer = NULL;
 	bool is_openmetrics = strstr(accept, "application/openmetrics-text") != NULL;
-	int ret = ctl_wait_request(scrape->socket,
-	                           is_openmetrics ? "metrics openmetrics" : "metrics plain",
-	                           SCRAPE_WAIT_MS, &answer);
-	const char *text = ret == 0 ? json_string_value(answer) : NULL;
+	enum format format = is_openmetrics ? FORMAT_OPENMETRICS : FORMAT_PLAIN;
+	const char *text = fetch(ctx, format, out);
 	if (text) {
-		out->type = is_openmetrics ? TYPE_OPENMETRICS : TYPE_PLAIN;
+		out->type = formats[format].type;
 		out->text = strdup(text);
-	} else {
-		const char *error = json_string_value(json_object_get(answer, "error"));
-		explain(scrape, error ? error : err_text(ret), out);
 	}
-	json_decref(answer);
+}
+
+static void scrape_fini(struct scrape *scrape)
+{
+	for (size_t i = 0; i < FORMAT_COUNT; i++) {
+		json_decref(scrape->last[i].text);
+	}
 }
 
 /* A descriptor that is readable when it is over. */
@@ -94,7 +135,7 @@ static int serve_on(struct scrape *scrape, uint16_t port, int stop)
 
 static int serve(const struct call *call)
 {
-	struct scrape scrape;
+	struct scrape scrape = {.socket = ""};
 	struct conf conf;
 	char why[CONF_ERROR_MAX];
 	if (conf_load(&conf, NULL, call->conf_path, 0, NULL, why) != 0) {
@@ -113,6 +154,7 @@ static int serve(const struct call *call)
 		return call_complain("signals", err_text(stop));
 	}
 	int status = serve_on(&scrape, port, stop);
+	scrape_fini(&scrape);
 	(void)close(stop);
 	return status;
 }

@@ -213,6 +213,7 @@ def test_http_answers_what_is_asked(world):
     with outside:
         check(outside.connect_ex((topology.GW4, PORT)) != 0, "nobody else can connect")
     mired.stop()
+    wait_for("the last page to be old", lambda: server.get()[0] != 200, 5)
     status, _, why = server.get()
     check(status == 503 and mired.socket_path in why, "without a daemon:", status, why)
     mired.start()
@@ -221,6 +222,22 @@ def test_http_answers_what_is_asked(world):
     mired.write_conf(metrics_port="off")
     done = run([w.BUILD / "miredctl", "-f", mired.conf, "metrics", "--http"], check_code=False)
     check(done.returncode == 2 and "metrics-port is off" in done.stderr, "port off:", done.stderr)
+
+
+@marked(timeout_secs=60, tags=("once", "sanitize"))
+def test_who_asks_without_end_over_http_costs_the_daemon_little(world):
+    mired = start(world)
+    server = Server(world, mired, PORT)
+    before = samples(metrics(mired))["mired_ctl_requests_total"]
+    began = time.monotonic()
+    pages = [server.get()[2] for _ in range(300)]
+    took = time.monotonic() - began
+    asked = samples(metrics(mired))["mired_ctl_requests_total"] - before
+    check(asked <= 3 + took / 0.25, "four requests a second at most:", asked, "in", took)
+    check(len(set(pages)) <= asked, "a page is the daemon's, whole")
+    time.sleep(0.3)
+    check(samples(server.get()[2])["mired_ctl_requests_total"] > before + asked, "it is renewed")
+    check(server.end() == 0, "ends in order")
 
 
 @marked(timeout_secs=90, tags=("once", "sanitize"))
