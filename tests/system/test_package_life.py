@@ -141,7 +141,10 @@ def at_work(host):
     lists = host.says("miredctl lists")
     check(re.search("^mine +1 ", lists, re.M) and re.search("^prog +1 ", lists, re.M),
           "both lists are in force:", lists)
+    host.write("/etc/mired/mine.txt", "192.0.2.0/24\n198.51.100.0/24\n")
     host.says("systemctl reload mired")
+    wait_for("the list as it is now", lambda: re.search("^mine +2 ", host.says("miredctl lists"),
+                                                        re.M), 20, step_secs=0.5)
     host.says("kill -9 $(pgrep -f '^mired: engine')")
     wait_for("a new engine", lambda: host.tree.shell("miredctl status", check_code=False)
              .returncode == 0, 10, step_secs=0.5)
