@@ -9,7 +9,10 @@ void *array_grow(void *items, size_t *n_room, size_t item_bytes, size_t n_first)
 		return NULL;
 	}
 	size_t n = *n_room ? 2 * *n_room : n_first;
-	void *larger = reallocarray(items, n, item_bytes);
+	if (n > SIZE_MAX / item_bytes) {
+		return NULL;
+	}
+	void *larger = realloc(items, n * item_bytes);
 	if (larger) {
 		*n_room = n;
 	}
