@@ -379,6 +379,9 @@ int keeper_commit(struct keeper *keeper, unsigned parts)
 	if (parts & KEEPER_PART_SWEEP) {
 		n_swept = sweep(keeper, &txn);
 	}
+	if (parts & KEEPER_PART_COUNTERS) {
+		keeper_dirty_write_evicted(keeper, &txn);
+	}
 	if (parts & KEEPER_PART_REQUESTS) {
 		decide_all(keeper, &txn);
 	}

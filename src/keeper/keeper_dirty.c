@@ -56,14 +56,19 @@ static void write_counter(struct keeper *keeper, struct store_txn *txn,
 	}
 }
 
+void keeper_dirty_write_evicted(struct keeper *keeper, struct store_txn *txn)
+{
+	const struct dirty *dirty = &keeper->dirty;
+	for (uint32_t *i = &keeper->batch.n_evicted; *i < dirty->n_evicted; (*i)++) {
+		write_counter(keeper, txn, &dirty->evicted[*i].key, dirty->evicted[*i].bcount);
+	}
+}
+
 void keeper_dirty_write(struct keeper *keeper, struct store_txn *txn)
 {
 	struct dirty *dirty = &keeper->dirty;
 	struct batch *batch = &keeper->batch;
-	batch->n_evicted = dirty->n_evicted;
-	for (uint32_t i = 0; i < batch->n_evicted; i++) {
-		write_counter(keeper, txn, &dirty->evicted[i].key, dirty->evicted[i].bcount);
-	}
+	keeper_dirty_write_evicted(keeper, txn);
 	batch->n_dirty = dirty->n_due < KEEPER_DIRTY_SLICE ? dirty->n_due : KEEPER_DIRTY_SLICE;
 	for (uint32_t i = 0; i < batch->n_dirty; i++) {
 		const struct cache_key *key = &dirty->keys[(dirty->head + i) % KEEPER_DIRTY_MAX];

@@ -32,7 +32,9 @@ enum {
 	KEEPER_DIRTY_MAX = 65536,   /* tuples remembered as having an unwritten counter */
 	KEEPER_DIRTY_SLICE = 200,   /* counters written by one commit */
 	KEEPER_DIRTY_MS = 60000,    /* how late a counter is written at most */
-	KEEPER_EVICTED_MAX = 256,   /* counters of evicted entries waiting for a commit */
+	/* Counters of evicted entries waiting for a commit: deciding one group and learning
+	 * another may each evict one an attempt. */
+	KEEPER_EVICTED_MAX = 2 * KEEPER_FLOOD_GROUP_MAX,
 	KEEPER_NONE_SECS = 3600,    /* how long "not in the store" is cached */
 	KEEPER_SLOW_MS = 250,       /* a commit slower than this is counted and logged ... */
 	KEEPER_SLOW_LOG_MS = 10000, /* ... at most this often */
@@ -322,6 +324,9 @@ void keeper_dirty_fini(struct dirty *dirty);
 void keeper_dirty_add(struct dirty *dirty, const struct cache_key *key);
 /* A dirty entry had to leave the cache. */
 void keeper_dirty_evicted(struct dirty *dirty, const struct cache_key *key, uint32_t bcount);
+/* Writes what was evicted into the transaction: before requests are decided, for the next retry
+ * counts from there, and with keeper_dirty_write again. */
+void keeper_dirty_write_evicted(struct keeper *keeper, struct store_txn *txn);
 /* Writes a slice of what is due into the transaction; keeper_dirty_written after its commit. */
 void keeper_dirty_write(struct keeper *keeper, struct store_txn *txn);
 void keeper_dirty_written(struct keeper *keeper);

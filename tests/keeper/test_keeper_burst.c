@@ -185,6 +185,25 @@ static void a_retry_in_a_flood_counts(void **state)
 	assert_sound(world);
 }
 
+/* A group of retries evicts nearly all counts of the group before it. */
+static void counts_that_the_cache_cannot_hold_are_kept(void **state)
+{
+	struct world *world = *state;
+	struct numbered one;
+	world->conf.tuple_cache_slots = 64;
+	world_start(world);
+	for (int round = 0; round < 3; round++) {
+		flood(world, 0, N_FLOOD);
+		await_places(world);
+	}
+	world_stop(world);
+	for (uint32_t i = 0; i < N_FLOOD; i++) {
+		struct grey_record record = {.bcount = 0};
+		assert_true(world_find(world, numbered(&one, i), &record));
+		assert_int_equal(record.bcount, 3);
+	}
+}
+
 static void the_next_keeper_gives_places_to_what_the_last_one_left(void **state)
 {
 	struct world *world = *state;
@@ -443,6 +462,7 @@ int main(void)
 	        BURST_TEST(without_room_to_wait_none_does),
 	        BURST_TEST(no_more_wait_than_are_allowed_to),
 	        BURST_TEST(a_retry_in_a_flood_counts),
+	        BURST_TEST(counts_that_the_cache_cannot_hold_are_kept),
 	        BURST_TEST(a_worker_that_does_not_look_finds_all_its_answers_later),
 	        BURST_TEST(the_next_keeper_gives_places_to_what_the_last_one_left),
 	        BURST_TEST(histories_end_alike_with_and_without_bursts),
