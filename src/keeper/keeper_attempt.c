@@ -109,7 +109,7 @@ static bool is_news(const struct keeper *keeper, const struct attempt *attempt,
 	case VERDICT_PROMOTE:
 		return true;
 	case VERDICT_EARLY:
-		return attempt->is_peers || keeper_is_news(keeper, tuple->last);
+		return attempt->is_peers || (tuple && keeper_is_news(keeper, tuple->last));
 	case VERDICT_WHITE:
 	case VERDICT_TRAPPED:
 		return false;
