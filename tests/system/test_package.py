@@ -74,7 +74,7 @@ def package(with_spamd_names=False):
                 path.unlink()
             run(["cmake", "-S", TOP, "--preset", "package", "-B", OUT,
                  f"-DMIRED_SPAMD_NAMES={names}"], timeout_secs=60)
-            run(["cmake", "--build", OUT, "--target", "package"], timeout_secs=600)
+            run(["nice", "cmake", "--build", OUT, "--target", "package"], timeout_secs=600)
         found = list(OUT.glob("mired_*.deb"))
         check(len(found) == 1, "one package:", found)
         yield found[0]
