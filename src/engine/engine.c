@@ -214,6 +214,13 @@ static int start_keeper(struct engine *engine, const struct engine_given *given,
 	        .life_now_secs = &engine->life_now_secs,
 	};
 	int ret = keeper_start(&engine->keeper, &env);
+	if (ret == ERR_CORRUPT) {
+		(void)snprintf(why, ENGINE_WHY_MAX,
+		               "store %.400s/db: records that are needed at the start cannot be "
+		               "read: %s",
+		               engine->conf->state_dir, err_text(ret));
+		return ret;
+	}
 	return ret ? explain(why, "keeper", ret) : 0;
 }
 
