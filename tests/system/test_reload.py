@@ -253,7 +253,7 @@ def test_rules_are_exchanged_without_a_gap(world):
         more = [] if n % 2 else ["192.0.2.77"]
         change(mired, mx_addresses=[*net.mx, *more], interface=["ext", *(["int"] if more else [])])
         wait_for("the other rules", lambda: ("192.0.2.77" in net.gw.shell(
-            "nft list chain inet mired prerouting")) == bool(more), 5)
+            "nft list table inet mired")) == bool(more), 5)
     for stream in streams:
         stream.is_over.set()
         stream.join(30)
