@@ -1,6 +1,7 @@
 """miredctl held and top: what the running daemon holds, as text and live on a terminal."""
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import pty
@@ -22,21 +23,23 @@ from control import ask
 from daemon import Mired
 from world import check, marked, wait_for
 
-try:
-    import pyte
-except ImportError:  # python3 is not the system's, for which the package is
-    sys.path.append("/usr/lib/python3/dist-packages")
-    import pyte
-
 N_GREY, N_LISTED, N_TRAPPED, N_V6 = 300, 120, 40, 60
 LIST_NAME = "a-list-of-ours"
 LINE_BYTES_MAX = 2500  # over the line for a refresh where little has changed, at 80x24
+
+
+def emulator():
+    """pyte, found when it is needed: not every machine that runs other tests has it."""
+    if importlib.util.find_spec("pyte") is None:  # packages are for the system's python3 only
+        sys.path.append("/usr/lib/python3/dist-packages")
+    return importlib.import_module("pyte")
 
 
 class Terminal:
     """A program on a pseudo terminal, and what a person would see there."""
 
     def __init__(self, argv, columns, lines, ns=None, term="screen-256color"):
+        pyte = emulator()
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.master, slave = pty.openpty()
