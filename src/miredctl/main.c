@@ -86,7 +86,7 @@ static const struct subcommand {
 	{"put-list", "FILE", 1, 1, 0, run_put_list, "put lists in force: spamd-cfg lines, - = stdin"},
 	{"drop-list", "NAME", 1, 1, 0, run_drop_list, "take a list out of force"},
 	{"reload", "", 0, 0, 0, run_reload,
-		"read configuration, nospamd and allowed domains again; say what changed"},
+		"read configuration and files again, bring the lists; say what changed"},
 	{"clock-ok", "", 0, 0, 0, run_request, "the wall clock is right: resume expiry after a jump"},
 	{"check", "", 0, 0, 0, run_check,
 		"what is wrong with configuration and machine, and what mends it"},

@@ -1,9 +1,12 @@
-/* miredctl reload: what changed, what still takes a restart, what was left out, and whether the
- * lists are older than the file that says which ones there are. */
+/* miredctl reload: what changed, what still takes a restart, what was left out; and the lists,
+ * which mired-setup brings. */
 #include <jansson.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "conf/conf.h"
 #include "miredctl/call.h"
@@ -66,21 +69,58 @@ static json_int_t newest_list_secs(const struct call *call)
 	return newest;
 }
 
-/* A reload fetches nothing: that takes minutes, and is mired-setup's. */
-static void hint_at_lists(const struct call *call)
+/* Whether the file that names the lists was changed since they were loaded. */
+static bool is_newer(const struct call *call, const char *lists_file)
+{
+	struct stat st;
+	json_int_t newest = newest_list_secs(call);
+	return newest != 0 && stat(lists_file, &st) == 0 && st.st_mtime > (time_t)newest;
+}
+
+/* The exit status of a program that is found in PATH; -1 when it could not be run. */
+static int run_program(char *const argv[])
+{
+	pid_t pid = 0;
+	int status = 0;
+	(void)fflush(stdout);
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
+	    waitpid(pid, &status, 0) != pid) {
+		return -1;
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Where systemd brings the lists by its timer it does so now; not waited for, since fetching may
+ * take minutes and a reload asked of systemd goes before it. */
+static bool has_systemd_brought_them(void)
+{
+	char *const is_active[] = {"systemctl", "--quiet", "is-active", "mired-setup.timer", NULL};
+	char *const start[] = {"systemctl", "--no-block", "start", "mired-setup.service", NULL};
+	return access("/run/systemd/system", F_OK) == 0 && run_program(is_active) == 0 &&
+	       run_program(start) == 0;
+}
+
+/* The daemon fetches nothing; lists are mired-setup's. */
+static int bring_lists(const struct call *call)
 {
 	struct conf conf;
-	struct stat st;
 	char why[CONF_ERROR_MAX];
-	json_int_t newest = newest_list_secs(call);
-	if (newest == 0 || conf_load(&conf, NULL, call->conf_path, 0, NULL, why) != 0) {
-		return;
+	int ret = EXIT_OK;
+	if (conf_load(&conf, NULL, call->conf_path, 0, NULL, why) != 0) {
+		return EXIT_OK; /* the daemon took it: it is another one, or its options mended it
+		                 */
 	}
-	if (stat(conf.lists_file, &st) == 0 && st.st_mtime > (time_t)newest) {
-		(void)printf("%s is newer than the lists in force: systemctl start mired-setup\n",
-		             conf.lists_file);
+	bool is_root = geteuid() == 0;
+	if (is_root && has_systemd_brought_them()) {
+		(void)puts("lists: mired-setup.service brings them");
+	} else if (is_newer(call, conf.lists_file)) {
+		char *const setup[] = {"mired-setup", "-f", conf.path, NULL};
+		(void)printf("%s is newer than the lists in force: %s\n", conf.lists_file,
+		             is_root ? "mired-setup brings them" : "run mired-setup as root");
+		ret = !is_root || run_program(setup) == 0 ? EXIT_OK : EXIT_FAILED;
 	}
 	conf_fini(&conf);
+	return ret;
 }
 
 int run_reload(const struct call *call)
@@ -92,8 +132,9 @@ int run_reload(const struct call *call)
 	}
 	ret = call_show(call, answer, show_changes);
 	if (ret == EXIT_OK && !call->is_json) {
-		hint_at_lists(call);
-		ret = call_end_output();
+		ret = bring_lists(call);
+		int end = call_end_output();
+		ret = ret ? ret : end;
 	}
 	return ret;
 }

@@ -21,7 +21,8 @@ GROWTH_BYTES_MAX = 2 << 20  # of a process between the 20th and the 100th reload
 
 def reload(mired, code=0):
     """miredctl reload; what it printed."""
-    done = run([BUILD / "miredctl", "-f", mired.conf, "reload"], check_code=False)
+    done = run(["env", f"PATH={BUILD}:{os.environ['PATH']}",
+                BUILD / "miredctl", "-f", mired.conf, "reload"], check_code=False)
     check(done.returncode == code, f"reload ends with {code}:", done.returncode, done.stderr)
     return done.stdout if code == 0 else done.stderr
 
@@ -164,18 +165,29 @@ def test_what_needs_a_restart_is_said_and_stays_so(world):
 
 
 @marked(timeout_secs=60, tags=("once",))
-def test_lines_left_out_and_lists_that_are_old_are_told(world):
+def test_lines_left_out_are_told_and_lists_that_are_old_are_brought(world):
     net = topology.gateway(world)
     lists_file = world.dir / "spamd.conf"
-    lists_file.write_text("all:\n\t:mine:\n")
+    addresses = world.dir / "mine.txt"
+    addresses.write_text("198.19.6.0/24\n198.19.9.0/24\n")
+    lists_file.write_text("all:\\\n\t:mine:\n\nmine:\\\n\t:black:\\\n\t:msg=\"Go away\":\\\n"
+                          f"\t:method=file:\\\n\t:file={addresses}:\n")
     mired = Mired(world, net, lists_file=lists_file).start()
     ask(mired, "list-put", 'one;"Go away";inet;1;198.19.5.0/24;\n')
     os.utime(lists_file, (time.time() - 3600,) * 2)
     check("newer" not in reload(mired), "lists that are newer than their file are fine")
     os.utime(lists_file, (time.time() + 3600,) * 2)
     said = reload(mired)
-    check(f"{lists_file} is newer than the lists in force: systemctl start mired-setup" in said,
+    check(f"{lists_file} is newer than the lists in force: mired-setup brings them" in said,
           "older ones are not:", said)
+    lists = {row["name"]: row["networks"] for row in ask(mired, "lists")["lists"]}
+    check(lists.get("mine") == 2, "the list is in force:", lists)
+    lists_file.write_text("all:\\\n\t:lost:\n")
+    os.utime(lists_file, (time.time() + 7200,) * 2)
+    reload(mired, code=1)
+    check({"one", "mine"} <= {row["name"] for row in ask(mired, "lists")["lists"]},
+          "a fault takes none away")
+    lists_file.unlink()
     mired.write_nospamd("198.19.8.0/24\nnot.an.address\n")
     done = run([BUILD / "miredctl", "-f", mired.conf, "reload"])
     check("warning: " in done.stderr and "nospamd:2: " in done.stderr, "the bad line:", done.stderr)
