@@ -47,6 +47,8 @@ static void read_clock(struct worker *worker)
 	worker->now_ms = mono_to_ms(worker->now);
 	worker->wall = clock_wall();
 	worker->tick_now = (uint64_t)((worker->now.ns - worker->epoch.ns) / tick_ns(worker));
+	worker->late_ns = worker->now.ns - worker->epoch.ns -
+	                  (int64_t)(worker->tick_done + 1) * tick_ns(worker);
 	if (worker->tick_now > worker->tick_done + WORKER_WHEEL_SLOTS) {
 		/* the machine stood still: one revolution finds everything */
 		worker->tick_done = worker->tick_now - WORKER_WHEEL_SLOTS;

@@ -87,13 +87,25 @@ static void publish(struct worker *worker)
 	                      memory_order_relaxed);
 }
 
-/* How long the oldest tick that is not served has been due; nothing is due in a turn between. */
+/* The lag stays what it was at its most until everything that was due is served: what is served
+ * last belongs to the same pause as what was served first. */
+static void note_lag(struct worker *worker)
+{
+	uint32_t *lag_ms = &worker->session.lag_ms;
+	int64_t late_ms = worker->late_ns / NS_PER_MS;
+	if (late_ms < worker->env.conf->tick_ms) {
+		*lag_ms = 0;
+	} else if (late_ms > *lag_ms) {
+		*lag_ms = (uint32_t)late_ms;
+	}
+}
+
 static void note_lateness(struct worker *worker)
 {
-	if (worker->tick_done < worker->tick_now) {
-		int64_t due_ns =
-		        (int64_t)(worker->tick_done + 1) * worker->env.conf->tick_ms * NS_PER_MS;
-		budget_late(&worker->budget, worker->now.ns - worker->epoch.ns - due_ns);
+	note_lag(worker);
+	bool is_due = worker->late_ns >= 0; /* nothing is in a turn between two ticks */
+	if (is_due) {
+		budget_late(&worker->budget, worker->late_ns);
 	}
 }
 

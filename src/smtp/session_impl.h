@@ -50,6 +50,11 @@ static inline struct mono_ms earlier(struct mono_ms a, struct mono_ms b)
 	return mono_ms_diff(a, b) < 0 ? a : b;
 }
 
+static inline struct mono_ms later(struct mono_ms a, struct mono_ms b)
+{
+	return mono_ms_diff(a, b) > 0 ? a : b;
+}
+
 /* How session.reply is made up. */
 enum { TEXTS_SHIFT = 4, REPLY_ID_MASK = (1 << TEXTS_SHIFT) - 1 };
 static_assert((int)REPLY_COUNT <= REPLY_ID_MASK + 1 &&

@@ -7,7 +7,9 @@
 enum {
 	/* A write that is later than this part of the stutter as configured starts the pace anew
 	 * instead of making the next gap short. A stretched stutter is no excuse for more: what is
-	 * late then is late because the machine is full. */
+	 * late then is late because the machine is full. When all are late the pace of each is
+	 * shifted by as much: if all began anew at the same time, a pause of the machine would
+	 * bring the bytes of all connections together for as long as they are held. */
 	LATE_PART = 10,
 	/* While a reply is stuttered, input is looked for once in so many ms: a look costs nearly
 	 * half a byte, and what it finds is answered after the reply anyway. */
@@ -67,7 +69,8 @@ struct mono_ms pace_next_byte(const struct session *session, const struct sessio
                               struct mono_ms now)
 {
 	bool is_late = mono_ms_diff(now, session->due) > (int64_t)(conf->stutter_ms / LATE_PART);
-	struct mono_ms from = is_late ? now : session->due;
+	struct mono_ms shifted = mono_ms_add(session->due, conf->lag_ms);
+	struct mono_ms from = is_late ? later(now, shifted) : session->due;
 	return pace_bound(session, conf, mono_ms_add(from, pace_stutter_ms(session, conf)));
 }
 

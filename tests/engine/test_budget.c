@@ -27,6 +27,7 @@ struct sim {
 	uint32_t n_saying[SESSION_PACE_COUNT];
 	double capacity_per_sec; /* of the machine */
 	int64_t now_ms;
+	int64_t lag_ms; /* most lateness since it last kept up */
 	uint64_t n_sent;
 	uint64_t n_sent_of[SESSION_PACE_COUNT];
 };
@@ -84,7 +85,9 @@ static void serve_one(void)
 		return;
 	}
 	bool is_late = sim.now_ms - conn->due_ms > STUTTER_MS / 10;
-	int64_t from_ms = is_late ? sim.now_ms : conn->due_ms;
+	int64_t shifted_ms = conn->due_ms + sim.lag_ms;
+	int64_t late_from_ms = shifted_ms > sim.now_ms ? shifted_ms : sim.now_ms;
+	int64_t from_ms = is_late ? late_from_ms : conn->due_ms;
 	conn->due_ms = from_ms + sim.budget.interval_ms[conn->pace];
 	sim.n_sent++;
 	sim.n_sent_of[conn->pace]++;
@@ -96,6 +99,7 @@ static void tick(void)
 	enqueue_due();
 	int64_t oldest_ms = sim.n_queued > 0 ? sim.conns[sim.queue[sim.first]].due_ms : sim.now_ms;
 	int64_t late_ms = sim.now_ms - oldest_ms - TICK_MS;
+	sim.lag_ms = late_ms < TICK_MS ? 0 : late_ms > sim.lag_ms ? late_ms : sim.lag_ms;
 	budget_late(&sim.budget, late_ms > 0 ? late_ms * NS_PER_MS : 0);
 	for (double n = sim.capacity_per_sec / TICKS_A_SEC; n >= 1 && sim.n_queued > 0; n--) {
 		serve_one();

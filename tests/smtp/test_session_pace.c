@@ -132,6 +132,35 @@ static void lateness_is_measured_by_the_configured_stutter(void **state)
 	}
 }
 
+static int32_t due_after_late(uint32_t late_ms, uint32_t lag_ms)
+{
+	start(SESSION_LISTED);
+	struct mono_ms due = driver->session.due;
+	driver->conf.lag_ms = lag_ms;
+	(void)session_wake(&driver->session, &driver->conf, mono_ms_add(due, late_ms));
+	return mono_ms_diff(driver->session.due, due);
+}
+
+static void pause_of_the_owner_shifts_each_pace_by_its_length(void **state)
+{
+	(void)state;
+	static const uint32_t pause_ms = 3000;
+	static const struct {
+		uint32_t late_ms, lag_ms;
+		int32_t next_ms;
+	} rows[] = {
+	        {pause_ms, pause_ms, 1000 + 3000},
+	        {pause_ms - 700, pause_ms, 1000 + 3000},
+	        {101, pause_ms, 1000 + 3000},
+	        {100, pause_ms, 1000},           /* hardly late: not shifted */
+	        {pause_ms + 1, 0, 1000 + 3001},  /* late alone: begins anew */
+	        {pause_ms + 1, 50, 1000 + 3001}, /* later than all others: likewise */
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(due_after_late(rows[i].late_ms, rows[i].lag_ms), rows[i].next_ms);
+	}
+}
+
 /* --- looks --- */
 
 static unsigned looks_of(uint32_t n_bytes)
@@ -222,6 +251,7 @@ int main(void)
 	        TEST(stretched_dialogue_says_the_same),
 	        TEST(blocked_write_times_out_whatever_the_stretch),
 	        TEST(lateness_is_measured_by_the_configured_stutter),
+	        TEST(pause_of_the_owner_shifts_each_pace_by_its_length),
 	        TEST(input_is_looked_for_every_four_seconds_while_a_reply_is_stuttered),
 	        TEST(client_that_hangs_up_during_a_reply_is_noticed_within_five_seconds),
 	        TEST(looks_of_connections_accepted_together_do_not_fall_together),

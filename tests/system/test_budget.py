@@ -1,4 +1,6 @@
 """More connections than the byte budget carries: the stutter stretches, and nobody is lost."""
+import os
+import signal
 import time
 
 import topology
@@ -81,4 +83,35 @@ def test_within_the_budget_the_pace_is_as_configured(world):
     check(N * 0.9 < per_sec < N * 1.1, "a byte a second each:", per_sec)
     check(pace["stretch_listed"] == 1 and pace["stretch_grey"] == 1, "nothing is stretched:", pace)
     check(pace["budget_per_sec"] % 100000 == 0, "100,000 a core:", pace)
+    load.end()
+
+
+def most_at_once(mired, secs):
+    """The most bytes between two looks a tenth of a second apart."""
+    end, most = time.monotonic() + secs, 0
+    before = mired.status()["bytes"]["stuttered"]
+    while time.monotonic() < end:
+        time.sleep(0.1)
+        now = mired.status()["bytes"]["stuttered"]
+        most, before = max(most, now - before), now
+    return most
+
+
+@marked(timeout_secs=120, alone=True, tags=("once",))
+def test_bytes_lie_apart_after_a_pause_of_the_machine_as_before(world):
+    net = topology.gateway(world)
+    mired = Mired(world, net, stutter="2s", grey_stutter="90s", verbose="no").start()
+    load = Load(world, net.out, net.target(False), "--idle", N, "--rate", 600, "--source-range",
+                "198.19.0.1-198.19.199.255", seconds=40)
+    wait_for("all connections", lambda: mired.status()["connections"]["now"] >= N, 30, 0.2)
+    time.sleep(3)
+    before = most_at_once(mired, 4)
+    for _ in range(2):
+        os.kill(engine := mired.pids()["engine"], signal.SIGSTOP)
+        time.sleep(1.5)
+        os.kill(engine, signal.SIGCONT)
+        time.sleep(3)
+    after = most_at_once(mired, 4)
+    print(f"of {N} bytes in 2 s at most {before} in a tenth of a second, {after} after the pauses")
+    check(after < N / 4, "they lie apart:", after)
     load.end()
