@@ -113,7 +113,7 @@ struct worker {
 	uint64_t held_ns; /* by listed connections, the part that is no whole second yet */
 	uint64_t tick_now;
 	uint64_t tick_done; /* the wheel is drained up to here */
-	int64_t late_ns;    /* of the first tick that was not at the turn's begin; below 0: not due */
+	int64_t late_ns; /* of the first tick that was not at the turn's begin; below 0: not due */
 	/* to be served before the next sleep */
 	uint32_t ready[WORKER_READY_MAX];
 	uint32_t ready_first;

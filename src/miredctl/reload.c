@@ -1,5 +1,6 @@
 /* miredctl reload: what changed, what still takes a restart, what was left out; and the lists,
  * which mired-setup brings. */
+#include <fcntl.h>
 #include <jansson.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -78,26 +79,41 @@ static bool is_newer(const struct call *call, const char *lists_file)
 }
 
 /* The exit status of a program that is found in PATH; -1 when it could not be run. */
-static int run_program(char *const argv[])
+static int run_program(char *const argv[], const posix_spawn_file_actions_t *files)
 {
 	pid_t pid = 0;
 	int status = 0;
 	(void)fflush(stdout);
-	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
+	if (posix_spawnp(&pid, argv[0], files, NULL, argv, environ) != 0 ||
 	    waitpid(pid, &status, 0) != pid) {
 		return -1;
 	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Where systemd brings the lists by its timer it does so now; not waited for, since fetching may
- * take minutes and a reload asked of systemd goes before it. */
-static bool has_systemd_brought_them(void)
+/* A systemd that does not answer has no such timer; what it says of itself is nobody's concern. */
+static bool is_timer_active(void)
 {
 	char *const is_active[] = {"systemctl", "--quiet", "is-active", "mired-setup.timer", NULL};
+	posix_spawn_file_actions_t files;
+	if (posix_spawn_file_actions_init(&files) != 0) {
+		return false;
+	}
+	bool is_active_now = posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null",
+	                                                      O_WRONLY, 0) == 0 &&
+	                     run_program(is_active, &files) == 0;
+	(void)posix_spawn_file_actions_destroy(&files);
+	return is_active_now;
+}
+
+/* Where systemd brings the lists by its timer it does so now; not waited for, since fetching may
+ * take minutes and a reload asked of systemd goes before it. The unit knows the default
+ * configuration only. */
+static bool has_systemd_brought_them(const struct call *call)
+{
 	char *const start[] = {"systemctl", "--no-block", "start", "mired-setup.service", NULL};
-	return access("/run/systemd/system", F_OK) == 0 && run_program(is_active) == 0 &&
-	       run_program(start) == 0;
+	return !call->conf_path && access("/run/systemd/system", F_OK) == 0 && is_timer_active() &&
+	       run_program(start, NULL) == 0;
 }
 
 /* The daemon fetches nothing; lists are mired-setup's. */
@@ -111,13 +127,13 @@ static int bring_lists(const struct call *call)
 		                 */
 	}
 	bool is_root = geteuid() == 0;
-	if (is_root && has_systemd_brought_them()) {
+	if (is_root && has_systemd_brought_them(call)) {
 		(void)puts("lists: mired-setup.service brings them");
 	} else if (is_newer(call, conf.lists_file)) {
 		char *const setup[] = {"mired-setup", "-f", conf.path, NULL};
 		(void)printf("%s is newer than the lists in force: %s\n", conf.lists_file,
 		             is_root ? "mired-setup brings them" : "run mired-setup as root");
-		ret = !is_root || run_program(setup) == 0 ? EXIT_OK : EXIT_FAILED;
+		ret = !is_root || run_program(setup, NULL) == 0 ? EXIT_OK : EXIT_FAILED;
 	}
 	conf_fini(&conf);
 	return ret;
