@@ -89,8 +89,8 @@ struct mono_ms pace_first_byte(struct session *session, const struct session_con
 /* Due of the byte after the one that is sent now: nominal, as long as the owner is punctual. */
 struct mono_ms pace_next_byte(const struct session *session, const struct session_conf *conf,
                               struct mono_ms now);
-/* Whether the byte that is sent now, before one that is due at `next`, carries a look. */
-bool pace_is_look_due(const struct session *session, struct mono_ms now, struct mono_ms next);
+/* Whether the byte that was due at session->due, before one that is at `next`, carries a look. */
+bool pace_is_look_due(const struct session *session, uint32_t stutter, struct mono_ms next);
 void pace_reset_looks(struct session *session, const struct session_conf *conf);
 /* Part of a line is there: its rest may follow soon, but who pushes one without end must not set
  * the pace. */

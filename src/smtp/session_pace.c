@@ -11,10 +11,11 @@ enum {
 	 * shifted by as much: if all began anew at the same time, a pause of the machine would
 	 * bring the bytes of all connections together for as long as they are held. */
 	LATE_PART = 10,
-	/* While a reply is stuttered, input is looked for once in so many ms: a look costs nearly
-	 * half a byte, and what it finds is answered after the reply anyway. */
-	LOOK_SHIFT = 12,
-	LOOK_PERIOD_MS = 1 << LOOK_SHIFT,
+	/* While a reply is stuttered, input is looked for once in so many bytes, and ms: a look
+	 * costs up to half a byte, and what it finds is answered after the reply anyway. Who is
+	 * gone needs no look: his machine resets the connection at the next byte. */
+	LOOK_BYTES = 8,
+	LOOK_PERIOD_MIN_MS = 4000,
 	REST_LOOKS = 10, /* least distance of looks for the rest of a line, in the shortest one's */
 };
 
@@ -75,10 +76,13 @@ struct mono_ms pace_next_byte(const struct session *session, const struct sessio
 }
 
 /* The periods of connections begin at different times, so that the looks spread over the ticks. */
-bool pace_is_look_due(const struct session *session, struct mono_ms now, struct mono_ms next)
+bool pace_is_look_due(const struct session *session, uint32_t stutter, struct mono_ms next)
 {
-	uint32_t shift = session->opened.ms * UINT32_C(2654435761) >> (32 - LOOK_SHIFT);
-	return (now.ms + shift) / LOOK_PERIOD_MS != (next.ms + shift) / LOOK_PERIOD_MS;
+	uint32_t bytes_ms = LOOK_BYTES * stutter;
+	uint32_t period_ms = bytes_ms > LOOK_PERIOD_MIN_MS ? bytes_ms : LOOK_PERIOD_MIN_MS;
+	uint32_t spread = session->opened.ms * UINT32_C(2654435761);
+	uint32_t shift_ms = (uint32_t)((uint64_t)spread * period_ms >> 32);
+	return (session->due.ms + shift_ms) / period_ms != (next.ms + shift_ms) / period_ms;
 }
 
 /* So many shortest distances, in the range of look_ms; a look always lies ahead. */

@@ -288,6 +288,8 @@ static void client_that_goes_away_is_noticed(void **state)
 	close(client_open(world));
 	world_wait_count(world, COUNTER_peer_closed, 1);
 	world_wait_now(world, 0);
+	/* the first byte that he does not take brings a reset */
+	assert_in_range(world_count(world, COUNTER_bytes_stuttered), 0, 3);
 }
 
 int main(void)
