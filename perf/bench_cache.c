@@ -1,6 +1,6 @@
 /* What a look-up in the cache costs, with one reader, two readers, and beside a writer. The
- * baseline is a random read of one cache line in memory of the same size: a look-up cannot be
- * cheaper than that.
+ * baseline is a random read of one cache line in memory of the same size, in large pages like the
+ * cache: a look-up cannot be cheaper than that.
  *
  * usage: bench_cache [SLOTS] */
 #include <pthread.h>
@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 
 #include "base/span.h"
 #include "store/cache.h"
 
-enum { N_LOOKUPS = 4000000 };
+enum { N_LOOKUPS = 4000000, LARGE_PAGE = 1 << 21 };
 
 struct bench {
 	struct cache *cache;
@@ -77,12 +78,15 @@ static void *keep_writing(void *arg)
 
 static double bench_baseline(size_t n_lines)
 {
-	uint64_t *lines = calloc(n_lines, 64);
+	ASSERT(n_lines > 0);
+	size_t n_bytes = (n_lines * 64 + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+	uint64_t *lines = aligned_alloc(LARGE_PAGE, n_bytes);
 	uint32_t x = 2463534242U;
 	uint64_t sum = 0;
 	if (!lines) {
 		exit(1);
 	}
+	(void)madvise(lines, n_bytes, MADV_HUGEPAGE);
 	for (size_t i = 0; i < n_lines; i++) {
 		lines[i * 8] = i;
 	}

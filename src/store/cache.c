@@ -73,6 +73,9 @@ struct cache *cache_new(uint32_t n_slots)
 		free(cache);
 		return NULL;
 	}
+	/* A look-up is a walk through the page tables but for one line, unless pages are large; a
+	 * kernel without them does no harm. */
+	(void)madvise(slots, cache->n_bytes, MADV_HUGEPAGE);
 	cache->slots = slots;
 	randombytes_buf(cache->hash_key, sizeof cache->hash_key);
 	return cache;
