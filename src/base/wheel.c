@@ -115,6 +115,11 @@ bool wheel_has(const struct wheel *wheel, uint32_t item)
 	return wheel->links[item].list != 0;
 }
 
+bool wheel_is_draining(const struct wheel *wheel, uint64_t tick)
+{
+	return wheel->slots[tick & (wheel->n_slots - 1)].is_draining;
+}
+
 uint32_t wheel_take(struct wheel *wheel, uint64_t tick)
 {
 	uint32_t idx;

@@ -28,3 +28,5 @@ bool wheel_has(const struct wheel *wheel, uint32_t item);
  * cannot make the loop endless. A drain that was left unfinished is continued by the next call for
  * this slot. */
 uint32_t wheel_take(struct wheel *wheel, uint64_t tick);
+/* Whether a drain of this slot was left unfinished. */
+bool wheel_is_draining(const struct wheel *wheel, uint64_t tick);

@@ -63,10 +63,27 @@ void budget_set(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms
 	budget->is_stretching = budget->is_stretching && stutter_ms > 0;
 }
 
-void budget_late(struct budget *budget, int64_t late_ns)
+/* The lag stays what it was at its most until all that was due then is served: what is served last
+ * belongs to the same pause as what was served first. */
+static void note_lag(struct budget *budget, int64_t late_ns, struct mono now)
 {
-	budget->late_ns += late_ns;
-	budget->n_turns++;
+	int64_t lag_ms = late_ns / NS_PER_MS + budget->tick_ms; /* of a byte at the tick's begin */
+	bool is_served = now.ns - late_ns > budget->lagged.ns;
+	if (late_ns < budget->tick_ms * NS_PER_MS) {
+		budget->lag_ms = 0;
+	} else if (is_served || lag_ms > budget->lag_ms) {
+		budget->lag_ms = (uint32_t)lag_ms;
+		budget->lagged = now;
+	}
+}
+
+void budget_late(struct budget *budget, int64_t late_ns, struct mono now)
+{
+	note_lag(budget, late_ns, now);
+	if (late_ns >= 0) {
+		budget->late_ns += late_ns;
+		budget->n_turns++;
+	}
 }
 
 bool budget_is_over(const struct budget *budget, struct mono now)

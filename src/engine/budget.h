@@ -30,11 +30,15 @@ struct budget {
 	double shown_per_sec;   /* the same over some windows, for people */
 	uint32_t interval_ms[SESSION_PACE_COUNT]; /* of each kind, stutter_ms or more */
 	bool is_stretching; /* begins at a tenth more, ends when that is over for a while */
+	/* How late bytes are, at most, since a turn was not late, or since what was due then is
+	 * served: session_conf's. */
+	uint32_t lag_ms;
 	/* the window under way */
 	struct mono began;
 	uint64_t sent_before;
 	int64_t late_ns; /* of n_turns together */
 	uint32_t n_turns;
+	struct mono lagged; /* when lag_ms was seen */
 	/* between windows */
 	uint32_t n_late_windows;  /* in a row */
 	struct mono patient_till; /* until then the last cut has not shown what it does */
@@ -45,8 +49,8 @@ void budget_init(struct budget *budget, double bytes_per_sec, uint32_t stutter_m
                  struct mono now);
 /* Other settings. What is stretched stays so many times the stutter until the next window. */
 void budget_set(struct budget *budget, double bytes_per_sec, uint32_t stutter_ms);
-/* A turn serves ticks that have been due for late_ns. */
-void budget_late(struct budget *budget, int64_t late_ns);
+/* A turn begins whose first tick has been due for late_ns; below 0 none is due yet. */
+void budget_late(struct budget *budget, int64_t late_ns, struct mono now);
 /* What a window has seen; budget_is_over says when one is. n_saying: connections that stutter at
  * present, by kind; n_sent: stuttered bytes so far. */
 bool budget_is_over(const struct budget *budget, struct mono now);

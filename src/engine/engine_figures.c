@@ -17,22 +17,21 @@ static void add_counters(struct counters *totals, const struct counters *counter
 	}
 }
 
-static double larger_stretch(const struct engine *engine, double largest, uint32_t interval_ms)
+/* Who wants no bytes is never stretched: his interval is the stutter in force. */
+static double larger_stretch(double largest, const struct worker_figures *worker,
+                             enum session_pace pace)
 {
-	uint32_t stutter_ms = engine->session.stutter_ms;
-	double stretch = stutter_ms > 0 ? (double)interval_ms / stutter_ms : 1;
+	uint32_t stutter_ms = worker->interval_ms[SESSION_PACE_NONE];
+	double stretch = stutter_ms > 0 ? (double)worker->interval_ms[pace] / stutter_ms : 1;
 	return stretch > largest ? stretch : largest;
 }
 
-static void add_pace(const struct engine *engine, const struct worker_figures *worker,
-                     struct engine_pace *out)
+static void add_pace(const struct worker_figures *worker, struct engine_pace *out)
 {
 	out->carried_per_sec += worker->carried_per_sec;
 	out->stuttered_per_sec += worker->stuttered_per_sec;
-	out->stretch_listed = larger_stretch(engine, out->stretch_listed,
-	                                     worker->interval_ms[SESSION_PACE_LISTED]);
-	out->stretch_grey =
-	        larger_stretch(engine, out->stretch_grey, worker->interval_ms[SESSION_PACE_GREY]);
+	out->stretch_listed = larger_stretch(out->stretch_listed, worker, SESSION_PACE_LISTED);
+	out->stretch_grey = larger_stretch(out->stretch_grey, worker, SESSION_PACE_GREY);
 }
 
 static void add_worker(struct engine *engine, uint32_t idx, struct engine_figures *out)
@@ -48,7 +47,7 @@ static void add_worker(struct engine *engine, uint32_t idx, struct engine_figure
 	out->worker_accepted[idx] =
 	        counters_get(worker_counters(engine->workers[idx]), COUNTER_accepted);
 	(void)snprintf(out->accept_mode, sizeof out->accept_mode, "%s", figures.accept_mode);
-	add_pace(engine, &figures, &out->pace);
+	add_pace(&figures, &out->pace);
 	add_counters(&out->totals, worker_counters(engine->workers[idx]));
 }
 

@@ -1,7 +1,7 @@
 /* The worker's thread. A turn: read the clock, take what the kernel reports, take the keeper's
  * answers, serve the connections that are due, arm the accepts, sleep till the next tick in one
- * io_uring_enter. A late turn serves what was missed once; it never bursts, because each session
- * sets its next due time from now. */
+ * io_uring_enter. A late turn serves what was missed once and never in a burst: what was due then
+ * is next due as much later. */
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -49,8 +49,11 @@ static void read_clock(struct worker *worker)
 	worker->tick_now = (uint64_t)((worker->now.ns - worker->epoch.ns) / tick_ns(worker));
 	worker->late_ns = worker->now.ns - worker->epoch.ns -
 	                  (int64_t)(worker->tick_done + 1) * tick_ns(worker);
-	if (worker->tick_now > worker->tick_done + WORKER_WHEEL_SLOTS) {
-		/* the machine stood still: one revolution finds everything */
+	if (worker->tick_now > worker->tick_done + WORKER_WHEEL_SLOTS &&
+	    !wheel_is_draining(worker->wheel, worker->tick_done + 1)) {
+		/* The machine stood still: one revolution finds everything. A slot that is half
+		 * drained is finished first, or what was added to it meanwhile waits for another.
+		 */
 		worker->tick_done = worker->tick_now - WORKER_WHEEL_SLOTS;
 	}
 }

@@ -87,31 +87,10 @@ static void publish(struct worker *worker)
 	                      memory_order_relaxed);
 }
 
-/* The lag stays what it was at its most until everything that was due is served: what is served
- * last belongs to the same pause as what was served first. */
-static void note_lag(struct worker *worker)
-{
-	uint32_t *lag_ms = &worker->session.lag_ms;
-	int64_t late_ms = worker->late_ns / NS_PER_MS;
-	if (late_ms < worker->env.conf->tick_ms) {
-		*lag_ms = 0;
-	} else if (late_ms > *lag_ms) {
-		*lag_ms = (uint32_t)late_ms;
-	}
-}
-
-static void note_lateness(struct worker *worker)
-{
-	note_lag(worker);
-	bool is_due = worker->late_ns >= 0; /* nothing is in a turn between two ticks */
-	if (is_due) {
-		budget_late(&worker->budget, worker->late_ns);
-	}
-}
-
 void worker_pace_turn(struct worker *worker)
 {
-	note_lateness(worker);
+	budget_late(&worker->budget, worker->late_ns, worker->now);
+	worker->session.lag_ms = worker->budget.lag_ms;
 	if (budget_is_over(&worker->budget, worker->now)) {
 		budget_update(&worker->budget, worker->n_saying,
 		              counters_get(&worker->counters, COUNTER_bytes_stuttered),

@@ -235,8 +235,7 @@ static struct session_step wake_saying(struct session *session, const struct ses
 	 * without end would set the pace otherwise. */
 	struct mono_ms next = stutter > 0 ? pace_next_byte(session, conf, now)
 	                                  : mono_ms_add(now, session->look_ms);
-	step.read = stutter > 0 && pace_is_look_due(session, stutter, next) &&
-	            takes_input(session);
+	step.read = stutter > 0 && pace_is_look_due(session, stutter, next) && takes_input(session);
 	session->due = next;
 	return step;
 }

@@ -66,8 +66,8 @@ struct session_conf {
 	/* Added to stutter_ms while the owner has to be sparing with bytes; counts from each
 	 * session's next byte on. Without a stutter it stays 0. */
 	uint32_t stretch_ms[SESSION_PACE_COUNT];
-	/* By how much the owner is late with everybody, at most, since it last was not: what is
-	 * late together keeps its distances. */
+	/* By how much the owner is late with everybody, because it or the machine paused: what
+	 * became late in that time keeps its distances. */
 	uint32_t lag_ms;
 	uint32_t grey_stutter_ms;
 	uint32_t read_timeout_ms;

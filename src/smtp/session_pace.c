@@ -7,9 +7,9 @@
 enum {
 	/* A write that is later than this part of the stutter as configured starts the pace anew
 	 * instead of making the next gap short. A stretched stutter is no excuse for more: what is
-	 * late then is late because the machine is full. When all are late the pace of each is
-	 * shifted by as much: if all began anew at the same time, a pause of the machine would
-	 * bring the bytes of all connections together for as long as they are held. */
+	 * late then is late because the machine is full. What became late in a pause of the machine
+	 * is shifted by its length: if all of it began anew at the same time, those bytes would lie
+	 * together for as long as their connections are held. */
 	LATE_PART = 10,
 	/* While a reply is stuttered, input is looked for once in so many bytes, and ms: a look
 	 * costs up to half a byte, and what it finds is answered after the reply anyway. Who is

@@ -106,8 +106,12 @@ static void an_unfinished_drain_is_continued(void **state)
 	wheel_add(wheel, 1, 4);
 	assert_int_equal(wheel_take(wheel, 4), 0);
 	assert_int_equal(wheel_take(wheel, 5), WHEEL_NONE);
+	assert_true(wheel_is_draining(wheel, 4));
+	assert_true(wheel_is_draining(wheel, 4 + N_SLOTS));
+	assert_false(wheel_is_draining(wheel, 5));
 	assert_int_equal(wheel_take(wheel, 4), 1);
 	assert_int_equal(wheel_take(wheel, 4), WHEEL_NONE);
+	assert_false(wheel_is_draining(wheel, 4));
 }
 
 /* Random adds, removals and whole drains, checked against an array. */

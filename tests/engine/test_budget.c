@@ -27,7 +27,6 @@ struct sim {
 	uint32_t n_saying[SESSION_PACE_COUNT];
 	double capacity_per_sec; /* of the machine */
 	int64_t now_ms;
-	int64_t lag_ms; /* most lateness since it last kept up */
 	uint64_t n_sent;
 	uint64_t n_sent_of[SESSION_PACE_COUNT];
 };
@@ -85,7 +84,7 @@ static void serve_one(void)
 		return;
 	}
 	bool is_late = sim.now_ms - conn->due_ms > STUTTER_MS / 10;
-	int64_t shifted_ms = conn->due_ms + sim.lag_ms;
+	int64_t shifted_ms = conn->due_ms + sim.budget.lag_ms;
 	int64_t late_from_ms = shifted_ms > sim.now_ms ? shifted_ms : sim.now_ms;
 	int64_t from_ms = is_late ? late_from_ms : conn->due_ms;
 	conn->due_ms = from_ms + sim.budget.interval_ms[conn->pace];
@@ -99,8 +98,7 @@ static void tick(void)
 	enqueue_due();
 	int64_t oldest_ms = sim.n_queued > 0 ? sim.conns[sim.queue[sim.first]].due_ms : sim.now_ms;
 	int64_t late_ms = sim.now_ms - oldest_ms - TICK_MS;
-	sim.lag_ms = late_ms < TICK_MS ? 0 : late_ms > sim.lag_ms ? late_ms : sim.lag_ms;
-	budget_late(&sim.budget, late_ms > 0 ? late_ms * NS_PER_MS : 0);
+	budget_late(&sim.budget, late_ms > 0 ? late_ms * NS_PER_MS : 0, mono_of(sim.now_ms));
 	for (double n = sim.capacity_per_sec / TICKS_A_SEC; n >= 1 && sim.n_queued > 0; n--) {
 		serve_one();
 	}
@@ -300,13 +298,54 @@ static void pause_of_the_machine_costs_a_tenth_at_most_a_second(void **state)
 	assert_about(run(10), 4000, 0.05);
 }
 
+/* Late by so much at that time; the lag from then on. */
+static uint32_t lag_after(int64_t now_ms, int64_t late_ms)
+{
+	budget_late(&sim.budget, late_ms * NS_PER_MS, mono_of(now_ms));
+	return sim.budget.lag_ms;
+}
+
+static void lag_is_that_of_the_pause_until_what_was_due_in_it_is_served(void **state)
+{
+	(void)state;
+	start(4000);
+	assert_int_equal(lag_after(10000, TICK_MS - 1), 0);
+	assert_int_equal(lag_after(13000, 3000), 3000 + TICK_MS);
+	assert_int_equal(lag_after(13010, 1500), 3000 + TICK_MS); /* of what was due before 13000 */
+	assert_int_equal(lag_after(13020, 30), 0);
+	assert_int_equal(lag_after(16000, 2000), 2000 + TICK_MS);
+	assert_int_equal(lag_after(16010, 2005), 2005 + TICK_MS); /* it has grown */
+	assert_int_equal(lag_after(16300, 150),
+	                 150 + TICK_MS);            /* late again, with what was due since */
+	assert_int_equal(lag_after(16310, -10), 0); /* nothing is due */
+}
+
+static void bytes_lie_apart_after_pauses_as_before(void **state)
+{
+	(void)state;
+	start(1e6);
+	want(0, 4000, SESSION_PACE_LISTED);
+	(void)run(5);
+	for (unsigned i = 0; i < 3; i++) {
+		sim.now_ms += INT64_C(2) * STUTTER_MS; /* nothing ran */
+		(void)run(3);
+	}
+	uint64_t most = 0;
+	for (unsigned i = 0; i < 3 * TICKS_A_SEC; i++) {
+		uint64_t before = sim.n_sent;
+		tick();
+		most = sim.n_sent - before > most ? sim.n_sent - before : most;
+	}
+	assert_in_range(most, 4000 / TICKS_A_SEC, 4000 * 2 / TICKS_A_SEC);
+}
+
 static void lateness_stretches_nobody_where_few_bytes_are_sent(void **state)
 {
 	(void)state;
 	start(4000);
 	want(0, 10, SESSION_PACE_LISTED);
 	for (unsigned i = 0; i < 100; i++) {
-		budget_late(&sim.budget, NS_PER_SEC);
+		budget_late(&sim.budget, NS_PER_SEC, mono_of(sim.now_ms));
 		run(1);
 	}
 	assert_int_equal(sim.budget.interval_ms[SESSION_PACE_LISTED], STUTTER_MS);
@@ -372,6 +411,8 @@ int main(void)
 	        TEST(no_pace_is_faster_than_the_stutter),
 	        TEST(other_settings_keep_the_stretch_and_what_the_machine_carries),
 	        TEST(lateness_stretches_nobody_where_few_bytes_are_sent),
+	        TEST(lag_is_that_of_the_pause_until_what_was_due_in_it_is_served),
+	        TEST(bytes_lie_apart_after_pauses_as_before),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,12 +55,18 @@ def test_times_and_texts_hold_for_held_and_for_new_connections(world):
         check(took < 3 * w.PATIENCE, "at the new pace:", took)
         check(banner(net, 2)[0] == "220 b.example two", "a new one is greeted by the new text")
         held.command("HELO x", "250 b.example")
-        change(mired, read_timeout="2s", look_interval="200ms")
+        change(mired, read_timeout="2s", look_interval="200ms", stutter="600ms")
+        wait_for("figures of the new pace", lambda: stretches(mired) == (1, 1), 5)
         began = time.monotonic()
         check(held.line() is None, "the held one is closed")
         took = time.monotonic() - began
         check(took < 5 * w.PATIENCE, "by the new timeout:", took)
     wait_for("the count", lambda: mired.status()["drops"]["read_timeouts"] == 1, 5)
+
+
+def stretches(mired):
+    pace = mired.status()["pace"]
+    return pace["stretch_listed"], pace["stretch_grey"]
 
 
 @marked(timeout_secs=90, tags=("once", "sanitize"))
