@@ -35,12 +35,17 @@ const struct fw_row fw_rows[FW_ROW_COUNT] = {
 
 static_assert(FW_SET_WHITE == 0 && FW_SET_GREYTRAP == 1, "rows of learned sets");
 
+static struct batch_element key_of(const struct addr *addr, bool is_v6)
+{
+	struct batch_element element = {.key_len = is_v6 ? 16 : 4};
+	memcpy(element.key, addr->bytes + (is_v6 ? 0 : V4_OFFSET), element.key_len);
+	return element;
+}
+
 struct batch_element fw_element_key(const struct addr *addr, uint32_t timeout_secs)
 {
-	struct batch_element element = {.timeout_ms = (uint64_t)timeout_secs * 1000};
-	bool is_v4 = addr_is_v4(addr);
-	element.key_len = is_v4 ? 4 : 16;
-	memcpy(element.key, addr->bytes + (is_v4 ? V4_OFFSET : 0), element.key_len);
+	struct batch_element element = key_of(addr, !addr_is_v4(addr));
+	element.timeout_ms = (uint64_t)timeout_secs * 1000;
 	return element;
 }
 
@@ -217,13 +222,14 @@ static void add_sets(struct fw *fw, const struct survey *survey, bool is_remade)
 static void put_networks(struct fw *fw, size_t row, const struct addr_range *ranges, size_t n)
 {
 	const char *set = fw_rows[row].name;
+	bool is_v6 = fw_rows[row].is_v6;
 	batch_flush_set(&fw->batch, fw->table, set);
 	for (size_t i = 0; i < n; i++) {
-		if (addr_is_v4(&ranges[i].first) == fw_rows[row].is_v6) {
+		if (addr_is_v4(&ranges[i].first) == is_v6) {
 			continue;
 		}
-		struct batch_element first = fw_element_key(&ranges[i].first, 0);
-		struct batch_element end = fw_element_key(&ranges[i].last, 0);
+		struct batch_element first = key_of(&ranges[i].first, is_v6);
+		struct batch_element end = key_of(&ranges[i].last, is_v6); /* may be a mapped one */
 		end.is_end = true;
 		batch_element(&fw->batch, BATCH_PUT, fw->table, set, &first);
 		if (fw_element_after(&end)) {

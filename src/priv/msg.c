@@ -159,10 +159,11 @@ static void wire_elements(struct wire *wire, struct msg *msg)
 	}
 }
 
-/* Of one family, and not backwards. */
+/* Of one family, and not backwards. The first address says the family: networks around that of the
+ * mapped ones (::/80 to ::fffe:0:0/95) end with one. */
 static bool range_is_sound(const struct addr_range *range)
 {
-	return addr_is_v4(&range->first) == addr_is_v4(&range->last) &&
+	return (!addr_is_v4(&range->first) || addr_is_v4(&range->last)) &&
 	       memcmp(range->first.bytes, range->last.bytes, sizeof range->first.bytes) <= 0;
 }
 

@@ -349,6 +349,33 @@ static void nospamd_networks_become_ranges_of_the_interval_sets(void **state)
 	close_and_remove(fw);
 }
 
+/* The last address of each is that of the mapped block, ::ffff:255.255.255.255. */
+static void a_network_that_ends_with_a_mapped_address_is_of_its_own_family(void **state)
+{
+	(void)state;
+	need_root();
+	static const char *const networks[] = {"::/80", "::fffe:0:0/95"};
+	char why[FW_WHY_MAX];
+	struct conf conf = test_conf();
+	struct fw *fw = open_with(&conf);
+	for (size_t i = 0; i < ARRAY_LEN(networks); i++) {
+		struct cidr cidrs[2];
+		struct addr_range ranges[2];
+		assert_int_equal(cidr_parse(span_of_str(networks[i]), &cidrs[0], NULL), 0);
+		assert_int_equal(cidr_parse(span_of_str("2001:db8::/32"), &cidrs[1], NULL), 0);
+		size_t n = cidr_collapse(cidrs, 2, ranges);
+		assert_int_equal(n, 2);
+		assert_int_equal(fw_put_table(fw, ranges, n, why), 0);
+		assert_false(prints("nft list set inet mired nospamd", "elements"));
+		assert_true(prints("nft list set inet mired nospamd6", networks[i]));
+		assert_true(prints("nft list set inet mired nospamd6", "2001:db8::/32 }"));
+		assert_int_equal(fw_set_spamd(fw, ranges, n, why), 0);
+		assert_true(prints("nft list set inet mired spamd6", networks[i]));
+		assert_false(prints("nft list set inet mired spamd", "elements"));
+	}
+	close_and_remove(fw);
+}
+
 static void a_large_nospamd_list_fits(void **state)
 {
 	(void)state;
@@ -569,6 +596,7 @@ int main(void)
 	        cmocka_unit_test(sets_are_empty_from_their_making_to_the_first_element),
 	        cmocka_unit_test(learned_sets_are_counted_each_alone),
 	        cmocka_unit_test(nospamd_networks_become_ranges_of_the_interval_sets),
+	        cmocka_unit_test(a_network_that_ends_with_a_mapped_address_is_of_its_own_family),
 	        cmocka_unit_test(a_large_nospamd_list_fits),
 	        cmocka_unit_test(listed_networks_of_both_families_are_replaced_as_one),
 	        cmocka_unit_test(exempt_networks_are_replaced_while_the_table_stands),

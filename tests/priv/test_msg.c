@@ -134,6 +134,18 @@ static void ranges_backwards_or_across_families_are_refused(void **state)
 	assert_int_equal(msg_encode(&msg, bytes, &len), ERR_RANGE);
 }
 
+/* ::/80 as a range. */
+static void range_of_ipv6_may_end_with_a_mapped_address(void **state)
+{
+	(void)state;
+	uint8_t bytes[MSG_BYTES_MAX];
+	size_t len = 0;
+	struct msg msg = {.type = MSG_RANGES, .n_ranges = 1, .fd = -1};
+	assert_int_equal(addr_parse(span_of_str("::"), &msg.ranges[0].first), 0);
+	assert_int_equal(addr_parse(span_of_str("255.255.255.255"), &msg.ranges[0].last), 0);
+	assert_int_equal(msg_encode(&msg, bytes, &len), 0);
+}
+
 static void the_byte_layout_is_the_documented_one(void **state)
 {
 	(void)state;
@@ -365,6 +377,7 @@ int main(void)
 	        cmocka_unit_test(figures_and_listener_keep_every_field),
 	        cmocka_unit_test(ranges_keep_order_and_both_ends),
 	        cmocka_unit_test(ranges_backwards_or_across_families_are_refused),
+	        cmocka_unit_test(range_of_ipv6_may_end_with_a_mapped_address),
 	        cmocka_unit_test(the_byte_layout_is_the_documented_one),
 	        cmocka_unit_test(a_fatal_text_may_fill_its_field_but_hold_no_nul),
 	        cmocka_unit_test(fields_out_of_range_are_refused),
