@@ -40,7 +40,8 @@ enum {
 	MIRED_CTL_VERSION = 2,
 	MIRED_CTL_REQUEST_MAX = 4096,    /* bytes of a request line */
 	MIRED_CTL_CLIENTS_MAX = 64,      /* further clients wait in the backlog */
-	MIRED_CTL_USER_CLIENTS_MAX = 16, /* of one user, but for root and the daemon's */
+	MIRED_CTL_USER_CLIENTS_MAX = 16, /* of one user, but for root and the daemon's; all users
+	                                    without a right count as one */
 	MIRED_CTL_LIST_MAX = 512 << 20,  /* body of list-put */
 	MIRED_CTL_CHANGES_MAX = 1000,    /* lines of change */
 	MIRED_CTL_CHANGE_BYTES_MAX = 4 << 20,

@@ -14,7 +14,7 @@ enum step { STEP_ON, STEP_WAIT_IN, STEP_WAIT_OUT, STEP_WAIT_ANSWER, STEP_CLOSE }
 
 void client_init(struct client *client, int fd, struct inbox_budget *budget, struct mono now)
 {
-	*client = (struct client){.fd = fd, .since = now};
+	*client = (struct client){.fd = fd, .opened = now, .since = now};
 	inbox_init(&client->inbox, budget);
 }
 
@@ -206,7 +206,9 @@ bool client_is_late(const struct client *client, struct mono now)
 	if (client->inbox.wants_body && mono_diff_ms(now, client->body_since) >= CLIENT_BODY_MS) {
 		return true;
 	}
+	if (!client->rights) {
+		return mono_diff_ms(now, client->opened) >= CLIENT_STRANGER_MS;
+	}
 	int64_t limit_ms = client->out ? CLIENT_UNREAD_MS : CLIENT_IDLE_MS;
-	limit_ms = client->rights ? limit_ms : CLIENT_STRANGER_MS;
 	return mono_diff_ms(now, client->since) >= limit_ms;
 }

@@ -20,7 +20,7 @@ enum {
 	CLIENT_IDLE_MS = 30000,    /* without a request, or without a byte of a body */
 	CLIENT_BODY_MS = 300000,   /* a whole body, however it trickles */
 	CLIENT_UNREAD_MS = 10000,  /* an answer nobody reads */
-	CLIENT_STRANGER_MS = 2000, /* a client without any right */
+	CLIENT_STRANGER_MS = 2000, /* a client without any right, whatever he says */
 };
 
 struct client {
@@ -35,7 +35,8 @@ struct client {
 	bool is_closing;             /* close when the answer is out */
 	uint64_t ticket;             /* of the answer that is owed, 0 = none */
 	const struct ctl_verb *verb; /* whose body is being read */
-	struct mono since;           /* of the last byte in either direction */
+	struct mono opened;
+	struct mono since; /* of the last byte in either direction */
 	struct mono body_since;
 	struct inbox inbox;
 	char args[MIRED_CTL_REQUEST_MAX]; /* of that verb */

@@ -196,19 +196,24 @@ static struct client *find_place(struct ctl_server *server)
 }
 
 /* Everybody on the host may connect: he who opens connections and is silent must not keep out those
- * who have something to ask. Root and our own user, who could stop us anyway, may have all. */
-static bool has_enough(const struct ctl_server *server, uid_t uid)
+ * who have something to ask. Who has no right at all counts as one user with all others of that
+ * kind, for users are cheap: each may have some thousands in a namespace of his own. Root and our
+ * own user, who could stop us anyway, may have all. */
+static bool has_enough(const struct ctl_server *server, uid_t uid, unsigned rights)
 {
 	unsigned n = 0;
 	for (size_t i = 0; i < ARRAY_LEN(server->clients); i++) {
-		n += server->clients[i].fd >= 0 && server->clients[i].uid == uid;
+		const struct client *client = &server->clients[i];
+		bool is_same = client->uid == uid || (rights == 0 && client->rights == 0);
+		n += client->fd >= 0 && is_same;
 	}
 	return n >= MIRED_CTL_USER_CLIENTS_MAX && uid != 0 && uid != server->rights.daemon_uid;
 }
 
 static void turn_away(struct ctl_server *server, int fd)
 {
-	static const char answer[] = "{\"error\":\"too many connections of this user\"}\n";
+	static const char answer[] =
+	        "{\"error\":\"too many connections of this user or of users without rights\"}\n";
 	counters_add(server->counters, COUNTER_ctl_refused, 1);
 	(void)send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)close(fd);
@@ -222,7 +227,7 @@ static void seat(struct ctl_server *server, struct client *place, int fd)
 		(void)close(fd);
 		return;
 	}
-	if (has_enough(server, uid)) {
+	if (has_enough(server, uid, rights)) {
 		turn_away(server, fd);
 		return;
 	}

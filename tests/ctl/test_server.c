@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "ctl/client.h"
 #include "ctl/ctl.h"
 
 enum { LARGE_BYTES = 3 << 20, BODY_MAX = 4 << 20 };
@@ -421,19 +423,23 @@ static void a_stranger_is_refused_and_counted(void **state)
 	assert_int_equal(fixture->n_clock_ok, 0);
 }
 
-/* In a child: takes all places that he can get, and exits with how many were refused. */
-static void crowd_in_as_nobody(const char *path)
+/* In a child: takes all places that so many users can get who have no right, and exits with how
+ * many were refused. */
+static void crowd_in_as_strangers(const char *path, unsigned n_users)
 {
 	enum { NOBODY = 65534, N_LINKS = MIRED_CTL_CLIENTS_MAX + 36 };
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	int fds[N_LINKS];
 	int n_refused = 0;
 	(void)snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
-	if (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0) {
+	if (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0) {
 		_exit(255);
 	}
-	for (size_t i = 0; i < N_LINKS; i++) {
+	for (unsigned i = 0; i < N_LINKS; i++) {
 		fds[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (seteuid(0) != 0 || seteuid(NOBODY - i % n_users) != 0) {
+			_exit(253);
+		}
 		if (connect(fds[i], (struct sockaddr *)&sun, sizeof sun) != 0) {
 			_exit(254);
 		}
@@ -448,21 +454,21 @@ static void crowd_in_as_nobody(const char *path)
 	_exit(n_refused);
 }
 
-static void one_user_cannot_take_all_places(void **state)
+static void assert_places_are_left(struct fixture *fixture, unsigned n_users)
 {
-	struct fixture *fixture = *state;
 	int status = 0;
 	if (geteuid() != 0) {
 		skip();
 	}
-	assert_int_equal(chown(fixture->dir, 65534, 65534), 0);
-	assert_int_equal(chown(fixture->path, 65534, 65534), 0);
+	assert_int_equal(chmod(fixture->dir, 0755), 0);
+	assert_int_equal(chmod(fixture->path, 0666), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		crowd_in_as_nobody(fixture->path);
+		crowd_in_as_strangers(fixture->path, n_users);
 	}
-	while (counted(fixture, COUNTER_ctl_refused) == 0) {
+	for (int i = 0; i < 30000 && counted(fixture, COUNTER_ctl_refused) == 0; i++) {
 		ctl_server_turn(fixture->server, fixture->now);
+		(void)usleep(1000);
 	}
 	run(fixture);
 	int fd = connect_client(fixture);
@@ -475,6 +481,31 @@ static void one_user_cannot_take_all_places(void **state)
 	}
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 84);
+}
+
+static void one_user_cannot_take_all_places(void **state)
+{
+	assert_places_are_left(*state, 1);
+}
+
+static void many_users_without_a_right_cannot_either(void **state)
+{
+	assert_places_are_left(*state, 10);
+}
+
+static void who_has_no_right_is_dropped_whatever_he_says(void **state)
+{
+	(void)state;
+	static const struct mono begin = {5 * NS_PER_SEC};
+	struct inbox_budget budget = {INBOX_BODIES_MAX};
+	struct client client;
+	client_init(&client, -1, &budget, begin);
+	client.since = mono_add_ms(begin, 1999);
+	assert_false(client_is_late(&client, client.since));
+	assert_true(client_is_late(&client, mono_add_ms(begin, 2000)));
+	client.rights = 1U << CTL_RIGHT_READ;
+	assert_false(client_is_late(&client, mono_add_ms(begin, 2000)));
+	client_fini(&client);
 }
 
 static void a_body_follows_its_line_in_any_pieces(void **state)
@@ -804,6 +835,8 @@ int main(void)
 	        TEST(a_large_answer_arrives_whole),
 	        TEST(a_stranger_is_refused_and_counted),
 	        TEST(one_user_cannot_take_all_places),
+	        TEST(many_users_without_a_right_cannot_either),
+	        cmocka_unit_test(who_has_no_right_is_dropped_whatever_he_says),
 	        TEST(a_body_follows_its_line_in_any_pieces),
 	        TEST(a_body_that_is_too_large_or_has_no_length_is_refused_and_closed),
 	        TEST(a_body_cut_short_is_refused),
