@@ -116,24 +116,36 @@ static bool has_systemd_brought_them(const struct call *call)
 	       run_program(start, NULL) == 0;
 }
 
-/* The daemon fetches nothing; lists are mired-setup's. */
+/* mired-setup by the same configuration; it says itself what fails. */
+static int run_setup(const struct call *call)
+{
+	char *const by_default[] = {"mired-setup", NULL};
+	char *const by_file[] = {"mired-setup", "-f", (char *)call->conf_path, NULL};
+	int status = run_program(call->conf_path ? by_file : by_default, NULL);
+	if (status < 0) {
+		(void)call_complain("mired-setup", "is not found or cannot be run");
+	}
+	return status == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+/* The daemon fetches nothing; lists are mired-setup's, which knows a daemon by its configuration:
+ * one that was called by another socket is left to whoever did that. */
 static int bring_lists(const struct call *call)
 {
 	struct conf conf;
 	char why[CONF_ERROR_MAX];
 	int ret = EXIT_OK;
 	if (conf_load(&conf, NULL, call->conf_path, 0, NULL, why) != 0) {
-		return EXIT_OK; /* the daemon took it: it is another one, or its options mended it
-		                 */
+		return EXIT_OK; /* the daemon took it: its options mended it */
 	}
 	bool is_root = geteuid() == 0;
-	if (is_root && has_systemd_brought_them(call)) {
+	bool is_other = call->socket && strcmp(call->socket, conf.control_socket) != 0;
+	if (!is_other && is_root && has_systemd_brought_them(call)) {
 		(void)puts("lists: mired-setup.service brings them");
-	} else if (is_newer(call, conf.lists_file)) {
-		char *const setup[] = {"mired-setup", "-f", conf.path, NULL};
+	} else if (!is_other && is_newer(call, conf.lists_file)) {
 		(void)printf("%s is newer than the lists in force: %s\n", conf.lists_file,
 		             is_root ? "mired-setup brings them" : "run mired-setup as root");
-		ret = !is_root || run_program(setup, NULL) == 0 ? EXIT_OK : EXIT_FAILED;
+		ret = is_root ? run_setup(call) : EXIT_OK;
 	}
 	conf_fini(&conf);
 	return ret;
