@@ -58,6 +58,19 @@ static uint32_t round_up_pow2(uint32_t n)
 	return size;
 }
 
+/* A look-up is a walk through the page tables but for one line, unless pages are large; kernels
+ * without them do no harm. Each is written to at once, because older kernels split one that is read
+ * first; hashes lie everywhere, so the first hundred hosts would take them all anyway. */
+static void take_large_pages(void *memory, size_t n_bytes)
+{
+	enum { LARGE_PAGE = 2 << 20 };
+	volatile uint8_t *bytes = memory;
+	(void)madvise(memory, n_bytes, MADV_HUGEPAGE);
+	for (size_t at = 0; at + LARGE_PAGE <= n_bytes; at += LARGE_PAGE) {
+		bytes[at] = 0;
+	}
+}
+
 struct cache *cache_new(uint32_t n_slots)
 {
 	struct cache *cache = calloc(1, sizeof *cache);
@@ -73,9 +86,7 @@ struct cache *cache_new(uint32_t n_slots)
 		free(cache);
 		return NULL;
 	}
-	/* A look-up is a walk through the page tables but for one line, unless pages are large; a
-	 * kernel without them does no harm. */
-	(void)madvise(slots, cache->n_bytes, MADV_HUGEPAGE);
+	take_large_pages(slots, cache->n_bytes);
 	cache->slots = slots;
 	randombytes_buf(cache->hash_key, sizeof cache->hash_key);
 	return cache;
