@@ -389,12 +389,14 @@ static void judge_input(struct question *q)
 
 static void judge_daemon(struct question *q)
 {
+	bool is_more = q->conf->max_connections > q->machine->daemon_max_connections;
 	if (q->machine->daemon > 0 && q->conf->max_connections > 0 &&
 	    q->machine->daemon_max_connections != q->conf->max_connections) {
 		find(q, SEVERITY_NOTE,
 		     "the mired that runs holds %u connections at most, the configuration asks for "
-		     "%u: it counts from the next start",
-		     q->machine->daemon_max_connections, q->conf->max_connections);
+		     "%u: it counts from the next %s",
+		     q->machine->daemon_max_connections, q->conf->max_connections,
+		     is_more ? "start" : "reload");
 	}
 }
 
