@@ -19,10 +19,10 @@ N_HELD, N_RELOADS, N_WARM = 10_000, 100, 20
 GROWTH_BYTES_MAX = 2 << 20  # of a process between the 20th and the 100th reload
 
 
-def reload(mired, code=0):
+def reload(mired, *options, code=0, path=f"{BUILD}:{os.environ['PATH']}"):
     """miredctl reload; what it printed."""
-    done = run(["env", f"PATH={BUILD}:{os.environ['PATH']}",
-                BUILD / "miredctl", "-f", mired.conf, "reload"], check_code=False)
+    done = run(["env", f"PATH={path}", BUILD / "miredctl", "-f", mired.conf, *options, "reload"],
+               check_code=False)
     check(done.returncode == code, f"reload ends with {code}:", done.returncode, done.stderr)
     return done.stdout if code == 0 else done.stderr
 
@@ -193,6 +193,13 @@ def test_lines_left_out_are_told_and_lists_that_are_old_are_brought(world):
     reload(mired, code=1)
     check({"one", "mine"} <= {row["name"] for row in ask(mired, "lists")["lists"]},
           "a fault takes none away")
+    check("mired-setup: is not found" in reload(mired, code=1, path="/nonexistent"),
+          "a mired-setup that is away is told")
+    socket = mired.socket_path
+    mired.write_conf(control_socket=world.dir / "another.sock")
+    check("newer" not in reload(mired, "--socket", socket),
+          "lists of another daemon than the configuration's are left alone")
+    mired.write_conf(control_socket=socket)
     lists_file.unlink()
     mired.write_nospamd("198.19.8.0/24\nnot.an.address\n")
     done = run([BUILD / "miredctl", "-f", mired.conf, "reload"])

@@ -362,6 +362,11 @@ static void a_daemon_with_another_limit_is_told_of(void **state)
 	assert_int_equal(judge(&conf, &machine)->n, 0);
 	machine.daemon_max_connections = 800;
 	assert_only(judge(&conf, &machine), SEVERITY_NOTE, "holds 800 connections at most", "");
+	assert_only(judge(&conf, &machine), SEVERITY_NOTE, "50000: it counts from the next start",
+	            "");
+	machine.daemon_max_connections = 60000;
+	assert_only(judge(&conf, &machine), SEVERITY_NOTE, "50000: it counts from the next reload",
+	            "");
 }
 
 /* --- the shipped files ------------------------------------------------------------------------ */
